@@ -1,0 +1,75 @@
+# Petrel's commands. Each target stands alone on a fresh machine that has Go and make: it installs what it needs
+# (Debian packages when run as root; Go tools are pinned in go.mod) and says by name what it has to leave out.
+SHELL := /bin/bash
+.DEFAULT_GOAL := build
+
+export GOFLAGS ?= -buildvcs=false
+export CGO_ENABLED ?= 0
+
+BIN     := $(CURDIR)/bin
+PREFIX  ?= /usr/local
+DATA    ?= $(CURDIR)/.petrel
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+BENCH   ?= .
+
+# Rooms whose tests run under the race detector: every room of our own with goroutines. The rooms around
+# k8s.io/kubernetes would compile it a second time for that, and have their concurrency in the store.
+RACE    := ./controlplane/store/... ./controlplane/scheduler/... ./controlplane/controller/... \
+           ./controlplane/registry/... ./controlplane/apps/... ./worker/... ./wasmrt/...
+
+.PHONY: build run test unit race e2e check format vet lint tidy generate bench examples deps install clean
+
+build: ## bin/petrel and bin/petrel-wasmrt
+	@mkdir -p $(BIN)
+	go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
+
+examples: ## examples/bin/*.wasm
+	@$(MAKE) --no-print-directory -C examples
+
+run: deps build examples ## a cluster of one node with the examples deployed, until Ctrl-C
+	$(BIN)/petrel up --data-dir $(DATA) --deploy examples/bin
+
+test: deps build examples unit race e2e ## every test
+
+unit:
+	go test -timeout 5m $$(go list ./... | grep -v -e /test/e2e -e /wasmrt -e /worker -e controlplane/store \
+		-e controlplane/scheduler -e controlplane/controller -e controlplane/registry -e controlplane/apps)
+
+race:
+	CGO_ENABLED=1 go test -race -timeout 10m $(RACE)
+
+e2e:
+	go test -timeout 15m -count=1 ./test/e2e/...
+
+check: format vet lint tidy generate ## must leave git clean
+	@git diff --exit-code --stat || { echo 'make check: the files above changed: commit them' >&2; exit 1; }
+
+format:
+	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "gofmt -w these files:" $$out >&2; exit 1; }
+
+vet:
+	go vet ./...
+
+lint:
+	go tool staticcheck ./...
+
+tidy:
+	go mod tidy -diff
+
+generate: ## everything generated, made again
+	go generate ./...
+
+bench: deps build examples ## the benchmark table; BENCH=regexp runs the rows that match
+	go run ./bench -run '$(BENCH)'
+
+deps: ## Debian packages the examples and tests need; only root can install them
+	@./examples/deps.sh
+
+install: build
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install -m 0755 $(BIN)/petrel $(BIN)/petrel-wasmrt $(DESTDIR)$(PREFIX)/bin/
+
+clean:
+	rm -rf $(BIN) examples/bin
+	go clean -testcache

@@ -1,0 +1,184 @@
+package petrel
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/petrelrun/petrel/"
+
+// owners are modules that one room alone may import, so that what is unstable or heavy in them has one place.
+var owners = map[string][]string{
+	"k8s.io/kubernetes":             {"controlplane/upstream"},
+	"go.etcd.io/etcd":               {"controlplane/store"},
+	"github.com/labstack/echo":      {"controlplane/apiserver"},
+	"github.com/vishvananda":        {"worker/network"},
+	"github.com/cilium/ebpf":        {"ebpfproxy"},
+	"github.com/olareg":             {"controlplane/registry"},
+	"github.com/spf13/cobra":        {"cmd/petrel", "cmd/petrel-wasmrt"},
+	"github.com/tetratelabs/wazero": {"wasmrt/engine", "wasmrt/wasi", "wasmrt/httpabi"},
+}
+
+// rooms says which other rooms each room may import. A folder below a room belongs to it.
+var rooms = map[string][]string{
+	"cmd/petrel": {"controlplane/api", "controlplane/apiserver", "controlplane/apps", "controlplane/auth",
+		"controlplane/controller", "controlplane/registry", "controlplane/resource", "controlplane/scheduler",
+		"controlplane/store", "controlplane/upstream", "worker", "worker/cri", "worker/network", "worker/service"},
+	"cmd/petrel-wasmrt": {"wasmrt/runner", "wasmrt/supervisor", "wasmrt/engine", "wasmrt/httpabi", "wasmrt/module",
+		"wasmrt/wasi"},
+
+	"controlplane/api":        {},
+	"controlplane/store":      {},
+	"controlplane/upstream":   {},
+	"controlplane/auth":       {},
+	"controlplane/registry":   {},
+	"controlplane/resource":   {"controlplane/api", "controlplane/store", "controlplane/upstream"},
+	"controlplane/apiserver":  {"controlplane/api", "controlplane/auth", "controlplane/resource", "controlplane/store", "controlplane/upstream"},
+	"controlplane/apps":       {"controlplane/api", "wasmrt/module"},
+	"controlplane/scheduler":  {"controlplane/api"},
+	"controlplane/controller": {"controlplane/api"},
+
+	"worker":         {"worker/cri", "worker/network", "worker/service"},
+	"worker/cri":     {},
+	"worker/network": {},
+	"worker/service": {},
+
+	"wasmrt/module":     {},
+	"wasmrt/wasi":       {},
+	"wasmrt/engine":     {"wasmrt/module", "wasmrt/wasi"},
+	"wasmrt/httpabi":    {"wasmrt/engine", "wasmrt/module", "wasmrt/wasi"},
+	"wasmrt/runner":     {"wasmrt/engine", "wasmrt/httpabi", "wasmrt/module", "wasmrt/wasi"},
+	"wasmrt/supervisor": {"wasmrt/module", "wasmrt/runner"},
+	"wasmrt/guest":      {},
+
+	"ebpfproxy":     {"ebpfproxy/bpf"},
+	"ebpfproxy/bpf": {},
+}
+
+// kubernetesFree rooms import nothing of Kubernetes beyond the CRI's types, so that a runner stays small and wasmrt
+// and ebpfproxy can be used alone.
+var kubernetesFree = []string{"wasmrt", "ebpfproxy", "cmd/petrel-wasmrt"}
+
+// TestImports holds every file to the tables above. Tests may reach into other rooms to build what they test with,
+// but never past an owner into its module.
+func TestImports(t *testing.T) {
+	seen := map[string]bool{}
+	walkGo(t, func(path string) {
+		room := roomOf(filepath.Dir(path))
+		if room == "" {
+			return // test, bench, examples and the root are no rooms
+		}
+		seen[room] = true
+		for _, imported := range importsOf(t, path) {
+			if inner, ok := strings.CutPrefix(imported, module); ok {
+				other := roomOf(inner)
+				if other != room && !slices.Contains(rooms[room], other) && !strings.HasSuffix(path, "_test.go") {
+					t.Errorf("%s imports %s: room %s may import %v", path, imported, room, rooms[room])
+				}
+				continue
+			}
+			checkForeign(t, path, room, imported)
+		}
+	})
+	for room := range rooms {
+		if !seen[room] {
+			t.Errorf("room %s is in the table but has no Go file: build it or strike it out", room)
+		}
+	}
+}
+
+func checkForeign(t *testing.T, path, room, imported string) {
+	t.Helper()
+	for owned, by := range owners {
+		if within(imported, owned) && !slices.Contains(by, room) {
+			t.Errorf("%s imports %s, which only %v may", path, imported, by)
+		}
+	}
+	if strings.HasSuffix(path, "_test.go") {
+		return
+	}
+	for _, free := range kubernetesFree {
+		if within(room, free) && strings.HasPrefix(imported, "k8s.io/") && !strings.HasPrefix(imported, "k8s.io/cri-") {
+			t.Errorf("%s imports %s: %s knows nothing of Kubernetes beyond the CRI", path, imported, free)
+		}
+	}
+}
+
+// TestEveryPackageHasADoc asks each package for the doc.go that says what it is.
+func TestEveryPackageHasADoc(t *testing.T) {
+	dirs := map[string]bool{}
+	walkGo(t, func(path string) {
+		dir := filepath.Dir(path)
+		if roomOf(dir) != "" && !strings.HasSuffix(path, "_test.go") {
+			dirs[dir] = dirs[dir] || filepath.Base(path) == "doc.go"
+		}
+	})
+	for dir, has := range dirs {
+		if !has {
+			t.Errorf("%s has no doc.go", dir)
+		}
+	}
+}
+
+func within(path, prefix string) bool { return path == prefix || strings.HasPrefix(path, prefix+"/") }
+
+// roomOf answers the longest room that dir is in, or "".
+func roomOf(dir string) string {
+	best := ""
+	for room := range rooms {
+		if within(filepath.ToSlash(dir), room) && len(room) > len(best) {
+			best = room
+		}
+	}
+	return best
+}
+
+func walkGo(t *testing.T, visit func(path string)) {
+	t.Helper()
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if name := d.Name(); path != "." && (strings.HasPrefix(name, ".") || name == "testdata" || name == "examples" || name == "warm") {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if strings.HasSuffix(path, ".go") {
+			visit(path)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func importsOf(t *testing.T, path string) []string {
+	t.Helper()
+	src, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := parser.ParseFile(token.NewFileSet(), path, src, parser.ImportsOnly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, spec := range file.Imports {
+		name, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, name)
+	}
+	return out
+}
