@@ -1,0 +1,63 @@
+package crifake
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// AddImage puts a program where PullImage finds it.
+func (r *Runtime) AddImage(ref string, p Program) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.programs[ref] = p
+}
+
+func imageRef(image string) string {
+	name, digest, ok := strings.Cut(image, "@")
+	if ok {
+		return name + "@" + digest
+	}
+	sum := sha256.Sum256([]byte(image))
+	return name + "@sha256:" + hex.EncodeToString(sum[:])
+}
+
+func (s *imageService) PullImage(_ context.Context, req *runtimev1.PullImageRequest) (*runtimev1.PullImageResponse, error) {
+	image := req.GetImage().GetImage()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.programs[image]; !ok {
+		return nil, status.Errorf(codes.NotFound, "image %q: manifest unknown", image)
+	}
+	s.pulled[image] = true
+	return &runtimev1.PullImageResponse{ImageRef: imageRef(image)}, nil
+}
+
+func (s *imageService) ImageStatus(_ context.Context, req *runtimev1.ImageStatusRequest) (*runtimev1.ImageStatusResponse, error) {
+	image := req.GetImage().GetImage()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.pulled[image] {
+		return &runtimev1.ImageStatusResponse{}, nil
+	}
+	return &runtimev1.ImageStatusResponse{Image: fakeImage(image)}, nil
+}
+
+func (s *imageService) ListImages(context.Context, *runtimev1.ListImagesRequest) (*runtimev1.ListImagesResponse, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := &runtimev1.ListImagesResponse{}
+	for image := range s.pulled {
+		out.Images = append(out.Images, fakeImage(image))
+	}
+	return out, nil
+}
+
+func fakeImage(image string) *runtimev1.Image {
+	return &runtimev1.Image{Id: imageRef(image), RepoTags: []string{image}, RepoDigests: []string{imageRef(image)}, Size: 1, Spec: &runtimev1.ImageSpec{Image: image}}
+}

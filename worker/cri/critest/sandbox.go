@@ -1,0 +1,114 @@
+package critest
+
+import (
+	"maps"
+
+	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/petrelrun/petrel/worker/cri"
+)
+
+func testReady(s *suite) {
+	s.must(s.Client.WaitReady(s.ctx))
+	name, version, err := s.Client.Version(s.ctx)
+	s.must(err)
+	if name == "" || version == "" {
+		s.Errorf("runtime calls itself %q %q, want both", name, version)
+	}
+	s.must(s.Client.UpdatePodCIDR(s.ctx, s.PodIPs.String()))
+}
+
+func testSandboxLifecycle(s *suite) {
+	p := s.sandbox()
+	status, err := s.Client.PodSandboxStatus(s.ctx, p.id)
+	s.must(err)
+	if got := status.GetState(); got != runtimev1.PodSandboxState_SANDBOX_READY {
+		s.Errorf("state after run = %v, want ready", got)
+	}
+	if got := status.GetNetwork().GetIp(); got != p.ip {
+		s.Errorf("address = %q, want the one asked for by annotation, %q", got, p.ip)
+	}
+	if got, want := status.GetMetadata().GetUid(), p.config.GetMetadata().GetUid(); got != want {
+		s.Errorf("uid = %q, want %q", got, want)
+	}
+	if !maps.Equal(status.GetLabels(), p.config.GetLabels()) || !maps.Equal(status.GetAnnotations(), p.config.GetAnnotations()) {
+		s.Errorf("labels %v and annotations %v did not come back as given", status.GetLabels(), status.GetAnnotations())
+	}
+	if status.GetCreatedAt() <= 0 {
+		s.Error("no creation time")
+	}
+	for range 2 { // both are idempotent
+		s.must(s.Client.StopPodSandbox(s.ctx, p.id))
+	}
+	status, err = s.Client.PodSandboxStatus(s.ctx, p.id)
+	s.must(err)
+	if got := status.GetState(); got != runtimev1.PodSandboxState_SANDBOX_NOTREADY {
+		s.Errorf("state after stop = %v, want not ready", got)
+	}
+	for range 2 {
+		s.must(s.Client.RemovePodSandbox(s.ctx, p.id))
+	}
+	if _, err = s.Client.PodSandboxStatus(s.ctx, p.id); !cri.IsNotFound(err) {
+		s.Errorf("status after removal: %v, want not found", err)
+	}
+	s.must(s.Client.StopPodSandbox(s.ctx, p.id))
+}
+
+func testSandboxFilters(s *suite) {
+	one, two := s.sandbox(), s.sandbox()
+	s.must(s.Client.StopPodSandbox(s.ctx, two.id))
+	ready := &runtimev1.PodSandboxStateValue{State: runtimev1.PodSandboxState_SANDBOX_READY}
+	mine := map[string]string{"test": s.key()}
+	for name, check := range map[string]struct {
+		filter *runtimev1.PodSandboxFilter
+		want   []string
+	}{
+		"by label":           {&runtimev1.PodSandboxFilter{LabelSelector: mine}, []string{one.id, two.id}},
+		"by two labels":      {&runtimev1.PodSandboxFilter{LabelSelector: map[string]string{"test": s.key(), "pod": two.config.GetMetadata().GetName()}}, []string{two.id}},
+		"by label and state": {&runtimev1.PodSandboxFilter{LabelSelector: mine, State: ready}, []string{one.id}},
+		"by id":              {&runtimev1.PodSandboxFilter{Id: two.id}, []string{two.id}},
+		"by id and state":    {&runtimev1.PodSandboxFilter{Id: two.id, State: ready}, nil},
+		"nothing":            {&runtimev1.PodSandboxFilter{LabelSelector: map[string]string{"test": "none has this"}}, nil},
+	} {
+		items, err := s.Client.ListPodSandbox(s.ctx, check.filter)
+		s.must(err)
+		got := map[string]bool{}
+		for _, item := range items {
+			got[item.GetId()] = true
+			if item.GetMetadata().GetUid() == "" || item.GetAnnotations()["kept"] != "as it is" {
+				s.Errorf("%s: listed without its metadata or annotations: %v", name, item)
+			}
+		}
+		s.same(name, got, check.want)
+	}
+}
+
+func (s *suite) same(name string, got map[string]bool, want []string) {
+	s.Helper()
+	if len(got) != len(want) {
+		s.Errorf("%s: got %d, want %d", name, len(got), len(want))
+		return
+	}
+	for _, id := range want {
+		if !got[id] {
+			s.Errorf("%s: %s is missing", name, id)
+		}
+	}
+}
+
+func testSandboxRemovesContainers(s *suite) {
+	p := s.sandbox()
+	running := s.start(p, s.TaskImage, "runs", 0, "sleep", "600000")
+	ended := s.start(p, s.TaskImage, "ended", 0, "exit", "0")
+	s.exited(ended)
+	s.must(s.Client.StopPodSandbox(s.ctx, p.id))
+	if got := s.status(running).GetState(); got != runtimev1.ContainerState_CONTAINER_EXITED {
+		s.Errorf("container is %v after its sandbox was stopped, want exited", got)
+	}
+	s.must(s.Client.RemovePodSandbox(s.ctx, p.id))
+	for _, id := range []string{running, ended} {
+		if _, _, err := s.Client.ContainerStatus(s.ctx, id, false); !cri.IsNotFound(err) {
+			s.Errorf("status of a container whose sandbox is gone: %v, want not found", err)
+		}
+	}
+}

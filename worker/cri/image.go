@@ -1,0 +1,40 @@
+package cri
+
+import (
+	"context"
+
+	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// ImageStatus tells of an image; nil when the runtime does not hold it.
+func (c *Client) ImageStatus(ctx context.Context, image *runtimev1.ImageSpec) (*runtimev1.Image, error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	answer, err := c.images.ImageStatus(ctx, &runtimev1.ImageStatusRequest{Image: image})
+	if err = ignoreNotFound(err); err != nil {
+		return nil, wrap("ask image status", err)
+	}
+	return answer.GetImage(), nil
+}
+
+// PullImage fetches an image and returns the reference under which the runtime holds it.
+func (c *Client) PullImage(ctx context.Context, image *runtimev1.ImageSpec, sandbox *runtimev1.PodSandboxConfig) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, pullTimeout)
+	defer cancel()
+	answer, err := c.images.PullImage(ctx, &runtimev1.PullImageRequest{Image: image, SandboxConfig: sandbox})
+	if err != nil {
+		return "", wrap("pull image", err)
+	}
+	return answer.GetImageRef(), nil
+}
+
+// ListImages lists the images that the runtime holds.
+func (c *Client) ListImages(ctx context.Context) ([]*runtimev1.Image, error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	answer, err := c.images.ListImages(ctx, &runtimev1.ListImagesRequest{})
+	if err != nil {
+		return nil, wrap("list images", err)
+	}
+	return answer.GetImages(), nil
+}
