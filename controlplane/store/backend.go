@@ -1,0 +1,51 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// backend is an etcd, here or elsewhere.
+type backend struct {
+	client *clientv3.Client
+	// readIndex answers etcd's revision, no older than any write that was acknowledged before the call.
+	readIndex func(context.Context) (int64, error)
+	// watchContext prepares the context of a watch.
+	watchContext func(context.Context) context.Context
+	// stopped is closed when the etcd of this process ended by itself; nil for an external one.
+	stopped <-chan struct{}
+	close   func() error
+}
+
+func openExternal(ctx context.Context, cfg *Config) (*backend, error) {
+	client, err := clientv3.New(clientv3.Config{
+		Endpoints:            cfg.Endpoints,
+		TLS:                  cfg.TLS,
+		DialTimeout:          dialTimeout,
+		DialKeepAliveTime:    30 * time.Second, // a peer that vanished is noticed within these two
+		DialKeepAliveTimeout: 10 * time.Second,
+		Logger:               zapLogger(cfg.Logger),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("connect to etcd: %w", err)
+	}
+	b := &backend{client: client, watchContext: clientv3.WithRequireLeader, close: client.Close}
+	b.readIndex = func(ctx context.Context) (int64, error) {
+		// A read of one key that never exists goes through the quorum like any other and answers the revision.
+		resp, err := client.Get(ctx, registryPrefix, clientv3.WithKeysOnly())
+		if err != nil {
+			return 0, err
+		}
+		return resp.Header.Revision, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	if _, err := b.readIndex(ctx); err != nil {
+		client.Close()
+		return nil, fmt.Errorf("reach etcd at %v: %w", cfg.Endpoints, err)
+	}
+	return b, nil
+}
