@@ -1,0 +1,120 @@
+package resource
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/petrelrun/petrel/controlplane/api"
+)
+
+// systemNamespaces are there from the start and may not be deleted; kube-node-lease comes back with the next start.
+var systemNamespaces = []string{metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic}
+
+// kubernetesName is the name of the Service by which pods find the API server.
+const kubernetesName = "kubernetes"
+
+// bootstrapManager owns what the API server writes on its own behalf.
+const bootstrapManager = "petrel-apiserver"
+
+// Bootstrap makes what every cluster has: the system's namespaces, and the Service default/kubernetes with the first
+// address of its range and the API server behind it. It is safe to run at every start.
+func (r *Registry) Bootstrap(ctx context.Context, apiServer netip.AddrPort) error {
+	if err := r.Repair(ctx); err != nil {
+		return err
+	}
+	c := r.Client(bootstrapManager)
+	for _, name := range append([]string{corev1.NamespaceNodeLease}, systemNamespaces...) {
+		if err := ensure(ctx, c, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, nil); err != nil {
+			return err
+		}
+	}
+	if err := ensure(ctx, c, r.kubernetesService(apiServer.Port()), nil); err != nil {
+		return err
+	}
+	want := kubernetesEndpoints(apiServer)
+	return ensure(ctx, c, want, func(obj api.Object) bool {
+		slice, ok := obj.(*discoveryv1.EndpointSlice)
+		if !ok || apiequality.Semantic.DeepEqual(slice.Endpoints, want.Endpoints) && apiequality.Semantic.DeepEqual(slice.Ports, want.Ports) {
+			return false
+		}
+		slice.Endpoints, slice.Ports = want.Endpoints, want.Ports
+		return true
+	})
+}
+
+// ensure makes an object, or mends it where it is there and mend says that it changed it.
+func ensure(ctx context.Context, c *Client, obj api.Object, mend func(api.Object) bool) error {
+	have, err := c.Get(ctx, obj)
+	if apierrors.IsNotFound(err) {
+		_, err = c.Create(ctx, obj)
+		if err == nil || apierrors.IsAlreadyExists(err) {
+			return nil
+		}
+		return fmt.Errorf("create %s: %w", obj.GetName(), err)
+	}
+	if err != nil {
+		return fmt.Errorf("get %s: %w", obj.GetName(), err)
+	}
+	if mend == nil || !mend(have) {
+		return nil
+	}
+	if _, err := c.Update(ctx, have); err != nil && !apierrors.IsConflict(err) {
+		return fmt.Errorf("update %s: %w", obj.GetName(), err)
+	}
+	return nil
+}
+
+func (r *Registry) kubernetesService(port uint16) *corev1.Service {
+	first := r.services.ips.first().String()
+	return &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: metav1.NamespaceDefault, Name: kubernetesName,
+			Labels: map[string]string{"component": "apiserver", "provider": "kubernetes"},
+		},
+		Spec: corev1.ServiceSpec{
+			Type: corev1.ServiceTypeClusterIP, ClusterIP: first, ClusterIPs: []string{first},
+			Ports: []corev1.ServicePort{{Name: "http", Protocol: corev1.ProtocolTCP, Port: int32(port)}},
+		},
+	}
+}
+
+func kubernetesEndpoints(server netip.AddrPort) *discoveryv1.EndpointSlice {
+	return &discoveryv1.EndpointSlice{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: metav1.NamespaceDefault, Name: kubernetesName,
+			Labels: map[string]string{discoveryv1.LabelServiceName: kubernetesName},
+		},
+		AddressType: discoveryv1.AddressTypeIPv4,
+		Endpoints: []discoveryv1.Endpoint{{
+			Addresses: []string{server.Addr().String()}, Conditions: discoveryv1.EndpointConditions{Ready: ptr.To(true)},
+		}},
+		Ports: []discoveryv1.EndpointPort{{
+			Name: ptr.To("http"), Protocol: ptr.To(corev1.ProtocolTCP), Port: ptr.To(int32(server.Port())),
+		}},
+	}
+}
+
+// Run keeps claims and Services in agreement until ctx ends.
+func (r *Registry) Run(ctx context.Context) error {
+	tick := time.NewTicker(repairPeriod)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if err := r.Repair(ctx); err != nil && ctx.Err() == nil {
+			r.cfg.Logger.Error("repair of service addresses failed; it is tried again", "error", err)
+		}
+	}
+}

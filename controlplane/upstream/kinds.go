@@ -1,0 +1,54 @@
+package upstream
+
+import (
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/kubernetes/pkg/registry/apps/deployment"
+	"k8s.io/kubernetes/pkg/registry/apps/replicaset"
+	"k8s.io/kubernetes/pkg/registry/batch/job"
+	"k8s.io/kubernetes/pkg/registry/coordination/lease"
+	"k8s.io/kubernetes/pkg/registry/core/configmap"
+	"k8s.io/kubernetes/pkg/registry/core/event"
+	"k8s.io/kubernetes/pkg/registry/core/namespace"
+	"k8s.io/kubernetes/pkg/registry/core/node"
+	"k8s.io/kubernetes/pkg/registry/core/pod"
+	"k8s.io/kubernetes/pkg/registry/core/secret"
+	"k8s.io/kubernetes/pkg/registry/core/service"
+	"k8s.io/kubernetes/pkg/registry/discovery/endpointslice"
+)
+
+// Status and Finalize are the subresources that have strategies of their own.
+const (
+	Status   = "status"
+	Finalize = "finalize"
+)
+
+// Kinds makes the rules of every upstream resource that is served.
+func Kinds() []*Kind {
+	status := func(s strategy) map[string]strategy { return map[string]strategy{Status: s} }
+	return []*Kind{
+		kind(corev1.SchemeGroupVersion, "namespaces", "Namespace", namespace.Strategy,
+			map[string]strategy{Status: namespace.StatusStrategy, Finalize: namespace.FinalizeStrategy}, namespaceFields),
+		kind(corev1.SchemeGroupVersion, "nodes", "Node", node.Strategy, status(node.StatusStrategy), nodeFields),
+		kind(corev1.SchemeGroupVersion, "pods", "Pod", pod.Strategy, status(pod.StatusStrategy), podFields),
+		kind(corev1.SchemeGroupVersion, "services", "Service", service.Strategy, status(service.StatusStrategy), serviceFields),
+		kind(corev1.SchemeGroupVersion, "configmaps", "ConfigMap", configmap.Strategy, nil, nil),
+		kind(corev1.SchemeGroupVersion, "secrets", "Secret", secret.Strategy, nil, secretFields),
+		kind(corev1.SchemeGroupVersion, "events", "Event", event.Strategy, nil, eventFields),
+		kind(discoveryv1.SchemeGroupVersion, "endpointslices", "EndpointSlice", loopbackEndpoints{endpointslice.Strategy}, nil, nil),
+		kind(coordinationv1.SchemeGroupVersion, "leases", "Lease", lease.Strategy, nil, nil),
+		kind(appsv1.SchemeGroupVersion, "deployments", "Deployment", deployment.Strategy, status(deployment.StatusStrategy), nil),
+		kind(appsv1.SchemeGroupVersion, "replicasets", "ReplicaSet", replicaset.Strategy, status(replicaset.StatusStrategy), replicaSetFields),
+		kind(batchv1.SchemeGroupVersion, "jobs", "Job", job.Strategy, status(job.StatusStrategy), jobFields),
+	}
+}
+
+func kind(gv schema.GroupVersion, resource, name string, main strategy, subs map[string]strategy, selectable func(runtime.Object) fields.Set) *Kind {
+	return &Kind{gvr: gv.WithResource(resource), gvk: gv.WithKind(name), main: main, subs: subs, selectable: selectable}
+}
