@@ -1,0 +1,83 @@
+package engine
+
+import (
+	"crypto/rand"
+	"io"
+	"math"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/experimental/sysfs"
+	"github.com/tetratelabs/wazero/sys"
+)
+
+// clockTick is the resolution of the guest's clocks: fine enough for programs, and coarser than what measuring the
+// host's caches takes.
+const clockTick = time.Microsecond
+
+// forever is the sleep that wazero asks for when a guest polls descriptors without a clock. They are all reported as
+// ready, so it must not be slept.
+const forever = math.MaxInt64
+
+// config builds wazero's configuration for one instance. Everything that wazero would fake is set: its random source is
+// the same for all, and its clocks stand still.
+func (in *Instance) config(spec Spec) wazero.ModuleConfig {
+	born := time.Now()
+	c := wazero.NewModuleConfig().
+		WithName("").
+		WithStartFunctions().
+		WithArgs(spec.Args...).
+		WithRandSource(rand.Reader).
+		WithWalltime(walltime, sys.ClockResolution(clockTick)).
+		WithNanotime(func() int64 { return monotonic(born) }, sys.ClockResolution(clockTick)).
+		WithNanosleep(in.sleep).
+		WithOsyield(runtime.Gosched)
+	for _, e := range spec.Env {
+		key, value, _ := strings.Cut(e, "=")
+		c = c.WithEnv(key, value)
+	}
+	if spec.Stdin != nil {
+		c = c.WithStdin(&stdin{in: in, r: spec.Stdin})
+	}
+	c = c.WithStdout(in.output(spec.Stdout)).WithStderr(in.output(spec.Stderr))
+	if preopens := in.files.Preopens(); len(preopens) > 0 {
+		fsConfig := wazero.NewFSConfig()
+		for _, p := range preopens {
+			fsConfig = fsConfig.(sysfs.FSConfig).WithSysFSMount(p.FS, p.GuestPath)
+		}
+		c = c.WithFSConfig(fsConfig)
+	}
+	return c
+}
+
+func (in *Instance) output(w io.Writer) io.Writer {
+	if w == nil {
+		return io.Discard
+	}
+	return &stdout{in: in, w: w}
+}
+
+func walltime() (sec int64, nsec int32) {
+	now := time.Now().Truncate(clockTick)
+	return now.Unix(), int32(now.Nanosecond())
+}
+
+// monotonic begins at one tick: zero means "never" to many programs.
+func monotonic(born time.Time) int64 {
+	return int64((time.Since(born) + clockTick).Truncate(clockTick))
+}
+
+// sleep ends early when the guest is killed; the engine ends the guest at its next instruction that can be ended.
+func (in *Instance) sleep(ns int64) {
+	if ns <= 0 || ns == forever {
+		return
+	}
+	timer := time.NewTimer(time.Duration(ns))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-in.ctx.Done():
+	}
+}

@@ -1,0 +1,96 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"regexp"
+	"strings"
+
+	"github.com/tetratelabs/wazero/sys"
+)
+
+// maxFrames bounds the stack kept of a trap; an endless recursion has millions.
+const maxFrames = 32
+
+// outcome turns what wazero returned into one of this package's errors.
+func (in *Instance) outcome(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	var exit *sys.ExitError
+	if errors.As(err, &exit) {
+		if ctx.Err() != nil && (exit.ExitCode() == sys.ExitCodeContextCanceled || exit.ExitCode() == sys.ExitCodeDeadlineExceeded) {
+			return &KilledError{Cause: context.Cause(ctx)}
+		}
+		if exit.ExitCode() == 0 {
+			return &ExitError{}
+		}
+		return in.blameMemory(&ExitError{Code: exit.ExitCode()})
+	}
+	return in.blameMemory(parseTrap(err.Error(), in.program.info.Name))
+}
+
+// blameMemory wraps what a guest died of when its last growth was refused: that is how running out of memory looks from
+// outside, because each language ends in a way of its own.
+func (in *Instance) blameMemory(err error) error {
+	if in.memory == nil || in.memory.denied == 0 {
+		return err
+	}
+	return &MemoryError{Limit: in.memory.limit, Need: in.memory.denied, Err: err}
+}
+
+// signature matches the types that wazero appends to a function's name, which may have parentheses of its own.
+var signature = regexp.MustCompile(`\([a-z0-9,]*\)(?: .*)?$`)
+
+// noise are functions at the top of a stack that say how a program breaks off, not where.
+var noise = map[string]bool{
+	"abort": true, "__assert_fail": true, "__assert": true, "exit": true, "_Exit": true, "runtime.abort": true,
+	"rust_panic": true, "__rust_start_panic": true, "__rust_abort": true, "std::process::abort": true,
+	"~lib/builtins/abort": true,
+}
+
+// parseTrap reads wazero's text of an error, which is the only form in which it tells the stack:
+//
+//	wasm error: integer divide by zero
+//	wasm stack trace:
+//		module.divide(i32,i32) i32
+//		module._start()
+func parseTrap(text, moduleName string) *TrapError {
+	head, trace, _ := strings.Cut(text, "\nwasm stack trace:\n")
+	reason := head
+	if _, after, ok := strings.Cut(head, "wasm error: "); ok {
+		reason = after
+	}
+	reason, _, _ = strings.Cut(reason, "\n")
+	reason = strings.TrimSuffix(reason, " (recovered by wazero)")
+	trap := &TrapError{Reason: reason}
+	for line := range strings.Lines(trace) {
+		frame, ok := strings.CutPrefix(strings.TrimRight(line, "\n"), "\t")
+		if !ok || strings.HasPrefix(frame, "\t") { // the latter are places in sources
+			continue
+		}
+		if len(trap.Stack) == maxFrames {
+			break
+		}
+		trap.Stack = append(trap.Stack, frameName(frame, moduleName))
+	}
+	for _, f := range trap.Stack {
+		if !noise[f] {
+			trap.Function = f
+			break
+		}
+	}
+	if trap.Function == "" && len(trap.Stack) > 0 {
+		trap.Function = trap.Stack[0]
+	}
+	return trap
+}
+
+func frameName(frame, moduleName string) string {
+	name := signature.ReplaceAllString(frame, "")
+	name = strings.TrimPrefix(name, moduleName+".")
+	if index, ok := strings.CutPrefix(name, "$"); ok {
+		return "function " + index
+	}
+	return name
+}

@@ -1,0 +1,41 @@
+// Package guest is the SDK for HTTP guests written in Go: an ordinary net/http handler, served by Petrel.
+//
+//	package main
+//
+//	import (
+//		"fmt"
+//		"net/http"
+//
+//		"github.com/petrelrun/petrel/wasmrt/guest"
+//	)
+//
+//	func init() {
+//		guest.Handle(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+//			fmt.Fprintln(w, "hello")
+//		}))
+//	}
+//
+//	func main() {}
+//
+// Build it as a reactor, whose main is never called:
+//
+//	GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -o app.wasm .
+//
+// # What differs from a server
+//
+// Each request has an instance of the program of its own: package variables are initialised before it, nothing of it is
+// there for the next one, and goroutines still running when the handler returns are gone. The handler may start
+// goroutines and wait for them; the program has one thread.
+//
+// Bodies stream both ways. The request's context ends when the handler returns, and when the client has gone or the
+// request's time is over; the latter is looked for while somebody waits for Done, and whenever Err is called.
+//
+// A panic of the handler is logged on standard error with its stack. If nothing of the response has been sent, the client
+// gets 500, otherwise the connection is cut; http.ErrAbortHandler cuts it silently. The response is sent when 4096 bytes
+// of it are there, when the handler calls Flush, and when it returns. Hijacking, deadlines (http.ResponseController) and
+// full duplex are not supported. Outgoing connections are not served yet.
+//
+// On other platforms than wasip1 Handle only remembers the handler, so that a program and its tests build natively.
+//
+// It imports the standard library and wasmrt/httpabi/wire, which imports the standard library.
+package guest
