@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -32,20 +33,24 @@ func openExternal(ctx context.Context, cfg *Config) (*backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to etcd: %w", err)
 	}
-	b := &backend{client: client, watchContext: clientv3.WithRequireLeader, close: client.Close}
-	b.readIndex = func(ctx context.Context) (int64, error) {
+	q := &quorum{ask: func(ctx context.Context) (int64, error) {
 		// A read of one key that never exists goes through the quorum like any other and answers the revision.
 		resp, err := client.Get(ctx, registryPrefix, clientv3.WithKeysOnly())
 		if err != nil {
 			return 0, err
 		}
 		return resp.Header.Revision, nil
+	}}
+	b := &backend{client: client, readIndex: q.read, watchContext: clientv3.WithRequireLeader}
+	b.close = func() error {
+		err := client.Close() // which ends the questions under way
+		q.running.Wait()
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	if _, err := b.readIndex(ctx); err != nil {
-		client.Close()
-		return nil, fmt.Errorf("reach etcd at %v: %w", cfg.Endpoints, err)
+		return nil, errors.Join(fmt.Errorf("reach etcd at %v: %w", cfg.Endpoints, err), b.close())
 	}
 	return b, nil
 }

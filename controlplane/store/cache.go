@@ -39,7 +39,7 @@ func (c *cache) update(revision int64, fn func()) {
 	fn()
 	c.revision = revision
 	for _, t := range c.tables {
-		if t.changed > before || revision < before {
+		if t.changed > before {
 			t.signal()
 		}
 	}
@@ -77,9 +77,9 @@ func (c *cache) checkStart(t *table, from int64) error {
 	return nil
 }
 
-// wait blocks until the cache has reached revision, at most for limit. ask is called while it has to.
+// wait blocks until the cache has reached revision, at most for limit. ask is called again and again while it has to.
 func (c *cache) wait(ctx context.Context, revision int64, limit time.Duration, ask func()) error {
-	var expired <-chan time.Time
+	var expired, again <-chan time.Time
 	for {
 		c.mu.RLock()
 		now, moved, ended := c.revision, c.moved, c.ended
@@ -91,17 +91,20 @@ func (c *cache) wait(ctx context.Context, revision int64, limit time.Duration, a
 			return ended
 		}
 		if expired == nil {
-			timer := time.NewTimer(limit)
+			timer, ticker := time.NewTimer(limit), time.NewTicker(askInterval)
 			defer timer.Stop()
-			expired = timer.C
+			defer ticker.Stop()
+			expired, again = timer.C, ticker.C
+			ask()
 		}
-		ask()
 		select {
 		case <-moved:
+		case <-again:
+			ask()
 		case <-expired:
 			return errTooLarge(revision, now)
 		case <-ctx.Done():
-			return ctx.Err()
+			return translate("wait for the cache", ctx.Err())
 		}
 	}
 }

@@ -22,6 +22,9 @@ type Config struct {
 	CompactInterval time.Duration
 	// QuotaBytes bounds the embedded database; 0: DefaultQuotaBytes.
 	QuotaBytes int64
+	// LogEvents and LogBytes bound the event log of each resource; 0: DefaultLogEvents, DefaultLogBytes.
+	LogEvents int
+	LogBytes  int64
 	// Logger; nil: slog.Default().
 	Logger *slog.Logger
 }
@@ -31,8 +34,8 @@ func (c *Config) Validate() error {
 	if c.Dir == "" && len(c.Endpoints) == 0 {
 		return errors.New("either a directory or endpoints must be given")
 	}
-	if c.CompactInterval < 0 || c.QuotaBytes < 0 {
-		return errors.New("compact interval and quota must not be negative")
+	if c.CompactInterval < 0 || c.QuotaBytes < 0 || c.LogEvents < 0 || c.LogBytes < 0 {
+		return errors.New("the interval and the bounds must not be negative")
 	}
 	seen := map[string]bool{}
 	for i, r := range c.Resources {
@@ -57,6 +60,12 @@ func (c *Config) setDefaults() {
 	}
 	if c.QuotaBytes == 0 {
 		c.QuotaBytes = DefaultQuotaBytes
+	}
+	if c.LogEvents == 0 {
+		c.LogEvents = DefaultLogEvents
+	}
+	if c.LogBytes == 0 {
+		c.LogBytes = DefaultLogBytes
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()

@@ -7,6 +7,8 @@ import (
 	"net/http"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -15,6 +17,9 @@ const retrySeconds = 1 // what a client is told to wait after a timeout
 
 // errClosed is what everything answers once the store is closed.
 var errClosed = apierrors.NewServiceUnavailable("the store is closed")
+
+// errNotStarted is what everything answers before the cache is filled.
+var errNotStarted = apierrors.NewServiceUnavailable("the store is not started")
 
 // errTooLarge tells that a revision was asked for which has not come; clients know its cause and list anew.
 func errTooLarge(wanted, now int64) error {
@@ -44,9 +49,9 @@ func translate(doing string, err error) error {
 	switch {
 	case err == nil || errors.As(err, &status):
 		return err
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.Canceled):
 		return err
-	case errors.Is(err, rpctypes.ErrTimeout), errors.Is(err, rpctypes.ErrTimeoutDueToLeaderFail),
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, rpctypes.ErrTimeout), errors.Is(err, rpctypes.ErrTimeoutDueToLeaderFail),
 		errors.Is(err, rpctypes.ErrTimeoutDueToConnectionLost), errors.Is(err, rpctypes.ErrNoLeader),
 		errors.Is(err, rpctypes.ErrLeaderChanged):
 		return apierrors.NewTimeoutError(fmt.Sprintf("%s: %v", doing, err), retrySeconds)
@@ -60,5 +65,21 @@ func translate(doing string, err error) error {
 			Message: doing + ": etcd has no space left: delete objects or raise its quota",
 		}}
 	}
+	switch grpcCode(err) {
+	case codes.Canceled:
+		return context.Canceled
+	case codes.DeadlineExceeded:
+		return apierrors.NewTimeoutError(fmt.Sprintf("%s: %v", doing, err), retrySeconds)
+	case codes.Unavailable:
+		return apierrors.NewServiceUnavailable(fmt.Sprintf("%s: %v", doing, err))
+	}
 	return apierrors.NewInternalError(fmt.Errorf("%s: %w", doing, err))
+}
+
+func grpcCode(err error) codes.Code {
+	var known rpctypes.EtcdError
+	if errors.As(err, &known) {
+		return known.Code()
+	}
+	return status.Code(err)
 }

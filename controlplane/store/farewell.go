@@ -21,14 +21,19 @@ type farewell struct {
 	until int64 // the revision of the deletion, once it is known
 }
 
-// hold must come before the deletion, which the follower may see before the one who deletes has its answer.
-func (f *farewells) hold(k farewellKey, last *Entry) {
+// hold must come before the deletion, which the follower may see before the one who deletes has its answer. Of two
+// who remove the same state the first is heard: only one of them can win, and it may not be known who did.
+func (f *farewells) hold(k farewellKey, last *Entry) (mine bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if _, taken := f.held[k]; taken {
+		return false
+	}
 	if f.held == nil {
 		f.held = map[farewellKey]farewell{}
 	}
 	f.held[k] = farewell{last: last}
+	return true
 }
 
 func (f *farewells) find(k farewellKey) *Entry {

@@ -56,18 +56,7 @@ func (s *Store) followWatch(ctx context.Context) error {
 	defer cancel()
 	ctx = s.backend.watchContext(ctx)
 	watch := s.backend.client.Watch(ctx, registryPrefix, clientv3.WithPrefix(), clientv3.WithRev(s.cache.now()+1), clientv3.WithProgressNotify())
-	var lastAsked time.Time
-	var askAgain <-chan time.Time
-	ask := func() error {
-		if wait := progressInterval - time.Since(lastAsked); wait > 0 {
-			if askAgain == nil {
-				askAgain = time.After(wait)
-			}
-			return nil
-		}
-		lastAsked, askAgain = time.Now(), nil
-		return s.backend.client.RequestProgress(ctx)
-	}
+	asked, pause := s.progress, (<-chan time.Time)(nil)
 	for {
 		var err error
 		select {
@@ -76,11 +65,11 @@ func (s *Store) followWatch(ctx context.Context) error {
 				return errWatchEnded
 			}
 			err = s.take(resp)
-		case <-s.progress:
-			err = ask()
-		case <-askAgain:
-			askAgain = nil
-			err = ask()
+		case <-asked:
+			err = s.backend.client.RequestProgress(ctx)
+			asked, pause = nil, time.After(progressInterval)
+		case <-pause:
+			asked, pause = s.progress, nil
 		case <-s.suspect:
 			return errSuspect
 		case <-s.backend.stopped:

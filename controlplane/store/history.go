@@ -15,6 +15,9 @@ import (
 func (s *Store) listHistory(ctx context.Context, t *table, present *btree.BTreeG[*Entry], sel *selection, revision int64, after string, limit int64) (*List, error) {
 	l := &List{Revision: revision}
 	from, end := t.prefix()+sel.prefix(), clientv3.GetPrefixRangeEnd(t.prefix()+sel.prefix())
+	if sel.only != "" {
+		from, end = t.prefix()+sel.only, t.prefix()+sel.only+"\x00"
+	}
 	if after != "" {
 		from = t.prefix() + after + "\x00"
 	}
@@ -28,7 +31,7 @@ func (s *Store) listHistory(ctx context.Context, t *table, present *btree.BTreeG
 			return nil, errExpired(revision, lostToken(after))
 		}
 		if err != nil {
-			return nil, translate("list "+t.resource.GVR.GroupResource().String(), err)
+			return nil, s.failed("list "+t.resource.GVR.GroupResource().String(), err)
 		}
 		for i, kv := range resp.Kvs {
 			e := s.historic(t, present, kv)

@@ -18,10 +18,10 @@ const (
 	// another writer won, so the system as a whole moves; the bound keeps one caller from looping under a storm.
 	maxUpdateTries = 32
 
-	// maxLogEvents bounds each resource's event log, and so how far behind a watcher may fall.
-	maxLogEvents = 10_000
-	// maxLogBytes bounds what one resource's event log keeps in memory.
-	maxLogBytes = 64 << 20
+	// DefaultLogEvents bounds each resource's event log, and so how far behind a watcher may fall.
+	DefaultLogEvents = 10_000
+	// DefaultLogBytes bounds what one resource's event log keeps in memory.
+	DefaultLogBytes = 64 << 20
 	// eventOverhead is charged for each event besides its bytes: the entry, its maps and the log's own slot.
 	eventOverhead = 1 << 10
 	// formsWeight counts an entry's bytes for the log: as stored, and the JSON form, about twice that, which a reader
@@ -40,6 +40,8 @@ const (
 	waitRevision = 3 * time.Second
 	// progressInterval spaces the requests for progress that make an otherwise quiet etcd watch tell its revision.
 	progressInterval = 20 * time.Millisecond
+	// askInterval spaces such requests by one read that waits; etcd does not answer each.
+	askInterval = 100 * time.Millisecond
 	// followBackoffMin and followBackoffMax space the attempts to watch etcd again after a failure.
 	followBackoffMin = 20 * time.Millisecond
 	followBackoffMax = 5 * time.Second

@@ -17,7 +17,7 @@ func (s *Store) List(ctx context.Context, r *Resource, opts ListOptions) (*List,
 	if opts.Limit < 0 || opts.Revision < 0 {
 		return nil, apierrors.NewBadRequest("limit and resource version must not be negative")
 	}
-	sel := opts.Query.selection()
+	sel := opts.Query.selection(r)
 	if opts.Continue != "" {
 		return s.listOn(ctx, t, &sel, opts)
 	}

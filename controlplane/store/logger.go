@@ -24,8 +24,11 @@ func (c *slogCore) With(fields []zapcore.Field) zapcore.Core {
 	return &slogCore{LevelEnabler: c.LevelEnabler, logger: slog.New(c.logger.Handler().WithAttrs(attributes(fields)))}
 }
 
+// newbornMessage is an error that etcd reports in the first moments of each new data directory, and mends by itself.
+const newbornMessage = "failed to update storage version"
+
 func (c *slogCore) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
-	if c.Enabled(entry.Level) {
+	if c.Enabled(entry.Level) && entry.Message != newbornMessage {
 		return checked.AddCore(entry, c)
 	}
 	return checked

@@ -13,11 +13,20 @@ const (
 // selection is a Query made ready to match many entries.
 type selection struct {
 	namespace, name string
+	only            string          // the one key that can match; "" when there may be several
 	labels          labels.Selector // nil: everything
 	fields          fields.Selector // nil: everything
 }
 
-func (q Query) selection() selection {
+func (q Query) selection(r *Resource) selection {
+	s := q.selectors()
+	if key, err := objectKey(r, s.namespace, s.name); err == nil {
+		s.only = key
+	}
+	return s
+}
+
+func (q Query) selectors() selection {
 	s := selection{namespace: q.Namespace, name: q.Name}
 	if q.Labels != nil && !q.Labels.Empty() {
 		s.labels = q.Labels

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -22,6 +23,7 @@ type Store struct {
 	progress  chan struct{} // asks the follower for etcd's progress
 	suspect   chan struct{} // tells the follower that etcd may not be the one it was
 
+	ready    atomic.Bool // reads and writes may begin
 	startMu  sync.Mutex
 	started  bool
 	closed   bool
@@ -38,18 +40,14 @@ func New(cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("configure store: %w", err)
 	}
 	cfg.setDefaults()
-	return newStore(cfg, logLimits{events: maxLogEvents, bytes: maxLogBytes}), nil
-}
-
-func newStore(cfg Config, limits logLimits) *Store {
 	return &Store{
 		cfg:      cfg,
 		log:      cfg.Logger,
-		cache:    newCache(cfg.Resources, limits),
+		cache:    newCache(cfg.Resources, logLimits{events: cfg.LogEvents, bytes: cfg.LogBytes}),
 		progress: make(chan struct{}, 1),
 		suspect:  make(chan struct{}, 1),
 		followed: make(chan struct{}),
-	}
+	}, nil
 }
 
 // Start opens etcd and fills the cache. When it returns without an error the store serves until Close, whatever
@@ -83,6 +81,7 @@ func (s *Store) Start(ctx context.Context) error {
 	if err := s.cache.wait(ctx, now, startTimeout, s.askProgress); err != nil {
 		return errors.Join(fmt.Errorf("fill cache: %w", err), s.closeLocked())
 	}
+	s.ready.Store(true)
 	return nil
 }
 
@@ -134,6 +133,9 @@ func (s *Store) closeLocked() error {
 func (s *Store) Revision() int64 { return s.cache.now() }
 
 func (s *Store) table(r *Resource) (*table, error) {
+	if !s.ready.Load() {
+		return nil, errNotStarted
+	}
 	if t, ok := s.cache.tables[tablePath(r)]; ok {
 		return t, nil
 	}
@@ -147,7 +149,7 @@ func (s *Store) fresh(ctx context.Context) error {
 	defer cancel()
 	revision, err := s.backend.readIndex(ctx)
 	if err != nil {
-		return translate("read etcd's revision", err)
+		return s.failed("read etcd's revision", err)
 	}
 	if revision < before {
 		// A quorum that knows less than what it told before is another etcd, or one that was set back.
@@ -155,6 +157,19 @@ func (s *Store) fresh(ctx context.Context) error {
 		return apierrors.NewServiceUnavailable("etcd's revision went back; the cache is being filled anew")
 	}
 	return s.cache.wait(ctx, revision, requestTimeout, s.askProgress)
+}
+
+// failed tells what became of a request to etcd: after the end of the store that is all there is to say.
+func (s *Store) failed(doing string, err error) error {
+	if err == nil {
+		return nil
+	}
+	s.cache.mu.RLock()
+	defer s.cache.mu.RUnlock()
+	if s.cache.ended != nil {
+		return s.cache.ended
+	}
+	return translate(doing, err)
 }
 
 func (s *Store) askProgress() { signal(s.progress) }

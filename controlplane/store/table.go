@@ -104,6 +104,7 @@ func (t *table) reset(revision int64) {
 	clear(t.broken)
 	t.changed = revision
 	t.log.expire(revision)
+	t.signal()
 }
 
 func (t *table) signal() {
@@ -114,12 +115,21 @@ func (t *table) signal() {
 // page walks a snapshot from a key on and collects what is selected, up to limit (0: all). more tells that another
 // match follows the last; remaining counts all keys after it and is only meant where nothing narrows.
 func page(tree *btree.BTreeG[*Entry], s *selection, after string, limit int64) (entries []*Entry, more bool, remaining int64) {
+	if s.only != "" {
+		if e, ok := tree.Get(&Entry{key: s.only}); ok && s.only > after && s.matches(e) {
+			entries = append(entries, e)
+		}
+		return entries, false, 0
+	}
 	prefix := s.prefix()
 	start := prefix
 	if after != "" {
 		start = after + "\x00"
 	}
 	counting := false
+	if limit == 0 && !s.selects() && prefix == "" {
+		entries = make([]*Entry, 0, tree.Len())
+	}
 	tree.AscendGreaterOrEqual(&Entry{key: start}, func(e *Entry) bool {
 		if !strings.HasPrefix(e.key, prefix) {
 			return false

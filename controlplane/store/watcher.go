@@ -44,14 +44,14 @@ func (s *Store) Watch(ctx context.Context, r *Resource, q Query, from int64) (Wa
 		return nil, err
 	}
 	return &watcher{
-		cache: s.cache, table: t, selection: q.selection(), place: t.log.after(from), seen: from, stop: make(chan struct{}),
+		cache: s.cache, table: t, selection: q.selection(r), place: t.log.after(from), seen: from, stop: make(chan struct{}),
 	}, nil
 }
 
 func (w *watcher) Next(ctx context.Context) ([]Event, error) {
 	var scratch [maxNextEvents]*change
 	for {
-		if err := ctx.Err(); err != nil {
+		if err := w.over(ctx); err != nil {
 			return nil, err
 		}
 		n, wake, err := w.read(scratch[:])
@@ -77,6 +77,15 @@ func (w *watcher) Next(ctx context.Context) ([]Event, error) {
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
+	}
+}
+
+func (w *watcher) over(ctx context.Context) error {
+	select {
+	case <-w.stop:
+		return errStopped
+	default:
+		return ctx.Err()
 	}
 }
 

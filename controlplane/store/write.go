@@ -36,7 +36,7 @@ func (s *Store) Create(ctx context.Context, r *Resource, obj runtime.Object) (ru
 	}
 	revision, won, err := s.commit(ctx, t.prefix()+key, 0, clientv3.OpPut(t.prefix()+key, string(value)))
 	if err != nil {
-		return nil, translate("create "+r.GVR.GroupResource().String(), err)
+		return nil, s.failed("create "+r.GVR.GroupResource().String(), err)
 	}
 	if !won {
 		return nil, apierrors.NewAlreadyExists(r.GVR.GroupResource(), m.GetName())
@@ -154,7 +154,7 @@ func (s *Store) settle(ctx context.Context, a attempt) (obj runtime.Object, lost
 	}
 	revision, won, err := s.commit(ctx, etcdKey, guard, clientv3.OpPut(etcdKey, string(a.value)))
 	if err != nil {
-		return nil, 0, translate("update "+a.table.resource.GVR.GroupResource().String(), err)
+		return nil, 0, s.failed("update "+a.table.resource.GVR.GroupResource().String(), err)
 	}
 	if !won {
 		return nil, revision, nil
@@ -165,6 +165,7 @@ func (s *Store) settle(ctx context.Context, a attempt) (obj runtime.Object, lost
 func (s *Store) settleRemove(ctx context.Context, a attempt, etcdKey string, guard int64) (obj runtime.Object, lost int64, err error) {
 	r := a.table.resource
 	farewell := farewellKey{tablePath(r), a.key, guard}
+	held := false
 	if obj = a.next; obj == nil {
 		obj = a.current.Copy()
 	} else if !bytes.Equal(a.value, a.current.value()) {
@@ -172,14 +173,18 @@ func (s *Store) settleRemove(ctx context.Context, a attempt, etcdKey string, gua
 		if err != nil {
 			return nil, 0, apierrors.NewInternalError(err)
 		}
-		s.farewells.hold(farewell, last)
+		held = s.farewells.hold(farewell, last)
 	}
 	revision, won, err := s.commit(ctx, etcdKey, guard, clientv3.OpDelete(etcdKey))
 	if err != nil || !won {
-		s.farewells.drop(farewell)
-		return nil, revision, translate("delete "+r.GVR.GroupResource().String(), err)
+		if held {
+			s.farewells.drop(farewell)
+		}
+		return nil, revision, s.failed("delete "+r.GVR.GroupResource().String(), err)
 	}
-	s.farewells.release(farewell, revision)
+	if held {
+		s.farewells.release(farewell, revision)
+	}
 	return stamp(r, obj, revision), 0, nil
 }
 
