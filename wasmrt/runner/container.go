@@ -1,0 +1,222 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"path"
+	"sync"
+	"time"
+
+	"github.com/petrelrun/petrel/wasmrt/engine"
+	"github.com/petrelrun/petrel/wasmrt/module"
+	"github.com/petrelrun/petrel/wasmrt/runner/control"
+	"github.com/petrelrun/petrel/wasmrt/runner/crilog"
+	"github.com/petrelrun/petrel/wasmrt/wasi"
+)
+
+// workload is what a started container does.
+type workload interface {
+	// run does the work until it ends by itself, by drain or by kill, and says how.
+	run() exit
+	// drain asks for an end after what is under way.
+	drain()
+	// kill ends it at once. The cause is told in the container's message.
+	kill(cause error)
+	// stats adds what is known of it.
+	stats(*control.ContainerStats)
+}
+
+// exit is how a workload ended.
+type exit struct {
+	code    int32
+	reason  string
+	message string
+}
+
+var (
+	errStopped  = errors.New("killed: it was stopped and its grace period is over")
+	errWallTime = errors.New("killed: its wall time is over")
+)
+
+type container struct {
+	params  *control.CreateParams
+	spec    engine.Spec
+	log     *crilog.Log
+	now     func() time.Time
+	publish func(control.Status)
+	done    chan struct{} // closed when it has exited
+
+	// op is held by create, start and update from begin to end, so that what comes meanwhile sees the outcome.
+	op sync.Mutex
+
+	mu       sync.Mutex
+	status   control.Status // State is empty until it is loaded
+	template *template      // nil when it needs none any more
+	work     workload       // nil until it is started
+}
+
+func (r *Runner) newContainer(p *control.CreateParams) (*container, error) {
+	if err := p.Validate(); err != nil {
+		return nil, err
+	}
+	c := &container{params: p, now: r.cfg.Now, log: crilog.New(p.LogPath, r.cfg.Now), done: make(chan struct{})}
+	c.publish = func(s control.Status) {
+		if err := r.hub.Publish(control.EventStatus, s); err != nil {
+			r.cfg.Logger.Error("event lost", "container", p.ID, "error", err)
+		}
+	}
+	c.spec = engine.Spec{Args: p.Args, Env: p.Env, MemoryLimit: p.MemoryLimit,
+		Stdout: c.log.Stream(crilog.Stdout), Stderr: c.log.Stream(crilog.Stderr)}
+	for _, m := range p.Mounts {
+		c.spec.Mounts = append(c.spec.Mounts, wasi.Mount{HostPath: m.HostPath, GuestPath: path.Clean(m.GuestPath), ReadOnly: m.ReadOnly})
+	}
+	if err := c.spec.Validate(); err != nil {
+		return nil, control.Errorf(control.CodeInvalid, "%v", err)
+	}
+	return c, nil
+}
+
+// load gets the container's template, and with it makes it exist.
+func (c *container) load(ctx context.Context, templates *templates) error {
+	c.op.Lock()
+	defer c.op.Unlock()
+	t, took, cached, err := templates.acquire(ctx, c.params.Digest, c.params.ModulePath)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.template = t
+	c.status = control.Status{
+		ID: c.params.ID, SandboxID: c.params.SandboxID, State: control.StateCreated, Kind: string(t.kind()),
+		CreatedAt: c.now().UnixNano(), MemoryLimit: c.params.MemoryLimit, CompileMicros: took.Microseconds(), CompileCached: cached,
+	}
+	return nil
+}
+
+// start begins the work. What keeps it from beginning makes the container an exited one, as container runtimes do.
+func (c *container) start(ctx, runCtx context.Context) error {
+	c.op.Lock()
+	defer c.op.Unlock()
+	if state := c.snapshot().State; state != control.StateCreated {
+		return control.Errorf(control.CodePrecondition, "container %s is %s: only a created one can be started", c.params.ID, state)
+	}
+	work, err := c.prepare(ctx, runCtx)
+	if err != nil {
+		c.exited(exit{control.ExitStartError, control.ReasonStartError, err.Error()})
+		return control.Errorf(control.CodeStart, "start container: %v", err)
+	}
+	c.mu.Lock()
+	c.work = work
+	c.status.State, c.status.StartedAt = control.StateRunning, c.now().UnixNano()
+	c.mu.Unlock()
+	go func() { c.exited(work.run()) }() // ends by stop, at the latest with the process's
+	return nil
+}
+
+func (c *container) prepare(ctx, runCtx context.Context) (workload, error) {
+	if err := c.log.Create(); err != nil {
+		return nil, err
+	}
+	if c.template.kind() == module.KindCommand {
+		return newCommand(runCtx, c.template.Template, c.spec, c.params.WallTime), nil
+	}
+	server, err := newHTTPServer(runCtx, c)
+	if err != nil {
+		return nil, err
+	}
+	cold, err := c.template.coldStart(ctx, server.current)
+	if err != nil {
+		server.close()
+		return nil, err
+	}
+	c.mu.Lock()
+	c.status.ColdStartMicros = cold.Microseconds()
+	c.mu.Unlock()
+	return server, nil
+}
+
+// exited records the end and tells it. It happens once.
+func (c *container) exited(e exit) {
+	_ = c.log.Close() // what could not be written is counted
+	c.mu.Lock()
+	c.status.State, c.status.FinishedAt = control.StateExited, c.now().UnixNano()
+	c.status.ExitCode, c.status.Reason, c.status.Message = e.code, e.reason, e.message
+	status := c.status
+	c.mu.Unlock()
+	c.release()
+	c.publish(status)
+	close(c.done)
+}
+
+// stop ends the container: gracefully for grace, then at once. It returns when it has ended, or with ctx.
+func (c *container) stop(ctx context.Context, grace time.Duration) error {
+	c.op.Lock()
+	c.mu.Lock()
+	work := c.work
+	c.mu.Unlock()
+	c.op.Unlock()
+	if work == nil {
+		return nil
+	}
+	if grace > 0 {
+		work.drain()
+		timer := time.NewTimer(grace)
+		defer timer.Stop()
+		select {
+		case <-c.done:
+			return nil
+		case <-timer.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	work.kill(errStopped)
+	select {
+	case <-c.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// update changes the memory limit of instances to come.
+func (c *container) update(limit uint64) error {
+	c.op.Lock()
+	defer c.op.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.status.State == control.StateExited {
+		return control.Errorf(control.CodePrecondition, "container %s has exited", c.params.ID)
+	}
+	spec := c.spec
+	spec.MemoryLimit = limit
+	switch work := c.work.(type) {
+	case *httpServer:
+		if err := work.replace(spec); err != nil {
+			return err
+		}
+	case *command:
+		return control.Errorf(control.CodePrecondition, "container %s runs a command: its one instance has the memory limit it started with", c.params.ID)
+	}
+	c.spec, c.status.MemoryLimit = spec, limit
+	return nil
+}
+
+// release gives back what only a container that may still run needs.
+func (c *container) release() {
+	c.mu.Lock()
+	t := c.template
+	c.template = nil
+	c.mu.Unlock()
+	if t != nil {
+		t.release()
+	}
+	_ = c.log.Close()
+}
+
+func (c *container) snapshot() control.Status {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.status
+}

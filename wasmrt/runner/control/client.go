@@ -1,0 +1,181 @@
+package control
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+)
+
+// writeTimeout bounds the write of one frame: a peer that takes nothing for so long is gone in all but name.
+const writeTimeout = 10 * time.Second
+
+// ErrClosed is what calls answer whose connection has ended.
+var ErrClosed = errors.New("connection to the runner is closed")
+
+// Client is the supervisor's end of a connection. It is safe for concurrent use.
+type Client struct {
+	conn    net.Conn
+	hello   Hello
+	onEvent func(event string, params json.RawMessage)
+
+	writeMu sync.Mutex
+
+	mu      sync.Mutex
+	next    uint64
+	pending map[uint64]chan *Frame
+	err     error
+	done    chan struct{}
+}
+
+// NewClient takes over the connection, waits for the runner's hello as long as ctx allows, and reads from then on.
+// onEvent is called for each event, in order, from the reading goroutine: it must not call back into the client.
+func NewClient(ctx context.Context, conn net.Conn, onEvent func(event string, params json.RawMessage)) (*Client, error) {
+	c := &Client{conn: conn, onEvent: onEvent, pending: map[uint64]chan *Frame{}, done: make(chan struct{})}
+	r := bufio.NewReader(conn)
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
+	f, err := ReadFrame(r)
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	if err == nil && f.Event != EventHello {
+		err = fmt.Errorf("first frame is %q instead of the hello", f.Event)
+	}
+	if err == nil {
+		err = json.Unmarshal(f.Params, &c.hello)
+	}
+	if err != nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("greet runner: %w", err)
+	}
+	go c.read(r)
+	return c, nil
+}
+
+// Hello is what the runner told of itself.
+func (c *Client) Hello() Hello { return c.hello }
+
+// Done is closed when the connection has ended and no further event will come.
+func (c *Client) Done() <-chan struct{} { return c.done }
+
+// Err says why the connection ended; nil while it has not.
+func (c *Client) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// Close ends the connection, and with it every call that waits. It returns when the reader has ended.
+func (c *Client) Close() error {
+	err := c.conn.Close()
+	<-c.done
+	return err
+}
+
+// Call sends a request and waits for its response, the end of the connection or of ctx. A nil result drops the answer.
+func (c *Client) Call(ctx context.Context, method string, params, result any) error {
+	raw, err := json.Marshal(params)
+	if err != nil {
+		return fmt.Errorf("encode params of %s: %w", method, err)
+	}
+	id, answer, err := c.register()
+	if err != nil {
+		return fmt.Errorf("call %s: %w", method, err)
+	}
+	defer c.forget(id)
+	if err := c.write(&Frame{ID: id, Method: method, Params: raw}); err != nil {
+		return fmt.Errorf("call %s: %w", method, err)
+	}
+	select {
+	case f := <-answer:
+		return decodeAnswer(method, f, result)
+	case <-ctx.Done():
+		return fmt.Errorf("call %s: %w", method, ctx.Err())
+	case <-c.done:
+	}
+	select { // the answer may have come just before the end
+	case f := <-answer:
+		return decodeAnswer(method, f, result)
+	default:
+		return fmt.Errorf("call %s: %w", method, ErrClosed)
+	}
+}
+
+func decodeAnswer(method string, f *Frame, result any) error {
+	if f.Error != nil {
+		return f.Error
+	}
+	if result == nil {
+		return nil
+	}
+	if err := json.Unmarshal(f.Result, result); err != nil {
+		return fmt.Errorf("decode result of %s: %w", method, err)
+	}
+	return nil
+}
+
+func (c *Client) register() (uint64, chan *Frame, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return 0, nil, ErrClosed
+	}
+	c.next++
+	answer := make(chan *Frame, 1)
+	c.pending[c.next] = answer
+	return c.next, answer, nil
+}
+
+func (c *Client) forget(id uint64) {
+	c.mu.Lock()
+	delete(c.pending, id)
+	c.mu.Unlock()
+}
+
+func (c *Client) write(f *Frame) error {
+	buf, err := AppendFrame(nil, f)
+	if err != nil {
+		return err
+	}
+	c.writeMu.Lock()
+	defer c.writeMu.Unlock()
+	_ = c.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
+	if _, err := c.conn.Write(buf); err != nil {
+		_ = c.conn.Close() // half a frame may have gone out: nothing after it can be understood
+		return fmt.Errorf("%w: %w", ErrClosed, err)
+	}
+	return nil
+}
+
+func (c *Client) read(r *bufio.Reader) {
+	for {
+		f, err := ReadFrame(r)
+		if err != nil {
+			c.end(err)
+			return
+		}
+		if f.Event != "" {
+			c.onEvent(f.Event, f.Params)
+			continue
+		}
+		c.mu.Lock()
+		answer := c.pending[f.ID]
+		delete(c.pending, f.ID)
+		c.mu.Unlock()
+		if answer != nil { // else the caller has given up
+			answer <- f
+		}
+	}
+}
+
+func (c *Client) end(err error) {
+	_ = c.conn.Close()
+	c.mu.Lock()
+	c.err = err
+	c.mu.Unlock()
+	close(c.done)
+}

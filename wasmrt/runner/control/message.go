@@ -1,0 +1,264 @@
+package control
+
+import (
+	"fmt"
+	"net/netip"
+	"path"
+	"time"
+)
+
+// ProtocolVersion changes when a supervisor and a runner of different versions can no longer understand each other. A
+// supervisor that adopts a runner of another one ends it.
+const ProtocolVersion = 1
+
+// Limits of a single container's description.
+const (
+	// MaxStrings bounds the bytes of arguments and environment together, as the engine does.
+	MaxStrings = 1 << 20
+	// MaxPorts bounds the listeners of one container.
+	MaxPorts = 64
+	// MaxMounts bounds the directories and files a guest sees: each costs descriptors.
+	MaxMounts = 64
+	// MaxPage bounds the statuses in one answer to MethodList.
+	MaxPage = 512
+)
+
+// Methods that a runner serves.
+const (
+	MethodCreate   = "create"   // CreateParams → Status
+	MethodStart    = "start"    // Target → Status
+	MethodStop     = "stop"     // StopParams → Status, once the container has ended
+	MethodRemove   = "remove"   // Target → nothing
+	MethodList     = "list"     // ListParams → ListResult
+	MethodUpdate   = "update"   // UpdateParams → Status
+	MethodReopen   = "reopen"   // Target → nothing
+	MethodStats    = "stats"    // StatsParams → StatsResult
+	MethodPing     = "ping"     // nothing → ProcessStats
+	MethodShutdown = "shutdown" // ShutdownParams → nothing; the process ends afterwards
+)
+
+// EventStatus tells that a container has changed by itself; its params are a Status.
+const EventStatus = "status"
+
+// EventHello is the first frame of a connection; its params are a Hello.
+const EventHello = "hello"
+
+// State is where a container is in its life. It only ever moves forward.
+type State string
+
+// States of a container, in order.
+const (
+	StateCreated State = "created"
+	StateRunning State = "running"
+	StateExited  State = "exited"
+)
+
+// Rank orders states: a status never replaces one of a higher rank.
+func (s State) Rank() int {
+	switch s {
+	case StateCreated:
+		return 1
+	case StateRunning:
+		return 2
+	case StateExited:
+		return 3
+	}
+	return 0
+}
+
+// Reasons of an exit, as the CRI's users know them.
+const (
+	ReasonCompleted  = "Completed"
+	ReasonError      = "Error"
+	ReasonOOMKilled  = "OOMKilled"
+	ReasonStartError = "StartError"
+)
+
+// Exit codes that no guest chose. They follow the shell's convention of 128 and a signal's number.
+const (
+	ExitStartError = 128 // the container could not be started
+	ExitTrap       = 134 // the guest trapped, as a process that aborts
+	ExitKilled     = 137 // ended by the runtime: stop, wall time, memory, or a runner that died
+)
+
+// Hello is what a runner tells of itself.
+type Hello struct {
+	Protocol  int    `json:"protocol"`
+	Version   string `json:"version"`
+	Namespace string `json:"namespace"`
+	PID       int    `json:"pid"`
+}
+
+// Mount is a host's directory or file that the guest sees at a path of its own.
+type Mount struct {
+	HostPath  string `json:"hostPath"`
+	GuestPath string `json:"guestPath"`
+	ReadOnly  bool   `json:"readOnly,omitempty"`
+}
+
+// CreateParams describes a container. The runner reads the module itself and holds it to Digest.
+type CreateParams struct {
+	ID          string        `json:"id"`
+	SandboxID   string        `json:"sandboxID"`
+	ModulePath  string        `json:"modulePath"`
+	Digest      string        `json:"digest"` // sha256:<hex> of the module's bytes
+	Args        []string      `json:"args,omitempty"`
+	Env         []string      `json:"env,omitempty"`
+	Mounts      []Mount       `json:"mounts,omitempty"`
+	Address     string        `json:"address,omitempty"`     // where an HTTP guest listens
+	Ports       []uint16      `json:"ports,omitempty"`       // on which ports
+	MemoryLimit uint64        `json:"memoryLimit,omitempty"` // bytes of linear memory an instance; 0 is the engine's own
+	WallTime    time.Duration `json:"wallTime,omitempty"`    // of a request, or of a command; 0 is the kind's default
+	Concurrency int           `json:"concurrency,omitempty"` // requests served at a time; 0 is the default
+	LogPath     string        `json:"logPath,omitempty"`     // empty: what the guest writes is dropped
+}
+
+// Validate holds the description to its limits.
+func (p *CreateParams) Validate() error {
+	switch {
+	case p.ID == "" || p.ModulePath == "" || p.Digest == "":
+		return Errorf(CodeInvalid, "id, modulePath and digest are required")
+	case len(p.Ports) > MaxPorts:
+		return Errorf(CodeInvalid, "%d ports; at most %d are served", len(p.Ports), MaxPorts)
+	case len(p.Mounts) > MaxMounts:
+		return Errorf(CodeInvalid, "%d mounts; at most %d are served", len(p.Mounts), MaxMounts)
+	case p.WallTime < 0 || p.Concurrency < 0:
+		return Errorf(CodeInvalid, "wallTime and concurrency must not be negative")
+	}
+	size := 0
+	for _, list := range [][]string{p.Args, p.Env} {
+		for _, s := range list {
+			size += len(s) + 1
+		}
+	}
+	if size > MaxStrings {
+		return Errorf(CodeInvalid, "%d bytes of arguments and environment; at most %d are passed", size, MaxStrings)
+	}
+	for _, m := range p.Mounts {
+		if !path.IsAbs(m.HostPath) || !path.IsAbs(m.GuestPath) {
+			return Errorf(CodeInvalid, "mount %s at %s: both paths must be absolute", m.HostPath, m.GuestPath)
+		}
+	}
+	if p.Address != "" {
+		if _, err := netip.ParseAddr(p.Address); err != nil {
+			return Errorf(CodeInvalid, "address %q is no IP address", p.Address)
+		}
+	}
+	return nil
+}
+
+// Target names a container.
+type Target struct {
+	ID string `json:"id"`
+}
+
+// StopParams asks to end a container: gracefully for Grace, then at once.
+type StopParams struct {
+	ID    string        `json:"id"`
+	Grace time.Duration `json:"grace"`
+}
+
+// UpdateParams changes the limits of a container.
+type UpdateParams struct {
+	ID          string `json:"id"`
+	MemoryLimit uint64 `json:"memoryLimit"`
+}
+
+// ShutdownParams asks to end all containers and then the process.
+type ShutdownParams struct {
+	Grace time.Duration `json:"grace"`
+}
+
+// ListParams asks for the containers whose ids follow After, in the order of ids.
+type ListParams struct {
+	After string `json:"after,omitempty"`
+}
+
+// ListResult is one page; More says that another follows.
+type ListResult struct {
+	Containers []Status `json:"containers,omitempty"`
+	More       bool     `json:"more,omitempty"`
+}
+
+// Status is what a runner knows of a container. Times are Unix nanoseconds.
+type Status struct {
+	ID              string `json:"id"`
+	SandboxID       string `json:"sandboxID"`
+	State           State  `json:"state"`
+	Kind            string `json:"kind"`
+	CreatedAt       int64  `json:"createdAt"`
+	StartedAt       int64  `json:"startedAt,omitempty"`
+	FinishedAt      int64  `json:"finishedAt,omitempty"`
+	ExitCode        int32  `json:"exitCode,omitempty"`
+	Reason          string `json:"reason,omitempty"`
+	Message         string `json:"message,omitempty"`
+	MemoryLimit     uint64 `json:"memoryLimit,omitempty"`
+	CompileMicros   int64  `json:"compileMicros"`
+	CompileCached   bool   `json:"compileCached"`
+	ColdStartMicros int64  `json:"coldStartMicros,omitempty"`
+}
+
+// StatsParams asks for the stats of the containers named; none means all, page by page.
+type StatsParams struct {
+	IDs   []string `json:"ids,omitempty"`
+	After string   `json:"after,omitempty"`
+}
+
+// StatsResult is one page of stats.
+type StatsResult struct {
+	Containers []ContainerStats `json:"containers,omitempty"`
+	More       bool             `json:"more,omitempty"`
+}
+
+// ContainerStats is what was measured for one container since it started.
+type ContainerStats struct {
+	ID string `json:"id"`
+	// MemoryBytes is the linear memory of the instances alive now; an idle HTTP guest has none.
+	MemoryBytes uint64 `json:"memoryBytes"`
+	// Requests counts what an HTTP guest was asked; Failures those of them that ended in a 5xx of the runtime's own.
+	Requests uint64 `json:"requests"`
+	Failures uint64 `json:"failures"`
+	// InFlight is the number of requests inside the handler now.
+	InFlight int64 `json:"inFlight"`
+	// GuestNanos is the wall time spent in requests or in the command, summed.
+	GuestNanos int64 `json:"guestNanos"`
+	// LogDropped counts lines that could not be written.
+	LogDropped uint64 `json:"logDropped,omitempty"`
+}
+
+// ProcessStats is what a runner's process takes, from the kernel's accounts.
+type ProcessStats struct {
+	PID           int    `json:"pid"`
+	ResidentBytes uint64 `json:"residentBytes"`
+	CPUNanos      int64  `json:"cpuNanos"`
+	Containers    int    `json:"containers"`
+	Templates     int    `json:"templates"`
+	Goroutines    int    `json:"goroutines"`
+}
+
+// Code says what kind of error a call ended in.
+type Code string
+
+// Codes of errors.
+const (
+	CodeNotFound     Code = "not_found"
+	CodeExists       Code = "already_exists"
+	CodeInvalid      Code = "invalid"
+	CodePrecondition Code = "failed_precondition"
+	CodeBusy         Code = "busy"
+	CodeStart        Code = "start_failed"
+	CodeInternal     Code = "internal"
+)
+
+// Error is an error that travels.
+type Error struct {
+	Code    Code   `json:"code"`
+	Message string `json:"message"`
+}
+
+func (e *Error) Error() string { return e.Message }
+
+// Errorf makes an error of a code.
+func Errorf(code Code, format string, args ...any) *Error {
+	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
+}

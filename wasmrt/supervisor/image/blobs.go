@@ -1,0 +1,162 @@
+package image
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+)
+
+const (
+	dirPerm  = 0o700
+	filePerm = 0o600
+
+	algorithm = "sha256:"
+	tmpPrefix = ".incoming-"
+)
+
+// blobs is a directory of files named by the hash of their content.
+type blobs struct {
+	dir string
+
+	mu       sync.Mutex
+	verified map[string]bool
+}
+
+func newBlobs(root string) *blobs {
+	return &blobs{dir: filepath.Join(root, "blobs", "sha256"), verified: map[string]bool{}}
+}
+
+// open makes the directory and clears what an interrupted pull left.
+func (b *blobs) open() error {
+	if err := os.MkdirAll(b.dir, dirPerm); err != nil {
+		return fmt.Errorf("create blob directory: %w", err)
+	}
+	entries, err := os.ReadDir(b.dir)
+	if err != nil {
+		return fmt.Errorf("list blobs: %w", err)
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), tmpPrefix) {
+			if err := os.Remove(filepath.Join(b.dir, e.Name())); err != nil {
+				return fmt.Errorf("remove unfinished blob: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// path of a digest. The caller has the digest from a hash or from validDigest.
+func (b *blobs) path(digest string) string {
+	return filepath.Join(b.dir, strings.TrimPrefix(digest, algorithm))
+}
+
+func validDigest(d string) bool {
+	digits, ok := strings.CutPrefix(d, algorithm)
+	if !ok || len(digits) != 2*sha256.Size || strings.ToLower(digits) != digits {
+		return false
+	}
+	_, err := hex.DecodeString(digits)
+	return err == nil
+}
+
+// write stores at most limit bytes of r and answers their digest and number.
+func (b *blobs) write(r io.Reader, limit int64) (digest string, size int64, err error) {
+	tmp, err := os.CreateTemp(b.dir, tmpPrefix)
+	if err != nil {
+		return "", 0, fmt.Errorf("create blob: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, ignoreClosed(tmp.Close()), os.Remove(tmp.Name()))
+		}
+	}()
+	hash := sha256.New()
+	size, err = io.Copy(io.MultiWriter(tmp, hash), io.LimitReader(r, limit+1))
+	if err != nil {
+		return "", 0, fmt.Errorf("write blob: %w", err)
+	}
+	if size > limit {
+		return "", 0, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, limit)
+	}
+	if err = tmp.Sync(); err == nil {
+		err = tmp.Close()
+	}
+	if err != nil {
+		return "", 0, fmt.Errorf("write blob: %w", err)
+	}
+	digest = algorithm + hex.EncodeToString(hash.Sum(nil))
+	if err = os.Rename(tmp.Name(), b.path(digest)); err != nil {
+		return "", 0, fmt.Errorf("write blob: %w", err)
+	}
+	b.mark(digest, true)
+	return digest, size, syncDir(b.dir)
+}
+
+// verify reads the blob and holds it to its digest, once while the process lives.
+func (b *blobs) verify(digest string) error {
+	b.mu.Lock()
+	done := b.verified[digest]
+	b.mu.Unlock()
+	if done {
+		return nil
+	}
+	f, err := os.Open(b.path(digest))
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	defer f.Close()
+	hash := sha256.New()
+	if _, err := io.Copy(hash, f); err != nil {
+		return fmt.Errorf("read blob: %w", err)
+	}
+	if got := algorithm + hex.EncodeToString(hash.Sum(nil)); got != digest {
+		return fmt.Errorf("%w: blob %s has the content of %s", ErrCorrupt, digest, got)
+	}
+	b.mark(digest, true)
+	return nil
+}
+
+func (b *blobs) remove(digest string) error {
+	b.mark(digest, false)
+	err := os.Remove(b.path(digest))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+func (b *blobs) mark(digest string, verified bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if verified {
+		b.verified[digest] = true
+	} else {
+		delete(b.verified, digest)
+	}
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, os.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("sync directory: %w", err)
+	}
+	defer d.Close()
+	if err := d.Sync(); err != nil {
+		return fmt.Errorf("sync directory: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,154 @@
+package state
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	dirPerm  = 0o700 // environments hold secrets
+	filePerm = 0o600
+
+	sandboxesDir    = "sandboxes"
+	runnersDir      = "runners"
+	sandboxFile     = "sandbox.json"
+	containerPrefix = "container-"
+	runnerFile      = "runner.json"
+	runtimeFile     = "runtime.json"
+	lockFile        = "lock"
+	suffix          = ".json"
+)
+
+// ErrLocked is what Lock answers when another process serves the root.
+var ErrLocked = errors.New("another supervisor serves this root")
+
+// Store reads and writes the records below a root directory. Writers of one record take turns among themselves.
+type Store struct {
+	root string
+}
+
+// New returns the store at root. It does no I/O.
+func New(root string) *Store { return &Store{root: root} }
+
+// Root is the directory that the store was made with.
+func (s *Store) Root() string { return s.root }
+
+// Lock makes the directories and takes the root for this process, until release is called or the process ends.
+func (s *Store) Lock() (release func(), err error) {
+	for _, dir := range []string{s.root, filepath.Join(s.root, sandboxesDir), filepath.Join(s.root, runnersDir)} {
+		if err := os.MkdirAll(dir, dirPerm); err != nil {
+			return nil, fmt.Errorf("create state directory: %w", err)
+		}
+	}
+	f, err := os.OpenFile(filepath.Join(s.root, lockFile), os.O_CREATE|os.O_RDWR, filePerm)
+	if err != nil {
+		return nil, fmt.Errorf("open lock: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, fmt.Errorf("lock %s: %w", s.root, ErrLocked)
+		}
+		return nil, fmt.Errorf("lock %s: %w", s.root, err)
+	}
+	return func() { _ = f.Close() }, nil
+}
+
+// SaveSandbox writes the sandbox's record.
+func (s *Store) SaveSandbox(r *Sandbox) error {
+	return s.save(filepath.Join(sandboxesDir, r.ID, sandboxFile), r)
+}
+
+// SaveContainer writes the container's record. Its sandbox's must have been written.
+func (s *Store) SaveContainer(r *Container) error {
+	return s.save(filepath.Join(sandboxesDir, r.SandboxID, containerPrefix+r.ID+suffix), r)
+}
+
+// SaveRunner writes the runner's record.
+func (s *Store) SaveRunner(r *Runner) error {
+	return s.save(filepath.Join(runnersDir, r.Key, runnerFile), r)
+}
+
+// SaveRuntime writes the runtime's configuration.
+func (s *Store) SaveRuntime(r *Runtime) error { return s.save(runtimeFile, r) }
+
+// RemoveSandbox removes the sandbox's record and those of its containers.
+func (s *Store) RemoveSandbox(id string) error {
+	if !ValidID(id) {
+		return fmt.Errorf("remove sandbox: %q is no id", id)
+	}
+	return os.RemoveAll(filepath.Join(s.root, sandboxesDir, id))
+}
+
+// RemoveContainer removes the container's record.
+func (s *Store) RemoveContainer(sandboxID, id string) error {
+	err := os.Remove(filepath.Join(s.root, sandboxesDir, sandboxID, containerPrefix+id+suffix))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// RunnerDir is the directory of a runner, where its log is.
+func (s *Store) RunnerDir(key string) string { return filepath.Join(s.root, runnersDir, key) }
+
+// RemoveRunner removes the runner's directory.
+func (s *Store) RemoveRunner(key string) error { return os.RemoveAll(s.RunnerDir(key)) }
+
+func (s *Store) save(name string, record any) error {
+	raw, err := json.Marshal(record)
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", name, err)
+	}
+	path := filepath.Join(s.root, name)
+	if err := writeFile(path, raw); err != nil {
+		return fmt.Errorf("save %s: %w", name, err)
+	}
+	return nil
+}
+
+// writeFile replaces path by rename. The directory is made when it is missing, which is the rare case.
+func writeFile(path string, raw []byte) error {
+	tmp := path + ".tmp" // one writer a record: no need of a random name
+	err := os.WriteFile(tmp, raw, filePerm)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = os.MkdirAll(filepath.Dir(path), dirPerm); err == nil {
+			err = os.WriteFile(tmp, raw, filePerm)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return os.Rename(tmp, path)
+}
+
+// readFile reads a record of at most MaxRecord bytes.
+func readFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, MaxRecord+1))
+	if err == nil && len(raw) > MaxRecord {
+		err = fmt.Errorf("record is larger than %d bytes", MaxRecord)
+	}
+	return raw, err
+}
+
+func containerID(file string) (string, bool) {
+	id, ok := strings.CutPrefix(file, containerPrefix)
+	if !ok {
+		return "", false
+	}
+	id, ok = strings.CutSuffix(id, suffix)
+	return id, ok && ValidID(id)
+}
