@@ -52,7 +52,7 @@ func gatewayRate(ctx context.Context, l *lab) (m measurement, err error) {
 			return err
 		}
 		through := load.Target{Address: c.State.Gateway, Host: appHost(c, "plain")}
-		m, err = comparedRates(ctx, "through the gateway", through, load.Target{Address: plain.address})
+		m, err = comparedRates(ctx, "through the gateway", through, load.Target{Address: plain.address}, loadRounds, loadTime)
 		return err
 	})
 	return m, err
@@ -69,18 +69,18 @@ func appRate(ctx context.Context, l *lab) (m measurement, err error) {
 		}
 		defer plain.stop()
 		through := load.Target{Address: c.State.Gateway, Host: appHost(c, "hello")}
-		m, err = comparedRates(ctx, "the Go guest through its app URL", through, load.Target{Address: plain.address})
+		m, err = comparedRates(ctx, "the Go guest through its app URL", through, load.Target{Address: plain.address}, loadRounds, loadTime)
 		return err
 	})
 	return m, err
 }
 
 // comparedRates loads two targets in turns.
-func comparedRates(ctx context.Context, what string, a, b load.Target) (measurement, error) {
+func comparedRates(ctx context.Context, what string, a, b load.Target, rounds int, duration time.Duration) (measurement, error) {
 	var latencies []float64
 	rate := func(t load.Target, keep bool) stats.Measure {
 		return func() (float64, error) {
-			r := load.Run(ctx, t, loadConnections, loadTime)
+			r := load.Run(ctx, t, loadConnections, duration)
 			if r.Failures > 0 {
 				return 0, fmt.Errorf("%d of %d requests failed, first: %w", r.Failures, r.Failures+r.Requests, r.FirstFail)
 			}
@@ -90,7 +90,7 @@ func comparedRates(ctx context.Context, what string, a, b load.Target) (measurem
 			return r.PerSecond(), nil
 		}
 	}
-	p, err := stats.Pair(loadRounds, rate(a, true), rate(b, false))
+	p, err := stats.Pair(rounds, rate(a, true), rate(b, false))
 	m, err := paired(p, err, what, "plain net/http, directly", "requests/s")
 	if err == nil {
 		m.note("%s: p50 %.2f ms, p99 %.2f ms at %d connections", what, 1000*stats.Median(latencies), 1000*stats.Quantile(latencies, 0.99), loadConnections)

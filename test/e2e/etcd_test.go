@@ -17,7 +17,7 @@ func startEtcd(t *testing.T) string {
 	t.Helper()
 	config := embed.NewConfig()
 	config.Dir = t.TempDir()
-	config.LogLevel, config.LogOutputs = "error", []string{"stderr"}
+	config.LogLevel, config.LogOutputs = "fatal", []string{"stderr"} // as errors it logs that its listeners were closed
 	client, peer := freeURL(t), freeURL(t)
 	config.ListenClientUrls, config.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
 	config.ListenPeerUrls, config.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}

@@ -25,6 +25,7 @@ func TestKillEachProcess(t *testing.T) {
 	hello := w.deploy("hello", w.modulePath("probe"), 201)
 	w.becomes(w.appURL("web"), 200, "probe one")
 	writer := startWriter(w)
+	follower := startInformer(w)
 
 	t.Run("petrel", func(t *testing.T) { killPetrel(w.in(t), hello.URL) })
 	t.Run("supervisor", func(t *testing.T) { killSupervisor(w.in(t), hello.URL) })
@@ -33,6 +34,7 @@ func TestKillEachProcess(t *testing.T) {
 
 	writer.stop()
 	writer.verify(w)
+	follower.verify(w)
 	equal(t, "version of the app after all that", w.deploy("hello", w.modulePath("probe"), 200).Version, 1)
 }
 

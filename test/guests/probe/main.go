@@ -35,6 +35,7 @@ func routes() http.Handler {
 	mux.HandleFunc("GET /until", until)
 	mux.HandleFunc("GET /loop", loop)
 	mux.HandleFunc("GET /allocate", allocate)
+	mux.HandleFunc("GET /page", page)
 	mux.HandleFunc("GET /panic", func(http.ResponseWriter, *http.Request) { panic("asked to") })
 	return mux
 }
@@ -104,6 +105,15 @@ func allocate(w http.ResponseWriter, r *http.Request) {
 		block[i] = byte(i)
 	}
 	fmt.Fprintln(w, len(block))
+}
+
+// page is what a hostile site would serve: a script that sends a write to another address without asking first.
+func page(w http.ResponseWriter, r *http.Request) {
+	target, body := r.URL.Query().Get("target"), r.URL.Query().Get("body")
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	fmt.Fprintf(w, `<!doctype html><title>probe</title><p id="ran">no</p><script>
+fetch(%q, {method: "POST", mode: "no-cors", body: %q}).finally(() => document.getElementById("ran").textContent = "script ran")
+</script>`, target, body)
 }
 
 func number(r *http.Request, name string) int64 {
