@@ -69,7 +69,7 @@ func monotonic(born time.Time) int64 {
 	return int64((time.Since(born) + clockTick).Truncate(clockTick))
 }
 
-// sleep ends early when the guest is killed; the engine ends the guest at its next instruction that can be ended.
+// sleep ends with the guest when that is killed.
 func (in *Instance) sleep(ns int64) {
 	if ns <= 0 || ns == forever {
 		return
@@ -79,5 +79,12 @@ func (in *Instance) sleep(ns int64) {
 	select {
 	case <-timer.C:
 	case <-in.ctx.Done():
+		interrupt()
 	}
+}
+
+// interrupt ends the guest from within a host function, as proc_exit does. Without it the guest would go on to its next
+// loop or call, or even return as if nothing had happened.
+func interrupt() {
+	panic(sys.NewExitError(sys.ExitCodeContextCanceled))
 }

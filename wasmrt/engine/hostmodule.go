@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/petrelrun/petrel/wasmrt/module"
@@ -14,7 +15,7 @@ import (
 // is checked is what is served.
 //
 // A function runs on the goroutine that called the guest and gets the context given to Instance.Call. It must return
-// when that context ends.
+// when that context ends; the guest ends then, whatever it returned.
 type HostModule struct {
 	Name      string
 	Functions map[string]api.GoModuleFunc
@@ -70,7 +71,7 @@ func (p *program) linkModule(ctx context.Context, name string) error {
 	}
 	host, ok := p.engine.hostModule(name)
 	if !ok {
-		return fmt.Errorf("nobody provides it to this engine")
+		return errors.New("nobody provides it to this engine")
 	}
 	b := p.runtime.NewHostModuleBuilder(name)
 	for fn, call := range host.Functions {
@@ -82,7 +83,13 @@ func (p *program) linkModule(ctx context.Context, name string) error {
 }
 
 func export(b wazero.HostModuleBuilder, name string, call api.GoModuleFunc, t module.FuncType) {
-	b.NewFunctionBuilder().WithGoModuleFunction(call, valueTypes(t.Params), valueTypes(t.Results)).WithName(name).Export(name)
+	ended := api.GoModuleFunc(func(ctx context.Context, m api.Module, stack []uint64) {
+		call(ctx, m, stack)
+		if ctx.Err() != nil {
+			interrupt()
+		}
+	})
+	b.NewFunctionBuilder().WithGoModuleFunction(ended, valueTypes(t.Params), valueTypes(t.Results)).WithName(name).Export(name)
 }
 
 func valueTypes(ts []module.ValueType) []api.ValueType {

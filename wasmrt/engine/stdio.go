@@ -3,7 +3,6 @@ package engine
 import (
 	"bytes"
 	"io"
-	"syscall"
 )
 
 // maxStreamChunk bounds what one read or write of a standard stream copies.
@@ -40,7 +39,8 @@ func (s *stdin) Read(p []byte) (int, error) {
 		}
 		return n, got.err
 	case <-s.in.ctx.Done():
-		return 0, syscall.EINTR
+		interrupt()
+		return 0, nil // not reached
 	}
 }
 
@@ -73,6 +73,7 @@ func (s *stdout) write(p []byte) (int, error) {
 	case got := <-done:
 		return got.n, got.err
 	case <-s.in.ctx.Done():
-		return 0, syscall.EINTR
+		interrupt()
+		return 0, nil // not reached
 	}
 }

@@ -78,11 +78,11 @@ func (d *dirFS) OpenFile(p string, flag sys.Oflag, perm fs.FileMode) (sys.File, 
 	if d.base != nil && j != d.base && flag&sys.O_EXCL != 0 {
 		return nil, sys.EEXIST
 	}
-	f, errno := j.open(name, flag, perm)
+	f, isDir, errno := j.open(name, flag, perm)
 	if errno != 0 {
 		return nil, errno
 	}
-	opened := &file{tree: d.tree, f: f, readOnly: j.readOnly, append: flag&sys.O_APPEND != 0}
+	opened := &file{tree: d.tree, f: f, dir: isDir, readOnly: j.readOnly, append: flag&sys.O_APPEND != 0}
 	if isSelf(p) {
 		opened.extra = d.singles()
 	}

@@ -16,6 +16,7 @@ import (
 type file struct {
 	tree     *Tree
 	f        *os.File
+	dir      bool
 	readOnly bool
 	append   bool
 	extra    []sys.Dirent // listed before the directory's own entries; the same names in it are left out
@@ -42,10 +43,7 @@ func (f *file) Ino() (wsys.Inode, sys.Errno) {
 	return st.Ino, errno
 }
 
-func (f *file) IsDir() (bool, sys.Errno) {
-	st, errno := f.Stat()
-	return st.Mode.IsDir(), errno
-}
+func (f *file) IsDir() (bool, sys.Errno) { return f.dir, 0 }
 
 func (f *file) IsAppend() bool { return f.append }
 
@@ -75,6 +73,9 @@ func (f *file) SetAppend(enable bool) sys.Errno {
 }
 
 func (f *file) Read(p []byte) (int, sys.Errno) {
+	if f.dir {
+		return 0, sys.EISDIR
+	}
 	if len(p) == 0 {
 		return 0, 0
 	}
@@ -83,6 +84,9 @@ func (f *file) Read(p []byte) (int, sys.Errno) {
 }
 
 func (f *file) Pread(p []byte, off int64) (int, sys.Errno) {
+	if f.dir {
+		return 0, sys.EISDIR
+	}
 	if off < 0 {
 		return 0, sys.EINVAL
 	}
@@ -91,6 +95,9 @@ func (f *file) Pread(p []byte, off int64) (int, sys.Errno) {
 }
 
 func (f *file) Write(p []byte) (int, sys.Errno) {
+	if f.dir {
+		return 0, sys.EISDIR
+	}
 	if len(p) == 0 {
 		return 0, 0
 	}
@@ -99,6 +106,9 @@ func (f *file) Write(p []byte) (int, sys.Errno) {
 }
 
 func (f *file) Pwrite(p []byte, off int64) (int, sys.Errno) {
+	if f.dir {
+		return 0, sys.EISDIR
+	}
 	if off < 0 {
 		return 0, sys.EINVAL
 	}

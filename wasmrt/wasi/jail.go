@@ -26,16 +26,16 @@ func clean(p string) string {
 	return p
 }
 
-func (j *jail) open(p string, flag sys.Oflag, perm fs.FileMode) (*os.File, sys.Errno) {
+func (j *jail) open(p string, flag sys.Oflag, perm fs.FileMode) (f *os.File, isDir bool, errno sys.Errno) {
 	if j.readOnly && flag&(sys.O_RDWR|sys.O_WRONLY|sys.O_CREAT|sys.O_TRUNC|sys.O_APPEND) != 0 {
-		return nil, sys.EROFS
+		return nil, false, sys.EROFS
 	}
 	if errno := j.checkNoFollow(p, flag); errno != 0 {
-		return nil, errno
+		return nil, false, errno
 	}
 	f, err := j.root.OpenFile(clean(p), osFlags(flag), perm.Perm())
 	if err != nil {
-		return nil, errnoOf(err)
+		return nil, false, errnoOf(err)
 	}
 	st, err := f.Stat()
 	if err == nil && !st.Mode().IsRegular() && !st.IsDir() {
@@ -43,9 +43,9 @@ func (j *jail) open(p string, flag sys.Oflag, perm fs.FileMode) (*os.File, sys.E
 	}
 	if err != nil {
 		_ = f.Close()
-		return nil, errnoOf(err)
+		return nil, false, errnoOf(err)
 	}
-	return f, 0
+	return f, st.IsDir(), 0
 }
 
 // checkNoFollow refuses a symbolic link as the last element where the guest asked for that: os.Root follows links

@@ -1,0 +1,238 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/petrelrun/petrel/wasmrt/module"
+	"github.com/petrelrun/petrel/wasmrt/module/moduletest"
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
+)
+
+func TestLoadRefuses(t *testing.T) {
+	e := newEngine(t)
+	var refused *module.Error
+	if _, err := e.Load(t.Context(), []byte("hello")); !errors.As(err, &refused) || refused.Code != module.CodeNotWasm {
+		t.Errorf("no module: %v", err)
+	}
+	// The structure is fine, the instructions are not: it is told each time, and nothing is kept.
+	invalid := moduletest.Build(moduletest.Command([]byte{0x41, 1})) // leaves a value on the stack
+	for range 2 {
+		if _, err := e.Load(t.Context(), invalid); !errors.As(err, &refused) || refused.Code != module.CodeInvalid {
+			t.Errorf("an invalid module: %v", err)
+		}
+	}
+	if _, err := New(t.Context(), Config{CacheDir: "relative"}); err == nil {
+		t.Error("a relative cache directory is accepted")
+	}
+}
+
+func TestLoadSharesOneProgram(t *testing.T) {
+	e := newEngine(t)
+	wasm := moduletest.Exit(5)
+	const loads = 16
+	templates := make([]*Template, loads)
+	var wg sync.WaitGroup
+	for i := range templates {
+		wg.Go(func() {
+			tmpl, err := e.Load(t.Context(), wasm)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			templates[i] = tmpl
+		})
+	}
+	wg.Wait()
+	for _, tmpl := range templates[1:] {
+		if tmpl.program != templates[0].program {
+			t.Fatal("concurrent loads of one digest made two programs")
+		}
+		if err := tmpl.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if code, err := templates[0].Run(t.Context(), Spec{}); code != 5 || err != nil {
+		t.Errorf("after the others were closed: %d, %v", code, err)
+	}
+	_ = templates[0].Close()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.programs) != 0 {
+		t.Errorf("%d programs are left after the last Close", len(e.programs))
+	}
+}
+
+// A template may be closed while its command runs.
+func TestCloseUnderRun(t *testing.T) {
+	e := newEngine(t)
+	tmpl, err := e.Load(t.Context(), moduletest.Sleep(100))
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		_, err := tmpl.Run(t.Context(), Spec{})
+		done <- err
+	}()
+	time.Sleep(20 * time.Millisecond)
+	if err := tmpl.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestLoadGivesUp(t *testing.T) {
+	e := newEngine(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 20 { // whether the compilation or the context is seen first is open
+		if tmpl, err := e.Load(ctx, moduletest.Exit(9)); err == nil {
+			_ = tmpl.Close()
+		} else if !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	}
+	if err := e.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := e.Load(t.Context(), moduletest.Exit(9)); !errors.Is(err, ErrClosed) {
+		t.Errorf("load after Close: %v", err)
+	}
+}
+
+func TestCache(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "cache")
+	wasm := moduletest.Exit(6)
+	loadOnce := func() (cached bool) {
+		e, err := New(t.Context(), Config{CacheDir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tmpl, err := e.Load(t.Context(), wasm)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if code, err := tmpl.Run(t.Context(), Spec{}); code != 6 || err != nil {
+			t.Errorf("code %d, %v", code, err)
+		}
+		again, err := e.Load(t.Context(), wasm)
+		if err != nil || !again.Cached() {
+			t.Errorf("the second load in one process is not cached: %v", err)
+		}
+		cached = tmpl.Cached()
+		if err := errors.Join(tmpl.Close(), again.Close(), e.Close()); err != nil {
+			t.Error(err)
+		}
+		return cached
+	}
+	if loadOnce() {
+		t.Error("the first load is cached")
+	}
+	if !loadOnce() {
+		t.Error("the load of another process is not cached")
+	}
+	var entries []string
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			entries = append(entries, path)
+		} else if info, _ := d.Info(); info != nil && info.Mode().Perm() != 0o700 {
+			t.Errorf("%s has mode %v", path, info.Mode().Perm())
+		}
+		return err
+	})
+	if err != nil || len(entries) != 1 {
+		t.Fatalf("cache entries %v, %v", entries, err)
+	}
+	if err := os.Truncate(entries[0], 40); err != nil {
+		t.Fatal(err)
+	}
+	if loadOnce() {
+		t.Error("a cut off entry counts as cached")
+	}
+	if !loadOnce() {
+		t.Error("the entry was not made anew")
+	}
+	e, _ := New(t.Context(), Config{CacheDir: dir})
+	info, _ := module.Check(wasm, module.Limits{})
+	if err := e.EvictCache(info.Digest); err != nil {
+		t.Error(err)
+	}
+	if loadOnce() {
+		t.Error("an evicted entry is cached")
+	}
+}
+
+// What package module checks imports against is what the engine serves, name by name and type by type.
+func TestServedTableIsTrue(t *testing.T) {
+	r := wazero.NewRuntime(t.Context())
+	defer r.Close(context.Background())
+	compiled, err := wasi_snapshot_preview1.NewBuilder(r).Compile(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := compiled.ExportedFunctions()
+	for name, def := range served {
+		typ, ok := module.ServedType(module.WASIModule, name)
+		if !ok {
+			t.Errorf("the engine serves %s, and the table does not know it", name)
+			continue
+		}
+		got := module.FuncType{}
+		for _, p := range def.ParamTypes() {
+			got.Params = append(got.Params, module.ValueType(p))
+		}
+		for _, r := range def.ResultTypes() {
+			got.Results = append(got.Results, module.ValueType(r))
+		}
+		if !typ.Equal(got) {
+			t.Errorf("%s is %s, the table says %s", name, got, typ)
+		}
+	}
+	for _, name := range module.ServedFunctions(module.WASIModule) {
+		if served[name] == nil {
+			t.Errorf("the table has %s, and the engine does not serve it", name)
+		}
+	}
+}
+
+// A guest in an endless loop does not hold up Go's collector, which would stop every other guest too.
+func TestLoopLetsTheCollectorRun(t *testing.T) {
+	tmpl := load(t, newEngine(t), moduletest.Build(moduletest.Command(moduletest.Loop)))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_, _ = tmpl.Run(ctx, Spec{})
+	}()
+	time.Sleep(50 * time.Millisecond)
+	for range 3 {
+		start := time.Now()
+		runtime.GC()
+		if took := time.Since(start); took > 500*time.Millisecond {
+			t.Errorf("a collection took %s beside a looping guest", took)
+		}
+	}
+	cancel()
+	<-done
+}
+
+func TestProvide(t *testing.T) {
+	e := newEngine(t)
+	if err := e.Provide(HostModule{Name: module.HTTPModule}); err == nil {
+		t.Error("a host module without its functions is accepted")
+	}
+	if _, err := load(t, e, moduletest.Build(moduletest.Reactor(nil))).Instantiate(t.Context(), Spec{}); err == nil {
+		t.Error("a reactor is instantiated without its host module")
+	}
+}
