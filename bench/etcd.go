@@ -21,7 +21,7 @@ func startEtcd(ctx context.Context, dir string) (*bareEtcd, error) {
 	config := embed.NewConfig()
 	config.Dir = dir
 	config.LogLevel, config.LogOutputs = "fatal", []string{"stderr"} // as errors it logs that its listeners were closed
-	anywhere := []url.URL{{Scheme: "http", Host: "127.0.0.1:0"}} // nobody calls there
+	anywhere := []url.URL{{Scheme: "http", Host: "127.0.0.1:0"}}     // nobody calls there
 	config.ListenClientUrls, config.AdvertiseClientUrls = anywhere, anywhere
 	config.ListenPeerUrls, config.AdvertisePeerUrls = anywhere, anywhere
 	config.InitialCluster = config.InitialClusterFromName(config.Name)

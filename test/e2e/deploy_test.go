@@ -133,7 +133,7 @@ func TestDeployRefusals(t *testing.T) {
 	}{
 		{"text", []byte("#!/bin/sh\necho hello\n"), 422, []string{"not_wasm"}},
 		{"empty", nil, 422, []string{"not_wasm"}},
-		{"truncated", w.module("task")[:1000], 422, []string{"wasm"}},
+		{"truncated", w.module("task")[:1000], 422, []string{"malformed"}},
 		{"component", component, 422, []string{"component_not_supported"}},
 		{"unresolved import", toolchain.WithImport("env", "frobnicate"), 422, []string{"unresolved_import", "env", "frobnicate"}},
 		{"misspelt import", toolchain.WithImport("wasi_snapshot_preview1", "fd_wriet"), 422, []string{"unresolved_import", "fd_wriet", "fd_write"}},

@@ -94,12 +94,7 @@ func TestLogs(t *testing.T) {
 	for _, line := range []string{"alpha", "beta", "gamma"} {
 		w.get(url+"log?line="+line, 204)
 	}
-	w.eventually("the lines in the log", func() error {
-		if out := w.kubectl("logs", "server"); !strings.Contains(out, "err gamma") {
-			return &missing{what: "err gamma", in: out}
-		}
-		return nil
-	})
+	w.comes(`^err gamma$`, "logs", "server")
 	matches(t, w.kubectl("logs", "server"), `^out alpha$`, `^err alpha$`, `^out gamma$`)
 	equal(t, "--tail=1", count(w, "logs", "server", "--tail=1"), 1)
 	matches(t, w.kubectl("logs", "server", "--timestamps", "--tail=2"), `^\d{4}-\d\d-\d\dT\S+ (out|err) gamma$`)
@@ -115,12 +110,7 @@ func TestLogs(t *testing.T) {
 	}
 
 	w.kubectlIn(w.fill(counter), "create", "-f", "-")
-	w.eventually("the job's pod to run or be done", func() error {
-		if out := w.kubectl("get", "pods", "-l", "job-name=counter"); !strings.Contains(out, "Running") && !strings.Contains(out, "Completed") {
-			return &missing{what: "Running", in: out}
-		}
-		return nil
-	})
+	w.comes(` (Running|Completed) `, "get", "pods", "-l", "job-name=counter")
 	f = w.follow(w.k.Command(t.Context(), "logs", "-f", "job/counter"))
 	f.sees("^line 0$")
 	f.sees("^line 19$")

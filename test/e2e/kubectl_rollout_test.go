@@ -30,7 +30,7 @@ func TestRollout(t *testing.T) {
 	w.kubectl("annotate", "deployment/web", "kubernetes.io/change-cause=release two")
 	w.rollout("web")
 	w.becomes(w.appURL("web"), 200, "probe two")
-	matches(t, w.kubectl("rollout", "history", "deployment/web"), `^1 `, `^2 +release two$`)
+	w.comes(`^1 +<none>\n2 +release two$`, "rollout", "history", "deployment/web")
 	contains(t, w.kubectl("rollout", "history", "deployment/web", "--revision=1"), "RELEASE:", "one")
 
 	w.kubectl("rollout", "undo", "deployment/web")

@@ -46,10 +46,5 @@ func TestRegistry(t *testing.T) {
 
 	// What is no Wasm artifact is refused by the pod's own status, not by silence.
 	w.kubectl("run", "absent", "--image="+cluster.Registry+"/"+w.ns+"/absent:v1", "--restart=Never")
-	w.eventually("the pod to tell", func() error {
-		if out := w.kubectl("get", "pod", "absent"); !strings.Contains(out, "ImagePull") {
-			return &missing{what: "ErrImagePull or ImagePullBackOff", in: out}
-		}
-		return nil
-	})
+	w.comes(`^absent +0/1 +(ErrImagePull|ImagePullBackOff) `, "get", "pod", "absent")
 }

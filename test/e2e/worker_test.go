@@ -67,12 +67,7 @@ func TestEnvironment(t *testing.T) {
 
 	// A pod that names what is not there waits, says so, and starts when it is.
 	w.kubectlIn(w.fill(strings.ReplaceAll(server, "    ports:", "    envFrom: [{configMapRef: {name: late}}]\n    ports:"))+"", "replace", "--force", "-f", "-")
-	w.eventually("the pod to tell what it lacks", func() error {
-		if out := w.kubectl("get", "pod", "server"); !strings.Contains(out, "CreateContainerConfigError") {
-			return &missing{what: "CreateContainerConfigError", in: out}
-		}
-		return nil
-	})
+	w.comes(`^server +0/1 +CreateContainerConfigError `, "get", "pod", "server")
 	w.kubectl("create", "configmap", "late", "--from-literal=LATE=yes")
 	w.kubectl("wait", "pod/server", "--for=condition=Ready", "--timeout=60s")
 }

@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -133,6 +134,18 @@ func (w *world) fill(manifest string) string {
 func (w *world) rollout(name string) {
 	w.Helper()
 	w.kubectl("rollout", "status", "deployment/"+name, "--timeout="+patience.String())
+}
+
+// comes waits until what kubectl prints matches an expression, in which ^ and $ are the ends of a line.
+func (w *world) comes(expression string, args ...string) {
+	w.Helper()
+	want := regexp.MustCompile("(?m)" + expression)
+	w.eventually("kubectl "+strings.Join(args, " "), func() error {
+		if out := w.kubectl(args...); !want.MatchString(out) {
+			return &missing{what: "match of " + expression, in: out}
+		}
+		return nil
+	})
 }
 
 // background is for cleanups, where the test's own context has ended.
