@@ -22,11 +22,28 @@ var OwnSchemas = sync.OnceValue(func() map[string]*spec.Schema {
 		if err != nil {
 			panic(err) // a resource of package api that AddToScheme does not register
 		}
-		name := b.add(reflect.TypeOf(obj).Elem())
-		b[name].VendorExtensible.AddExtension("x-kubernetes-group-version-kind", []any{gvkExtension(info.GVK)})
+		list, err := Scheme().New(info.GVK.GroupVersion().WithKind(info.GVK.Kind + "List"))
+		if err != nil {
+			panic(err)
+		}
+		b.addKind(reflect.TypeOf(obj).Elem(), info.GVK)
+		b.addKind(reflect.TypeOf(list).Elem(), info.GVK.GroupVersion().WithKind(info.GVK.Kind+"List"))
 	}
 	return b
 })
+
+// KindSchema is the name of the schema of one of Petrel's own kinds, and SchemaPrefix what those names begin with.
+func KindSchema(gvk schema.GroupVersionKind) string { return SchemaPrefix() + gvk.Kind }
+
+// SchemaPrefix is what the names of the schemas of Petrel's own types begin with.
+func SchemaPrefix() string {
+	return strings.TrimSuffix(SchemaName(reflect.TypeFor[api.App]()), "App")
+}
+
+func (b schemas) addKind(t reflect.Type, gvk schema.GroupVersionKind) {
+	name := b.add(t)
+	b[name].VendorExtensible.AddExtension("x-kubernetes-group-version-kind", []any{gvkExtension(gvk)})
+}
 
 func gvkExtension(gvk schema.GroupVersionKind) map[string]any {
 	return map[string]any{"group": gvk.Group, "version": gvk.Version, "kind": gvk.Kind}

@@ -10,3 +10,5 @@
 //
 // It may import k8s.io/kubernetes, k8s.io/apiserver, apimachinery and api; nothing of Petrel's.
 package upstream
+
+//go:generate go run ./genopenapi
