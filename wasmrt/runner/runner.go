@@ -57,10 +57,10 @@ func (r *Runner) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { r.accept(connections, &wg) })
 	wg.Go(func() { r.templates.run(connections) })
-	r.cfg.Logger.Info("runner started", "namespace", r.cfg.Namespace, "pid", os.Getpid())
+	r.cfg.Logger.Debug("runner started", "namespace", r.cfg.Namespace, "pid", os.Getpid())
 
 	why := r.wait(ctx)
-	r.cfg.Logger.Info("runner ends", "reason", why)
+	r.cfg.Logger.Debug("runner ends", "reason", why)
 	r.stopAll(exitGrace)
 	r.cancel(errEnding)
 	err := r.cfg.Listener.Close()

@@ -91,6 +91,9 @@ func (s *Store) loadRunners(snap *Snapshot) error {
 	}
 	for _, dir := range dirs {
 		raw, err := readFile(filepath.Join(s.root, runnersDir, dir.Name(), runnerFile))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // the log of one that is gone
+		}
 		var r Runner
 		if err == nil {
 			err = json.Unmarshal(raw, &r)

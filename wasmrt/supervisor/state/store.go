@@ -100,8 +100,32 @@ func (s *Store) RemoveContainer(sandboxID, id string) error {
 // RunnerDir is the directory of a runner, where its log is.
 func (s *Store) RunnerDir(key string) string { return filepath.Join(s.root, runnersDir, key) }
 
-// RemoveRunner removes the runner's directory.
-func (s *Store) RemoveRunner(key string) error { return os.RemoveAll(s.RunnerDir(key)) }
+// RemoveRunner removes the runner's record. What it has logged stays, if there is any: most runners say nothing, and
+// those that died are to be asked why.
+func (s *Store) RemoveRunner(key string) error {
+	entries, err := os.ReadDir(s.RunnerDir(key))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	kept := false
+	for _, e := range entries {
+		info, err := e.Info()
+		if strings.HasSuffix(e.Name(), ".log") && err == nil && info.Size() > 0 {
+			kept = true
+			continue
+		}
+		if err := os.Remove(filepath.Join(s.RunnerDir(key), e.Name())); err != nil {
+			return err
+		}
+	}
+	if kept {
+		return nil
+	}
+	return os.Remove(s.RunnerDir(key))
+}
 
 func (s *Store) save(name string, record any) error {
 	raw, err := json.Marshal(record)
