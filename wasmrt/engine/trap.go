@@ -44,9 +44,13 @@ var signature = regexp.MustCompile(`\([a-z0-9,]*\)(?: .*)?$`)
 
 // noise are functions at the top of a stack that say how a program breaks off, not where.
 var noise = map[string]bool{
-	"abort": true, "__assert_fail": true, "__assert": true, "exit": true, "_Exit": true, "runtime.abort": true,
+	"abort": true, "__assert_fail": true, "__assert": true, "exit": true, "_Exit": true,
 	"rust_panic": true, "__rust_start_panic": true, "__rust_abort": true, "std::process::abort": true,
 	"~lib/builtins/abort": true,
+}
+
+func isNoise(function string) bool {
+	return noise[function] || strings.HasPrefix(function, "runtime.") // Go's own
 }
 
 // parseTrap reads wazero's text of an error, which is the only form in which it tells the stack:
@@ -75,7 +79,7 @@ func parseTrap(text, moduleName string) *TrapError {
 		trap.Stack = append(trap.Stack, frameName(frame, moduleName))
 	}
 	for _, f := range trap.Stack {
-		if !noise[f] {
+		if !isNoise(f) {
 			trap.Function = f
 			break
 		}
