@@ -18,8 +18,9 @@ import (
 	"github.com/petrelrun/petrel/controlplane/upstream"
 )
 
-// contentOpenAPIV2 is the protobuf form of version 2 that client-go asks for, as it spells it.
-const contentOpenAPIV2 = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+// contentOpenAPIV2 is the protobuf form of version 2. client-go asks for it under an older name, with an @ that is no
+// media type.
+const contentOpenAPIV2 = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 
 // openAPI holds the documents that describe the API: upstream's, embedded and cut to what is served, and those of
 // Petrel's own kinds, made from their Go types when first asked for. Documents are kept and sent gzipped.

@@ -2,6 +2,7 @@ package resource
 
 import (
 	"fmt"
+	"reflect"
 	"sync"
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
@@ -24,6 +25,8 @@ type managers struct {
 	mu   sync.Mutex
 	made map[managerKey]*managedfields.FieldManager
 }
+
+var scaleGVK = autoscalingv1.SchemeGroupVersion.WithKind("Scale")
 
 type managerKey struct {
 	gvk         schema.GroupVersionKind
@@ -50,9 +53,19 @@ func WarmUp() {
 	_, _ = ownTypes()
 }
 
+// scaleTypes knows the Scale, which client-go's converter does not.
+var scaleTypes = sync.OnceValues(func() (managedfields.TypeConverter, error) {
+	b := schemas{}
+	b.addKind(reflect.TypeFor[autoscalingv1.Scale](), scaleGVK)
+	return managedfields.NewTypeConverter(b, false)
+})
+
 func converter(gvk schema.GroupVersionKind) (managedfields.TypeConverter, error) {
-	if gvk.Group == api.GroupName {
+	switch {
+	case gvk.Group == api.GroupName:
 		return ownTypes()
+	case gvk == scaleGVK:
+		return scaleTypes()
 	}
 	return upstreamTypes(), nil
 }
@@ -63,7 +76,7 @@ func (m *managers) get(d *Definition, subresource string) (*managedfields.FieldM
 
 // scale is the manager of the scale subresource, whose objects are Scales whatever they scale.
 func (m *managers) scale() (*managedfields.FieldManager, error) {
-	return m.make(autoscalingv1.SchemeGroupVersion.WithKind("Scale"), "scale", nil)
+	return m.make(scaleGVK, "scale", nil)
 }
 
 func (m *managers) make(gvk schema.GroupVersionKind, subresource string, reset map[fieldpath.APIVersion]fieldpath.Filter) (*managedfields.FieldManager, error) {
@@ -147,6 +160,15 @@ func sameOwners(a, b []metav1.ManagedFieldsEntry) bool {
 // oneVersion converts between the forms of objects that exist here: each kind is served and stored in one version, so
 // a typed object is already what is asked for, and only an unstructured one, from an apply, has to be decoded.
 type oneVersion struct{ *runtime.Scheme }
+
+// New implements runtime.ObjectCreater. Typed objects name their kind, as converters need it.
+func (o oneVersion) New(gvk schema.GroupVersionKind) (runtime.Object, error) {
+	obj, err := o.Scheme.New(gvk)
+	if err == nil {
+		obj.GetObjectKind().SetGroupVersionKind(gvk)
+	}
+	return obj, err
+}
 
 // ConvertToVersion implements runtime.ObjectConvertor.
 func (o oneVersion) ConvertToVersion(in runtime.Object, _ runtime.GroupVersioner) (runtime.Object, error) {

@@ -64,7 +64,7 @@ func ScaleOf(obj runtime.Object) (*autoscalingv1.Scale, error) {
 		Spec:   autoscalingv1.ScaleSpec{Replicas: *part.replicas},
 		Status: autoscalingv1.ScaleStatus{Replicas: part.current, Selector: selector.String()},
 	}
-	s.SetGroupVersionKind(autoscalingv1.SchemeGroupVersion.WithKind("Scale"))
+	s.SetGroupVersionKind(scaleGVK)
 	return s, nil
 }
 
@@ -140,7 +140,7 @@ func asScale(obj runtime.Object) (*autoscalingv1.Scale, error) {
 		return nil, fmt.Errorf("scale: got a %T", obj)
 	}
 	if s.Spec.Replicas < 0 {
-		return nil, apierrors.NewInvalid(autoscalingv1.SchemeGroupVersion.WithKind("Scale").GroupKind(), s.Name, field.ErrorList{
+		return nil, apierrors.NewInvalid(scaleGVK.GroupKind(), s.Name, field.ErrorList{
 			field.Invalid(field.NewPath("spec", "replicas"), s.Spec.Replicas, "must be greater than or equal to 0")})
 	}
 	return s, nil

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"sync"
 
-	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -39,7 +38,7 @@ func status(kind schema.GroupVersionKind) Subresource {
 }
 
 func scale() Subresource {
-	return sub("scale", autoscalingv1.SchemeGroupVersion.WithKind("Scale"), objectVerbs...)
+	return sub("scale", scaleGVK, objectVerbs...)
 }
 
 // described by kind: the table proper.
