@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"go.etcd.io/etcd/server/v3/etcdserver"
+
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -16,6 +18,8 @@ type backend struct {
 	readIndex func(context.Context) (int64, error)
 	// watchContext prepares the context of a watch.
 	watchContext func(context.Context) context.Context
+	// server is the etcd of this process; nil for an external one.
+	server *etcdserver.EtcdServer
 	// stopped is closed when the etcd of this process ended by itself; nil for an external one.
 	stopped <-chan struct{}
 	close   func() error

@@ -30,13 +30,13 @@ func compactEvery(ctx context.Context, interval time.Duration, now func() int64,
 	}
 }
 
-// compact drops the history before revision.
+// compact drops the history before revision, and sees to the space that this frees.
 func (s *Store) compact(ctx context.Context, revision int64) error {
-	ctx, cancel := bounded(ctx)
+	bound, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	_, err := s.backend.client.Compact(ctx, revision)
+	_, err := s.backend.client.Compact(bound, revision)
 	if errors.Is(err, rpctypes.ErrCompacted) { // someone was faster, or nothing was written since
-		return nil
+		err = nil
 	}
-	return err
+	return errors.Join(err, s.relieve(ctx))
 }

@@ -52,6 +52,7 @@ func openEmbedded(ctx context.Context, cfg *Config) (*backend, error) {
 	client := v3client.New(etcd.Server)
 	return &backend{
 		client: client,
+		server: etcd.Server,
 		readIndex: func(ctx context.Context) (int64, error) {
 			if err := etcd.Server.LinearizableReadNotify(ctx); err != nil {
 				return 0, err

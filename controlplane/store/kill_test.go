@@ -26,6 +26,7 @@ const writerDirEnv = "STORE_TEST_WRITER_DIR"
 // TestKill kills writers with writes under way, again and again over the same directory: each write that was
 // acknowledged must be there afterwards, with its revision, and each removal must have stayed.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	last := map[string]told{}
 	for round := range 3 {

@@ -23,7 +23,7 @@ type Store struct {
 	progress  chan struct{} // asks the follower for etcd's progress
 	suspect   chan struct{} // tells the follower that etcd may not be the one it was
 
-	ready    atomic.Bool // reads and writes may begin
+	refusal  atomic.Pointer[apierrors.StatusError] // why requests are not served; nil while they are
 	startMu  sync.Mutex
 	started  bool
 	closed   bool
@@ -40,14 +40,16 @@ func New(cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("configure store: %w", err)
 	}
 	cfg.setDefaults()
-	return &Store{
+	s := &Store{
 		cfg:      cfg,
 		log:      cfg.Logger,
 		cache:    newCache(cfg.Resources, logLimits{events: cfg.LogEvents, bytes: cfg.LogBytes}),
 		progress: make(chan struct{}, 1),
 		suspect:  make(chan struct{}, 1),
 		followed: make(chan struct{}),
-	}, nil
+	}
+	s.refusal.Store(errNotStarted)
+	return s, nil
 }
 
 // Start opens etcd and fills the cache. When it returns without an error the store serves until Close, whatever
@@ -76,12 +78,13 @@ func (s *Store) Start(ctx context.Context) error {
 	go func() {
 		defer close(s.followed)
 		s.failure = s.follow(followCtx)
+		s.refusal.Store(errClosed)
 		s.cache.end(errClosed)
 	}()
 	if err := s.cache.wait(ctx, now, startTimeout, s.askProgress); err != nil {
 		return errors.Join(fmt.Errorf("fill cache: %w", err), s.closeLocked())
 	}
-	s.ready.Store(true)
+	s.refusal.CompareAndSwap(errNotStarted, nil)
 	return nil
 }
 
@@ -133,8 +136,8 @@ func (s *Store) closeLocked() error {
 func (s *Store) Revision() int64 { return s.cache.now() }
 
 func (s *Store) table(r *Resource) (*table, error) {
-	if !s.ready.Load() {
-		return nil, errNotStarted
+	if refusal := s.refusal.Load(); refusal != nil {
+		return nil, refusal
 	}
 	if t, ok := s.cache.tables[tablePath(r)]; ok {
 		return t, nil
@@ -164,10 +167,8 @@ func (s *Store) failed(doing string, err error) error {
 	if err == nil {
 		return nil
 	}
-	s.cache.mu.RLock()
-	defer s.cache.mu.RUnlock()
-	if s.cache.ended != nil {
-		return s.cache.ended
+	if refusal := s.refusal.Load(); refusal != nil {
+		return refusal
 	}
 	return translate(doing, err)
 }

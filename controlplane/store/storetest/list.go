@@ -4,10 +4,9 @@ import (
 	"fmt"
 	"testing"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 
@@ -170,15 +169,6 @@ func listRefuses(t *testing.T, s *Subject) {
 	} {
 		if _, err := s.Store.List(ctx, ConfigMaps, o); !apierrors.IsBadRequest(err) {
 			t.Errorf("%s: %v", name, err)
-		}
-	}
-	for name, o := range map[string]store.ListOptions{
-		"not older than": {Revision: 1 << 50},
-		"exact":          {Revision: 1 << 50, Exact: true},
-	} {
-		_, err := s.Store.List(ctx, ConfigMaps, o)
-		if !apierrors.IsTimeout(err) || !apierrors.HasStatusCause(err, metav1.CauseTypeResourceVersionTooLarge) {
-			t.Errorf("%s a revision to come: %v", name, err)
 		}
 	}
 }

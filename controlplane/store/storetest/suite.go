@@ -42,6 +42,7 @@ func Run(t *testing.T, open Open) {
 		{"List", listTests}, {"Page", pageTests}, {"Watch", watchTests},
 	} {
 		t.Run(group.name, func(t *testing.T) {
+			t.Parallel()
 			for _, c := range group.tests {
 				t.Run(c.name, func(t *testing.T) {
 					t.Parallel()
@@ -55,6 +56,7 @@ func Run(t *testing.T, open Open) {
 		tests []ownTest
 	}{{"Log", logTests}, {"Compaction", compactionTests}, {"Restart", restartTests}} {
 		t.Run(group.name, func(t *testing.T) {
+			t.Parallel()
 			for _, c := range group.tests {
 				t.Run(c.name, func(t *testing.T) {
 					t.Parallel()
