@@ -27,7 +27,7 @@ type AppConfig struct {
 	URL func(namespace, app string) string
 	// Resolve reads the module that an App names by an image nobody described yet (an App that was applied, not
 	// deployed): it answers the image by digest and what the module is. Nil: such an App runs as it is written.
-	Resolve func(ctx context.Context, image string) (string, *api.ModuleInfo, error)
+	Resolve func(ctx context.Context, namespace, image string) (string, *api.ModuleInfo, error)
 }
 
 // Validate tells what is missing.
@@ -128,7 +128,10 @@ func (c *AppController) step(ctx context.Context, key types.NamespacedName) (tim
 	api.SetAppDefaults(app)
 	seen := appSeen{revisions: c.revisionsOf(app)}
 	var err error
-	if seen.active, err = c.activeRevision(ctx, app, seen.revisions); err != nil {
+	seen.active, err = c.activeRevision(ctx, app, seen.revisions)
+	if errors.Is(err, errImage) {
+		seen.refused, seen.retry = err, err
+	} else if err != nil {
 		return 0, err
 	}
 	if seen.active != nil {

@@ -3,6 +3,7 @@ package controller
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -11,6 +12,9 @@ import (
 
 	"github.com/petrelrun/petrel/controlplane/api"
 )
+
+// errImage is for an App whose image cannot become a version.
+var errImage = errors.New("resolve image")
 
 // revisionsOf lists an App's Revisions, the newest first.
 func (c *AppController) revisionsOf(app *api.App) []*api.Revision {
@@ -95,10 +99,10 @@ func emptyRevision(app *api.App, version int64) *api.Revision {
 func (c *AppController) stamp(ctx context.Context, app *api.App, revisions []*api.Revision) (*api.Revision, error) {
 	r := api.NewRevision(app, c.latestVersion(app, revisions)+1, app.Spec.AppTemplate)
 	if c.config.Resolve != nil {
-		image, module, err := c.config.Resolve(ctx, app.Spec.Image)
+		image, module, err := c.config.Resolve(ctx, app.Namespace, app.Spec.Image)
 		if err != nil {
 			c.env.warn(app, "ImageNotResolved", "%v", err)
-			return nil, fmt.Errorf("resolve image: %w", err)
+			return nil, fmt.Errorf("%w: %w", errImage, err)
 		}
 		if image != r.Spec.Image {
 			r.Spec.Source, r.Spec.Image = r.Spec.Image, image

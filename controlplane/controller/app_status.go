@@ -88,6 +88,10 @@ func (c *AppController) setStatus(s *api.AppStatus, app *api.App, seen appSeen) 
 	s.ObservedGeneration = app.Generation
 	s.URL = c.config.URL(app.Namespace, app.Name)
 	s.LatestVersion = c.latestVersion(app, seen.revisions)
+	if seen.active == nil && seen.refused != nil {
+		c.setRefused(s, app, seen.refused)
+		return
+	}
 	if seen.active == nil {
 		s.ActiveVersion = 0
 		c.setCondition(s, app, api.AppReady, false, api.ReasonNoVersion, "nothing has been deployed yet")
@@ -112,12 +116,7 @@ func (c *AppController) setStatus(s *api.AppStatus, app *api.App, seen appSeen) 
 // setRollout tells how far the pods are.
 func (c *AppController) setRollout(s *api.AppStatus, app *api.App, seen appSeen) {
 	if seen.refused != nil {
-		reason := api.ReasonInvalid
-		if errors.Is(seen.refused, errNameTaken) {
-			reason = api.ReasonNameTaken
-		}
-		c.setCondition(s, app, api.AppReady, false, reason, seen.refused.Error())
-		c.setCondition(s, app, api.AppProgressing, false, reason, seen.refused.Error())
+		c.setRefused(s, app, seen.refused)
 		return
 	}
 	d := seen.deployment
@@ -144,6 +143,16 @@ func (c *AppController) setRollout(s *api.AppStatus, app *api.App, seen appSeen)
 	} else {
 		c.setCondition(s, app, api.AppProgressing, true, api.ReasonRollingOut, counts)
 	}
+}
+
+// setRefused is for an App that cannot be carried out as it is. What served before goes on.
+func (c *AppController) setRefused(s *api.AppStatus, app *api.App, why error) {
+	reason := api.ReasonInvalid
+	if errors.Is(why, errNameTaken) {
+		reason = api.ReasonNameTaken
+	}
+	c.setCondition(s, app, api.AppReady, false, reason, why.Error())
+	c.setCondition(s, app, api.AppProgressing, false, reason, why.Error())
 }
 
 // deploys tells whether the Deployment's pods are those of the version.

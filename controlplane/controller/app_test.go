@@ -201,7 +201,7 @@ func TestAppTemplateMakesVersions(t *testing.T) {
 
 func TestAppResolvesImages(t *testing.T) {
 	w := newAppWorld(t, func(c *AppConfig) {
-		c.Resolve = func(_ context.Context, image string) (string, *api.ModuleInfo, error) {
+		c.Resolve = func(_ context.Context, _, image string) (string, *api.ModuleInfo, error) {
 			if image != "default/hello:v1" {
 				return "", nil, errors.New("unknown image " + image)
 			}
@@ -218,6 +218,11 @@ func TestAppResolvesImages(t *testing.T) {
 	w.serves(1) // the tag still stands for version 1
 	if n := len(apptest.All[*api.Revision](w.store)); n != 1 {
 		t.Errorf("%d revisions", n)
+	}
+	w.apply(func(a *api.App) { a.Spec.Image = "default/hello:v2" }) // there is none
+	w.becomes(api.AppReady, api.ReasonInvalid)
+	if d := apptest.All[*appsv1.Deployment](w.store)[0]; d.Spec.Template.Spec.Containers[0].Image != imageOf(5) {
+		t.Errorf("the version before was replaced: %s", d.Spec.Template.Spec.Containers[0].Image)
 	}
 }
 

@@ -11,6 +11,9 @@ import (
 // call sends a request through the same handler that serves clients, without a connection. That way one set of rules
 // (limits, verification, syncing) holds for both.
 func (r *Registry) call(ctx context.Context, method, path, mediaType string, body io.Reader, size int64) (*reply, error) {
+	if body != nil {
+		body = struct{ io.Reader }{body} // a file stays its owner's to close
+	}
 	req, err := http.NewRequestWithContext(ctx, method, "http://local"+path, body)
 	if err != nil {
 		return nil, fmt.Errorf("make request: %w", err)

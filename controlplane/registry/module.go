@@ -22,6 +22,9 @@ var ErrNotModule = errors.New("not a WebAssembly artifact")
 // The same bytes and annotations always give the same digests, and storing them again changes nothing. When it
 // returns without an error, everything is on disk.
 func (r *Registry) PutModule(ctx context.Context, repository string, wasm io.ReadSeeker, annotations map[string]string) (manifestDigest, moduleDigest string, err error) {
+	if _, err := wasm.Seek(0, io.SeekStart); err != nil {
+		return "", "", fmt.Errorf("rewind module: %w", err)
+	}
 	a, err := describe(wasm, annotations)
 	if err != nil {
 		return "", "", err

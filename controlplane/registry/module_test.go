@@ -91,6 +91,13 @@ func TestPutModuleIsIdempotent(t *testing.T) {
 	if other == first {
 		t.Error("other bytes gave the same digest")
 	}
+	halfRead := bytes.NewReader(tiny)
+	if _, err := io.CopyN(io.Discard, halfRead, 3); err != nil {
+		t.Fatal(err)
+	}
+	if third, _, err := r.PutModule(t.Context(), "default/hello", halfRead, nil); err != nil || third != first {
+		t.Errorf("a reader that is not at its start gave %s, %v", third, err)
+	}
 	annotated, _, err := r.PutModule(t.Context(), "default/hello", bytes.NewReader(tiny), map[string]string{"a": "b"})
 	if err != nil || annotated == first {
 		t.Errorf("annotations made no difference: %s, %v", annotated, err)

@@ -31,13 +31,28 @@ const (
 // it wants. A new template's pods come first and the old ones go only when as many of the new ones serve.
 type Node struct {
 	Store *Store
-	// Of tells how pods of an image behave; nil: they serve.
-	Of func(image string) Behaviour
 	// ColdStart and Compile are what the pods' annotations say, in microseconds.
 	ColdStart, Compile int64
 
 	mu    sync.Mutex
 	names int
+	of    func(image string) Behaviour
+}
+
+// SetOf sets how the pods of an image behave from now on; without, and with nil, they serve.
+func (n *Node) SetOf(of func(image string) Behaviour) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.of = of
+}
+
+func (n *Node) behaviour(image string) Behaviour {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.of == nil {
+		return Serves
+	}
+	return n.of(image)
 }
 
 // tick is how often the Node looks at its Deployments.
@@ -134,10 +149,7 @@ func (n *Node) start(ctx context.Context, d *appsv1.Deployment) *corev1.Pod {
 
 // live gives a pod the status of its behaviour and tells whether it serves.
 func (n *Node) live(ctx context.Context, pod *corev1.Pod) bool {
-	behaviour := Serves
-	if n.Of != nil {
-		behaviour = n.Of(pod.Spec.Containers[0].Image)
-	}
+	behaviour := n.behaviour(pod.Spec.Containers[0].Image)
 	if behaviour == Unschedulable {
 		pod.Status.Phase = corev1.PodPending
 		pod.Status.Conditions = []corev1.PodCondition{{

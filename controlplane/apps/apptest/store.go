@@ -23,12 +23,10 @@ import (
 
 // Store keeps objects in memory and implements the Client that controllers and the deploy API write through.
 type Store struct {
-	// BeforeWrite, when set, may refuse a write: verb is create, update, updatestatus or delete.
-	BeforeWrite func(verb string, obj api.Object) error
-
 	scheme *runtime.Scheme
 
 	mu       sync.Mutex
+	before   func(verb string, obj api.Object) error
 	revision int64
 	uids     int64
 	objects  map[key]api.Object
@@ -62,6 +60,14 @@ func NewStore(namespaces ...string) *Store {
 		}
 	}
 	return s
+}
+
+// SetBeforeWrite sets what may refuse a write: verb is create, update, updatestatus or delete. It must not use the
+// store.
+func (s *Store) SetBeforeWrite(rule func(verb string, obj api.Object) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.before = rule
 }
 
 // Get reads one object.
@@ -199,10 +205,10 @@ func (s *Store) Finalize(context.Context, *corev1.Namespace) error {
 }
 
 func (s *Store) refuse(verb string, obj api.Object) error {
-	if s.BeforeWrite == nil {
+	if s.before == nil {
 		return nil
 	}
-	return s.BeforeWrite(verb, obj)
+	return s.before(verb, obj)
 }
 
 func (s *Store) put(k key, obj api.Object, kind watch.EventType) {
