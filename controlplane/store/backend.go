@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
-
-	"go.etcd.io/etcd/server/v3/etcdserver"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/server/v3/etcdserver"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 )
 
 // backend is an etcd, here or elsewhere.
@@ -30,9 +30,14 @@ func openExternal(ctx context.Context, cfg *Config) (*backend, error) {
 		Endpoints:            cfg.Endpoints,
 		TLS:                  cfg.TLS,
 		DialTimeout:          dialTimeout,
-		DialKeepAliveTime:    30 * time.Second, // a peer that vanished is noticed within these two
-		DialKeepAliveTimeout: 10 * time.Second,
-		Logger:               zapLogger(cfg.Logger),
+		DialKeepAliveTime:    keepAliveTime,
+		DialKeepAliveTimeout: keepAliveTimeout,
+		// gRPC would wait up to two minutes between attempts; an API without its etcd cannot.
+		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: followBackoffMin, Multiplier: 2, Jitter: 0.2, MaxDelay: followBackoffMax},
+			MinConnectTimeout: dialTimeout,
+		})},
+		Logger: zapLogger(cfg.Logger),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("connect to etcd: %w", err)

@@ -11,3 +11,6 @@ func (s *Store) Compact(ctx context.Context, revision int64) error { return s.co
 
 // Etcd is the store's own client.
 func (s *Store) Etcd() *clientv3.Client { return s.backend.client }
+
+// MaxObjectBytes is the bound of a value.
+const MaxObjectBytes = maxObjectBytes

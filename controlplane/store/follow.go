@@ -33,7 +33,7 @@ func (s *Store) follow(ctx context.Context) error {
 			return err
 		}
 		if errors.Is(err, rpctypes.ErrCompacted) || errors.Is(err, errSuspect) {
-			s.log.Info("taking the difference from etcd", "revision", before, "reason", err)
+			s.log.Info("taking the difference from etcd", "revision", s.cache.now(), "reason", err)
 			if err = s.resync(ctx); err == nil {
 				continue
 			}

@@ -61,6 +61,9 @@ const (
 	startTimeout = 60 * time.Second
 	// dialTimeout bounds the first connection to an external etcd.
 	dialTimeout = 10 * time.Second
+	// keepAliveTime and keepAliveTimeout bound how long a vanished external etcd goes unnoticed.
+	keepAliveTime    = 30 * time.Second
+	keepAliveTimeout = 10 * time.Second
 	// requestTimeout bounds one request to etcd that no caller's deadline bounds.
 	requestTimeout = 30 * time.Second
 )
