@@ -12,10 +12,10 @@ import (
 func init() {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprintf(w, "hello from Petrel%s\n", greeting())
+		fmt.Fprintf(w, "Hello from Petrel%s\n", greeting())
 	})
 	mux.HandleFunc("GET /hello/{name}", func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprintf(w, "hello, %s\n", r.PathValue("name"))
+		fmt.Fprintf(w, "Hello, %s\n", r.PathValue("name"))
 	})
 	guest.Handle(mux)
 }

@@ -1,0 +1,4 @@
+package main
+
+// A reactor's main is never called.
+func main() {}
