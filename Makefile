@@ -28,7 +28,7 @@ examples: ## examples/bin/*.wasm
 	@$(MAKE) --no-print-directory -C examples
 
 run: deps build examples ## a cluster of one node with the examples deployed, until Ctrl-C
-	$(BIN)/petrel up --data-dir $(DATA) --deploy examples/bin
+	@DATA=$(DATA) ./examples/run.sh
 
 test: deps build examples unit race e2e ## every test
 
