@@ -20,6 +20,7 @@ func (r *Registry) Create(ctx context.Context, d *Definition, call Call, obj run
 	if err != nil {
 		return nil, apierrors.NewBadRequest(err.Error())
 	}
+	obj.GetObjectKind().SetGroupVersionKind(d.GVK)
 	if err := matchNamespace(d, call.Namespace, m); err != nil {
 		return nil, err
 	}
@@ -74,22 +75,22 @@ func (r *Registry) createNamed(ctx context.Context, d *Definition, call Call, ob
 	if err := r.admit(ctx, d, call, obj, nil); err != nil {
 		return nil, err
 	}
-	if obj, err = r.managers.created(d, call, obj); err != nil {
-		return nil, err
-	}
-	normalizeService(obj, nil)
-	if obj, err = d.Rules.Create(ctx, call.rules(), obj); err != nil {
+	if obj, err = r.managers.created(d, call, r.now(), obj); err != nil {
 		return nil, err
 	}
 	settle, err := r.services.claim(ctx, call, obj, nil)
 	if err != nil {
 		return nil, err
 	}
+	if obj, err = d.Rules.Create(ctx, call.rules(), obj); err != nil {
+		settle(ctx, nil, errNotWritten)
+		return nil, err
+	}
 	if call.DryRun {
 		return r.dryCreate(ctx, d, call, obj)
 	}
 	out, err := r.store.Create(ctx, d.Stored, obj)
-	settle(ctx, err)
+	settle(ctx, out, err)
 	return out, err
 }
 

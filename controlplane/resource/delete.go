@@ -43,6 +43,12 @@ func (r *Registry) Delete(ctx context.Context, d *Definition, call Call, opts me
 	if removed {
 		r.services.release(ctx, out)
 	}
+	if d == namespaces() {
+		// Creates look at the cache for whether their namespace takes new objects; from here on it says no.
+		if _, err := r.store.Get(ctx, d.Stored, "", call.Name, true); err != nil && !apierrors.IsNotFound(err) {
+			return nil, false, err
+		}
+	}
 	return out, removed, nil
 }
 

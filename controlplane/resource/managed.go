@@ -22,8 +22,9 @@ import (
 // managers keeps one field manager for each resource and subresource. They are made when first needed: the schema
 // behind upstream's types takes a moment to read.
 type managers struct {
-	mu   sync.Mutex
-	made map[managerKey]*managedfields.FieldManager
+	mu         sync.Mutex
+	made       map[managerKey]*managedfields.FieldManager
+	ownerships ownerships
 }
 
 var scaleGVK = autoscalingv1.SchemeGroupVersion.WithKind("Scale")
@@ -97,18 +98,6 @@ func (m *managers) make(gvk schema.GroupVersionKind, subresource string, reset m
 	}
 	m.made[key] = fm
 	return fm, nil
-}
-
-// created records that the manager owns every field of a new object.
-func (m *managers) created(d *Definition, call Call, obj runtime.Object) (runtime.Object, error) {
-	if call.Manager == "" {
-		return obj, nil
-	}
-	fm, err := m.get(d, call.Subresource)
-	if err != nil {
-		return nil, err
-	}
-	return fm.Update(d.Rules.New(), obj, call.Manager)
 }
 
 // updated records which fields the manager changed between live and obj.

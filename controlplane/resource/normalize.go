@@ -4,19 +4,13 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 )
 
 // normalizeService makes a Service's linked fields agree before it is validated: clusterIP with clusterIPs, for
 // clients that know only the first; and what was allocated before stays where the client sends its own manifest
 // again, which does not name it.
-func normalizeService(obj, old runtime.Object) {
-	svc, ok := obj.(*corev1.Service)
-	if !ok {
-		return
-	}
-	before, ok := old.(*corev1.Service)
-	if !ok {
+func normalizeService(svc, before *corev1.Service) {
+	if before == nil {
 		if svc.Spec.ClusterIP != "" && len(svc.Spec.ClusterIPs) == 0 {
 			svc.Spec.ClusterIPs = []string{svc.Spec.ClusterIP}
 		}

@@ -2,6 +2,7 @@ package resource
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -28,10 +29,13 @@ func newServices(r *Registry) *services {
 // claim is one value out of a pool.
 type claim struct{ pool, value string }
 
-// settle ends a claim once the write it was for has ended with err.
-type settle func(ctx context.Context, err error)
+// settle ends a claim once the write it was for has ended with err; written is the object that stands then.
+type settle func(ctx context.Context, written runtime.Object, err error)
 
-func settled(context.Context, error) {}
+func settled(context.Context, runtime.Object, error) {}
+
+// errNotWritten ends a claim whose write was given up.
+var errNotWritten = errors.New("nothing was written")
 
 func holderFor(svc *corev1.Service) holder {
 	return holder{namespace: svc.Namespace, name: svc.Name, uid: svc.UID}
@@ -73,31 +77,37 @@ func needsHealthCheckNodePort(svc *corev1.Service) bool {
 	return svc.Spec.Type == corev1.ServiceTypeLoadBalancer && svc.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
 }
 
-// claim fills in and claims what obj needs; old is what stood before, nil for a new object. Objects that are no
-// Services need nothing. Of a dry run nothing is kept.
+// claim fills in and claims what obj needs before it is validated; old is what stood before, nil for a new object.
+// Objects that are no Services need nothing, and neither does a Service's status. Of a dry run nothing is kept.
 func (s *services) claim(ctx context.Context, call Call, obj, old runtime.Object) (settle, error) {
 	svc, ok := obj.(*corev1.Service)
-	if !ok {
+	if !ok || call.Subresource != "" {
 		return settled, nil
 	}
-	var had []claim
-	if old, ok := old.(*corev1.Service); ok {
-		had = heldBy(old)
+	a := &allocation{services: s, holder: holderFor(svc), dry: call.DryRun}
+	before, _ := old.(*corev1.Service)
+	if before != nil {
+		a.holder, a.had = holderFor(before), heldBy(before)
 	}
-	a := &allocation{services: s, holder: holderFor(svc), dry: call.DryRun, had: had}
+	normalizeService(svc, before)
 	if err := a.fill(ctx, svc); err != nil {
 		a.undo(ctx)
 		return nil, err
 	}
-	wanted := heldBy(svc)
-	return func(ctx context.Context, err error) {
-		switch {
-		case err == nil:
-			a.giveBack(ctx, slices.DeleteFunc(had, func(c claim) bool { return slices.Contains(wanted, c) }))
-		case certain(err):
-			a.undo(ctx)
-		}
-	}, nil
+	return a.settle, nil
+}
+
+// settle gives back what is not needed after all: of a write that did not happen what was claimed for it, of one that
+// did what the Service held before and holds no more, or was given and then cleared by the rules.
+func (a *allocation) settle(ctx context.Context, written runtime.Object, err error) {
+	svc, ok := written.(*corev1.Service)
+	switch {
+	case err == nil && ok:
+		keep := heldBy(svc)
+		a.giveBack(ctx, slices.DeleteFunc(append(slices.Clone(a.had), a.made...), func(c claim) bool { return slices.Contains(keep, c) }))
+	case err != nil && certain(err):
+		a.undo(ctx)
+	}
 }
 
 // release gives back all that a removed Service held.
@@ -111,7 +121,7 @@ func (s *services) release(ctx context.Context, obj runtime.Object) {
 // certain tells whether an error means that nothing was written. After a timeout nobody knows; the claims then stay
 // for Repair to judge.
 func certain(err error) bool {
-	if err == errModified {
+	if errors.Is(err, errNotWritten) {
 		return true
 	}
 	status, ok := err.(apierrors.APIStatus)

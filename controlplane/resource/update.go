@@ -28,6 +28,7 @@ func (r *Registry) Update(ctx context.Context, d *Definition, call Call, obj run
 	if err != nil {
 		return nil, false, apierrors.NewBadRequest(err.Error())
 	}
+	obj.GetObjectKind().SetGroupVersionKind(d.GVK)
 	if err := matchName(call.Name, m); err != nil {
 		return nil, false, err
 	}
@@ -55,39 +56,43 @@ func (r *Registry) Update(ctx context.Context, d *Definition, call Call, obj run
 // next computes what is to be written from what stands. It may keep and change current's parts.
 type next func(current runtime.Object) (runtime.Object, error)
 
+// attempt is one round of a change.
+type attempt struct {
+	obj     runtime.Object
+	verdict store.Verdict
+	settle  settle
+}
+
 // change is the way of every write to an object that exists.
 func (r *Registry) change(ctx context.Context, d *Definition, call Call, fn next) (runtime.Object, error) {
-	var (
-		dry    runtime.Object
-		settle = settled
-		wrote  bool
-	)
+	var last *attempt // what was handed to the store; nil when nothing was
+	var dry runtime.Object
 	out, removed, err := r.store.Update(ctx, d.Stored, call.Namespace, call.Name, store.Preconditions{},
 		func(current runtime.Object) (runtime.Object, store.Verdict, error) {
-			if wrote { // the last round's transaction lost its race, which is certain: its claims can go
-				settle(ctx, errModified)
-				settle, wrote = settled, false
+			if last != nil { // its transaction lost a race, which is certain: its claims can go
+				last.settle(ctx, nil, errNotWritten)
+				last = nil
 			}
 			obj, err := fn(current)
 			if err != nil {
 				return nil, store.Keep, err
 			}
-			obj, verdict, err := r.prepare(ctx, d, call, obj, current)
-			if err != nil || verdict == store.Keep {
-				return current, store.Keep, err
-			}
-			if settle, err = r.services.claim(ctx, call, obj, current); err != nil {
+			a, err := r.prepare(ctx, d, call, obj, current)
+			switch {
+			case err != nil:
 				return nil, store.Keep, err
-			}
-			if call.DryRun {
-				dry = obj
+			case call.DryRun:
+				dry = a.obj
+				return current, store.Keep, nil
+			case a.verdict == store.Keep:
+				a.settle(ctx, nil, errNotWritten)
 				return current, store.Keep, nil
 			}
-			wrote = true
-			return obj, verdict, nil
+			last = a
+			return a.obj, a.verdict, nil
 		})
-	if wrote {
-		settle(ctx, err)
+	if last != nil {
+		last.settle(ctx, last.obj, err)
 	}
 	if err == nil && removed {
 		r.services.release(ctx, out)
@@ -99,30 +104,48 @@ func (r *Registry) change(ctx context.Context, d *Definition, call Call, fn next
 }
 
 // prepare takes a changed object through ownership, admission and the kind's rules, and says what to do with it.
-func (r *Registry) prepare(ctx context.Context, d *Definition, call Call, obj, current runtime.Object) (runtime.Object, store.Verdict, error) {
+func (r *Registry) prepare(ctx context.Context, d *Definition, call Call, obj, current runtime.Object) (*attempt, error) {
+	if err := sameRevision(obj, current); err != nil {
+		return nil, err
+	}
 	obj, err := r.managers.updated(d, call, current, obj)
 	if err != nil {
-		return nil, store.Keep, err
+		return nil, err
 	}
-	return r.validate(ctx, d, call, obj, current)
-}
-
-func (r *Registry) validate(ctx context.Context, d *Definition, call Call, obj, current runtime.Object) (runtime.Object, store.Verdict, error) {
 	if err := r.admit(ctx, d, call, obj, current); err != nil {
-		return nil, store.Keep, err
+		return nil, err
 	}
-	normalizeService(obj, current)
-	obj, err := d.Rules.Update(ctx, call.rules(), obj, current)
-	if err != nil {
-		return nil, store.Keep, err
+	a := &attempt{verdict: store.Put}
+	if a.settle, err = r.services.claim(ctx, call, obj, current); err != nil {
+		return nil, err
+	}
+	if a.obj, err = d.Rules.Update(ctx, call.rules(), obj, current); err != nil {
+		a.settle(ctx, nil, errNotWritten)
+		return nil, err
 	}
 	switch {
-	case unchanged(obj, current):
-		return obj, store.Keep, nil
-	case goesAway(obj, current):
-		return obj, store.Remove, nil
+	case unchanged(a.obj, current):
+		a.verdict = store.Keep
+	case goesAway(a.obj, current):
+		a.verdict = store.Remove
 	}
-	return obj, store.Put, nil
+	return a, nil
+}
+
+// sameRevision gives a change that names no revision the current one: it is meant for whatever stands.
+func sameRevision(obj, current runtime.Object) error {
+	m, err := meta.Accessor(obj)
+	if err != nil {
+		return err
+	}
+	old, err := meta.Accessor(current)
+	if err != nil {
+		return err
+	}
+	if m.GetResourceVersion() == "" {
+		m.SetResourceVersion(old.GetResourceVersion())
+	}
+	return nil
 }
 
 // goesAway tells whether a change has taken away the last thing that held a deleted object.

@@ -20,7 +20,18 @@ func (k *Kind) Create(ctx context.Context, call Call, obj runtime.Object) (runti
 	if err := rest.BeforeCreate(k.main, k.context(ctx, "create", call), internal); err != nil {
 		return nil, err
 	}
-	return toVersion(internal, k.gvk)
+	return k.finish(internal)
+}
+
+// finish converts back. Rules may fill in what defaults then derive from (a Job's labels from its template's), and
+// what is stored has all defaults, so that nobody has to apply them when reading.
+func (k *Kind) finish(internal runtime.Object) (runtime.Object, error) {
+	obj, err := toVersion(internal, k.gvk)
+	if err != nil {
+		return nil, err
+	}
+	k.Default(obj)
+	return obj, nil
 }
 
 // Update prepares and validates a change of old into obj through call's subresource and answers what is to be
@@ -38,7 +49,7 @@ func (k *Kind) Update(ctx context.Context, call Call, obj, old runtime.Object) (
 	if err := rest.BeforeUpdate(k.strategy(call.Subresource), ctx, internal, internalOld); err != nil {
 		return nil, err
 	}
-	return toVersion(internal, k.gvk)
+	return k.finish(internal)
 }
 
 // BeforeDelete checks opts against obj and, where the kind is deleted gracefully, sets the deletion's time and grace
