@@ -24,17 +24,15 @@ func conditions(v *View, status *corev1.PodStatus, now time.Time) []corev1.PodCo
 	for i := range own {
 		c := &own[i]
 		c.ObservedGeneration = v.Pod.Generation
-		old := find(v.Pod.Status.Conditions, c.Type)
+		old := find(v.last().Conditions, c.Type)
 		switch {
 		case old != nil && old.Status == c.Status:
 			c.LastTransitionTime, c.LastProbeTime = old.LastTransitionTime, old.LastProbeTime
 		default:
 			c.LastTransitionTime = metav1.NewTime(now).Rfc3339Copy()
 		}
-		if old != nil && c.Type == corev1.PodScheduled { // the scheduler's, unless it said no
-			if old.Status == c.Status {
-				*c = *old
-			}
+		if theirs := find(v.Pod.Status.Conditions, c.Type); theirs != nil && c.Type == corev1.PodScheduled && theirs.Status == c.Status {
+			*c = *theirs // it is the scheduler's
 		}
 	}
 	for _, c := range v.Pod.Status.Conditions {

@@ -34,7 +34,7 @@ func Status(v *View, now time.Time) corev1.PodStatus {
 		QOSClass:           old.QOSClass,
 		NominatedNodeName:  old.NominatedNodeName,
 		Resize:             old.Resize,
-		StartTime:          old.StartTime,
+		StartTime:          v.last().StartTime,
 	}
 	if status.StartTime == nil {
 		start := metav1.NewTime(now).Rfc3339Copy()
@@ -60,7 +60,7 @@ func podIPs(v *View) (string, []corev1.PodIP) {
 		ip := v.Sandboxes[0].IP
 		return ip, []corev1.PodIP{{IP: ip}}
 	}
-	return v.Pod.Status.PodIP, v.Pod.Status.PodIPs
+	return v.last().PodIP, v.last().PodIPs
 }
 
 func phase(v *View) corev1.PodPhase {

@@ -34,8 +34,19 @@ type View struct {
 	// Told says that the API has the status of the pod's end.
 	Told bool
 
+	// Last is the status that was last told, which the API may not have yet; nil for none.
+	Last *corev1.PodStatus
+
 	HostIP      string
 	RuntimeName string
+}
+
+// last is the status that times of what has not changed come from.
+func (v *View) last() *corev1.PodStatus {
+	if v.Last != nil {
+		return v.Last
+	}
+	return &v.Pod.Status
 }
 
 func (v *View) memory(name string) *Memory {

@@ -1,0 +1,248 @@
+package worker
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/petrelrun/petrel/worker/pod"
+	"github.com/petrelrun/petrel/worker/probe"
+	"github.com/petrelrun/petrel/worker/volume"
+)
+
+// actor runs one pod. What others tell it is guarded by mu; everything else belongs to its loop, of which one at most
+// runs, and only while there is something to do.
+type actor struct {
+	m   *manager
+	uid types.UID
+
+	mu       sync.Mutex
+	pod      *corev1.Pod // the newest that was told
+	fromAPI  bool        // it came from the API, not from disk
+	gone     bool        // the API has it no longer
+	dirty    bool        // the runtime's view of it may have changed
+	told     bool        // the API has the status of its end
+	probed   []probed    // results that wait
+	listing  *found      // what a listing held of it, in place of asking
+	pending  bool        // there is something to do
+	running  bool        // the loop runs
+	finished bool        // the actor is over
+	abandon  func()      // ends a slow step, whose reason may be gone
+	timer    *time.Timer
+	shown    shown // for readers
+
+	view     pod.View
+	host     volume.Host
+	watches  map[string]*watching
+	accepted time.Time
+	looked   bool // the runtime was asked
+	counted  bool // its start latency was observed
+	retry    time.Duration
+	final    *corev1.PodStatus
+	sent     *corev1.PodStatus
+	sentAt   time.Time
+	left     bool              // leaving the API was asked for
+	notes    map[string]string // annotations to tell with the status
+	kept     string            // resource version that was written down
+}
+
+// probed is a probe's result for an instance.
+type probed struct {
+	container, instance string
+	probe.Report
+}
+
+// watching is the probing of a container's instance.
+type watching struct {
+	instance string
+	watch    *probe.Watch // nil for a container without probes
+	// adopted says that it ran before this worker did and that no probe has judged it since.
+	adopted bool
+}
+
+// shown is what readers may see of an actor.
+type shown struct {
+	pod       *corev1.Pod
+	phase     corev1.PodPhase
+	ready     bool
+	instances map[string]pod.Instance // by container, the newest
+	states    map[string]pod.State    // by ID of instance; sandboxes are Running or Exited
+}
+
+func newActor(m *manager, object *corev1.Pod, fromAPI bool) *actor {
+	a := &actor{m: m, uid: object.UID, pod: object, fromAPI: fromAPI, dirty: true, accepted: time.Now(), watches: map[string]*watching{}}
+	a.view = pod.View{
+		Pod: object, Memory: map[string]*pod.Memory{}, HostIP: m.cfg.NodeIP, RuntimeName: m.runtimeName,
+		Observed: pod.Observed{Containers: map[string][]pod.Instance{}},
+	}
+	a.shown = shown{pod: object, phase: object.Status.Phase}
+	return a
+}
+
+// update tells the actor of a newer version of its pod.
+func (a *actor) update(object *corev1.Pod) {
+	a.tell(func() {
+		sooner := object.DeletionTimestamp != nil && (a.pod.DeletionTimestamp == nil || object.DeletionTimestamp.Before(a.pod.DeletionTimestamp))
+		a.pod, a.fromAPI = object, true
+		if sooner && a.abandon != nil {
+			a.abandon()
+		}
+	})
+}
+
+// vanish tells the actor that the API has its pod no longer.
+func (a *actor) vanish() {
+	a.tell(func() {
+		a.gone = true
+		if a.abandon != nil {
+			a.abandon()
+		}
+	})
+}
+
+// suspect has the actor ask the runtime again.
+func (a *actor) suspect() { a.tell(func() { a.dirty = true }) }
+
+func (a *actor) onTold() { a.tell(func() { a.told = true }) }
+
+func (a *actor) onProbe(container, instance string, r probe.Report) {
+	if r.Err == nil && !r.Changed {
+		return // all is as it was
+	}
+	a.tell(func() { a.probed = append(a.probed, probed{container, instance, r}) })
+}
+
+// tell changes what the actor was told and wakes it.
+func (a *actor) tell(change func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	change()
+	a.wakeLocked()
+}
+
+func (a *actor) wake() { a.tell(func() {}) }
+
+func (a *actor) wakeLocked() {
+	if a.finished {
+		return
+	}
+	a.pending = true
+	if !a.running && a.m.begin() {
+		a.running = true
+		go a.loop()
+	}
+}
+
+// loop turns as long as there is something to do.
+func (a *actor) loop() {
+	defer a.m.loops.Done()
+	for {
+		a.mu.Lock()
+		if !a.pending || a.finished || a.m.ctx.Err() != nil {
+			a.running = false
+			a.mu.Unlock()
+			return
+		}
+		a.pending = false
+		ctx, cancel := context.WithCancel(a.m.ctx)
+		a.abandon = cancel
+		if a.timer != nil {
+			a.timer.Stop()
+		}
+		in := inbox{pod: a.pod, fromAPI: a.fromAPI, gone: a.gone, dirty: a.dirty, told: a.told, probed: a.probed, listing: a.listing}
+		a.dirty, a.probed, a.listing = false, nil, nil
+		a.mu.Unlock()
+
+		wake := a.turn(ctx, in)
+		cancel()
+
+		a.mu.Lock()
+		a.abandon = nil
+		if !wake.IsZero() && !a.finished && a.m.ctx.Err() == nil {
+			a.setTimer(time.Until(wake))
+		}
+		a.mu.Unlock()
+	}
+}
+
+// setTimer is called with mu held.
+func (a *actor) setTimer(d time.Duration) {
+	if a.timer == nil {
+		a.timer = time.AfterFunc(max(0, d), a.wake)
+		return
+	}
+	a.timer.Reset(max(0, d))
+}
+
+// interrupted reports whether the actor was told something since the turn began.
+func (a *actor) interrupted() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.pending
+}
+
+// halt ends timers and probes when the worker ends; the pod's containers go on.
+func (a *actor) halt() {
+	a.mu.Lock()
+	a.finished = true
+	if a.timer != nil {
+		a.timer.Stop()
+	}
+	a.mu.Unlock()
+	a.stopWatches()
+}
+
+// seen reports whether the API was seen to have the pod.
+func (a *actor) seen() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.fromAPI
+}
+
+// instance is the newest instance of a container, for readers.
+func (a *actor) instance(container string) (pod.Instance, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	i, ok := a.shown.instances[container]
+	return i, ok
+}
+
+func (a *actor) snapshot() shown {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.shown
+}
+
+// show publishes the loop's view to readers.
+func (a *actor) show(status *corev1.PodStatus) {
+	instances := make(map[string]pod.Instance, len(a.view.Containers))
+	states := make(map[string]pod.State, 2*len(a.view.Containers))
+	for name, all := range a.view.Containers {
+		for n, i := range all {
+			if n == 0 {
+				instances[name] = i
+			}
+			states[i.ID] = i.State
+		}
+	}
+	for _, s := range a.view.Sandboxes {
+		states[s.ID] = pod.Exited
+		if s.Ready {
+			states[s.ID] = pod.Running
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.shown = shown{pod: a.view.Pod, phase: status.Phase, ready: pod.Ready(status), instances: instances, states: states}
+}
+
+// knowsEnd reports whether the actor has seen the instance end, or never knew it.
+func (a *actor) knowsEnd(id string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	state, ok := a.shown.states[id]
+	return ok && state == pod.Exited
+}

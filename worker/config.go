@@ -1,0 +1,77 @@
+package worker
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"k8s.io/client-go/kubernetes"
+)
+
+// Config says what the worker works with. Fields that are empty get the defaults named here.
+type Config struct {
+	// Client talks to the API. Its own rate limit should be off: the worker bounds its calls by itself.
+	Client kubernetes.Interface
+	// NodeName is the Node's name; the machine's host name in lower case.
+	NodeName string
+	// NodeIP is the Node's address; 127.0.0.1.
+	NodeIP string
+	// NodeLabels are put on the Node beside the worker's own.
+	NodeLabels map[string]string
+	// MaxPods is how many pods the node takes; 11,000.
+	MaxPods int
+	// Version is told as the Node's kubelet version; v1.37.2-petrel.
+	Version string
+	// RuntimeEndpoint is the unix socket of the CRI runtime.
+	RuntimeEndpoint string
+	// RootDir is the worker's directory: specs, volumes and logs of pods, the service table.
+	RootDir string
+	// PodCIDR is where pods get their addresses from; 127.42.0.0/16.
+	PodCIDR string
+	// GatewayListen is where app URLs are served; 127.0.0.1:8081.
+	GatewayListen string
+	// NodeListen is where the node's own HTTP server is; 127.0.0.1:0.
+	NodeListen string
+	Logger     *slog.Logger
+
+	podCIDR netip.Prefix
+}
+
+func (c *Config) setDefaults() {
+	host, _ := os.Hostname()
+	c.NodeName = cmp.Or(c.NodeName, strings.ToLower(host))
+	c.NodeIP = cmp.Or(c.NodeIP, "127.0.0.1")
+	c.MaxPods = cmp.Or(c.MaxPods, defaultMaxPods)
+	c.Version = cmp.Or(c.Version, "v1.37.2-petrel")
+	c.PodCIDR = cmp.Or(c.PodCIDR, "127.42.0.0/16")
+	c.GatewayListen = cmp.Or(c.GatewayListen, "127.0.0.1:8081")
+	c.NodeListen = cmp.Or(c.NodeListen, "127.0.0.1:0")
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+}
+
+// Validate reports what makes the configuration unusable.
+func (c *Config) Validate() error {
+	if c.Client == nil {
+		return errors.New("worker needs a client")
+	}
+	if !filepath.IsAbs(c.RootDir) {
+		return fmt.Errorf("root directory %q: want an absolute path", c.RootDir)
+	}
+	if _, err := netip.ParseAddr(c.NodeIP); err != nil {
+		return fmt.Errorf("node address: %w", err)
+	}
+	for _, listen := range []string{c.GatewayListen, c.NodeListen} {
+		if _, _, err := net.SplitHostPort(listen); err != nil {
+			return fmt.Errorf("listen address: %w", err)
+		}
+	}
+	return nil
+}

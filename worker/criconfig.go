@@ -1,0 +1,151 @@
+package worker
+
+import (
+	"maps"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/petrelrun/petrel/worker/env"
+	"github.com/petrelrun/petrel/worker/pod"
+	"github.com/petrelrun/petrel/worker/volume"
+)
+
+// Labels and annotations by which sandboxes and containers are found again.
+const (
+	labelPodName       = "io.kubernetes.pod.name"
+	labelPodNamespace  = "io.kubernetes.pod.namespace"
+	labelPodUID        = "io.kubernetes.pod.uid"
+	labelContainerName = "io.kubernetes.container.name"
+
+	annotationRestartCount = "io.kubernetes.container.restartCount"
+	annotationHash         = "io.kubernetes.container.hash"
+
+	// annotationPrefix marks what of a pod's annotations the runtime is told.
+	annotationPrefix = "petrel.run/"
+	// annotationPodIP tells the runtime the sandbox's address.
+	annotationPodIP = "petrel.run/pod-ip"
+)
+
+// sandboxConfig is the pod as the runtime is told of it.
+func sandboxConfig(p *corev1.Pod, attempt int32, ip, logDir string) *runtimev1.PodSandboxConfig {
+	config := &runtimev1.PodSandboxConfig{
+		Metadata:     &runtimev1.PodSandboxMetadata{Name: p.Name, Namespace: p.Namespace, Uid: string(p.UID), Attempt: uint32(attempt)},
+		Hostname:     hostname(p),
+		LogDirectory: logDir,
+		Labels:       podLabels(p),
+		Annotations:  map[string]string{},
+		Linux:        &runtimev1.LinuxPodSandboxConfig{},
+	}
+	for key, value := range p.Annotations {
+		if strings.HasPrefix(key, annotationPrefix) {
+			config.Annotations[key] = value
+		}
+	}
+	if ip != "" {
+		config.Annotations[annotationPodIP] = ip
+	}
+	for i := range p.Spec.Containers {
+		for _, port := range p.Spec.Containers[i].Ports {
+			config.PortMappings = append(config.PortMappings, &runtimev1.PortMapping{
+				Protocol: protocol(port.Protocol), ContainerPort: port.ContainerPort, HostPort: port.HostPort, HostIp: port.HostIP,
+			})
+		}
+	}
+	return config
+}
+
+// maxHostname is the kernel's limit.
+const maxHostname = 63
+
+func hostname(p *corev1.Pod) string {
+	name := p.Spec.Hostname
+	if name == "" {
+		name = p.Name
+	}
+	return strings.TrimRight(name[:min(len(name), maxHostname)], "-.")
+}
+
+func podLabels(p *corev1.Pod) map[string]string {
+	labels := make(map[string]string, len(p.Labels)+3)
+	maps.Copy(labels, p.Labels)
+	labels[labelPodName], labels[labelPodNamespace], labels[labelPodUID] = p.Name, p.Namespace, string(p.UID)
+	return labels
+}
+
+func protocol(p corev1.Protocol) runtimev1.Protocol {
+	switch p {
+	case corev1.ProtocolUDP:
+		return runtimev1.Protocol_UDP
+	case corev1.ProtocolSCTP:
+		return runtimev1.Protocol_SCTP
+	default:
+		return runtimev1.Protocol_TCP
+	}
+}
+
+// containerConfig is one attempt at a container as the runtime is told of it.
+func containerConfig(p *corev1.Pod, c *corev1.Container, attempt int32, vars []env.Var, mounts []volume.Mount) *runtimev1.ContainerConfig {
+	config := &runtimev1.ContainerConfig{
+		Metadata:   &runtimev1.ContainerMetadata{Name: c.Name, Attempt: uint32(attempt)},
+		Image:      &runtimev1.ImageSpec{Image: c.Image, UserSpecifiedImage: c.Image},
+		Command:    env.Strings(c.Command, vars),
+		Args:       env.Strings(c.Args, vars),
+		WorkingDir: c.WorkingDir,
+		Labels: map[string]string{
+			labelPodName: p.Name, labelPodNamespace: p.Namespace, labelPodUID: string(p.UID), labelContainerName: c.Name,
+		},
+		Annotations: map[string]string{
+			annotationRestartCount: strconv.Itoa(int(attempt)), annotationHash: pod.SpecHash(c),
+		},
+		LogPath: logName(c.Name, attempt),
+		Linux:   &runtimev1.LinuxContainerConfig{Resources: linuxResources(c), SecurityContext: &runtimev1.LinuxContainerSecurityContext{}},
+	}
+	for _, v := range vars {
+		config.Envs = append(config.Envs, &runtimev1.KeyValue{Key: v.Name, Value: []byte(v.Value)})
+	}
+	for _, m := range mounts {
+		config.Mounts = append(config.Mounts, &runtimev1.Mount{ContainerPath: m.ContainerPath, HostPath: m.HostPath, Readonly: m.ReadOnly})
+	}
+	return config
+}
+
+// The units of the CPU controller: shares a whole CPU weighs, and the period that a quota is of, in microseconds.
+const (
+	sharesPerCPU = 1024
+	minShares    = 2
+	quotaPeriod  = 100_000
+	minQuota     = 1_000
+)
+
+func linuxResources(c *corev1.Container) *runtimev1.LinuxContainerResources {
+	r := &runtimev1.LinuxContainerResources{}
+	if memory, ok := c.Resources.Limits[corev1.ResourceMemory]; ok {
+		r.MemoryLimitInBytes = memory.Value()
+	}
+	cpu, ok := c.Resources.Requests[corev1.ResourceCPU]
+	limit, limited := c.Resources.Limits[corev1.ResourceCPU]
+	if !ok {
+		cpu = limit
+	}
+	r.CpuShares = max(minShares, cpu.MilliValue()*sharesPerCPU/1000)
+	if limited {
+		r.CpuPeriod = quotaPeriod
+		r.CpuQuota = max(minQuota, limit.MilliValue()*quotaPeriod/1000)
+	}
+	return r
+}
+
+// unsupported says what of the container's spec the worker cannot do; empty when it can do all.
+func unsupported(c *corev1.Container, init bool) string {
+	switch {
+	case c.Lifecycle != nil && (c.Lifecycle.PostStart != nil || c.Lifecycle.PreStop != nil):
+		return "lifecycle hooks are not supported"
+	case init && c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways:
+		return "init containers with restartPolicy Always are not supported"
+	default:
+		return ""
+	}
+}

@@ -1,0 +1,108 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Limits of the node's HTTP server.
+const (
+	nodeHeaderTimeout = 10 * time.Second
+	nodeIdleTimeout   = 2 * time.Minute
+	nodeMaxHeader     = 16 << 10
+	// nodeShutdown is what requests under way have when the worker ends; log followers end with its context.
+	nodeShutdown = time.Second
+)
+
+// nodeServer is the node's own HTTP server: logs for the API server, health and metrics for whoever looks after it.
+type nodeServer struct {
+	m    *manager
+	node string
+	log  *slog.Logger
+}
+
+func newNodeServer(m *manager, node string, log *slog.Logger) *nodeServer {
+	return &nodeServer{m: m, node: node, log: log}
+}
+
+func (s *nodeServer) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok")) })
+	mux.HandleFunc("GET /containerLogs/{namespace}/{pod}/{container}", s.containerLogs)
+	mux.HandleFunc("GET /pods", s.pods)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.m.metrics.registry, promhttp.HandlerOpts{}))
+	return s.guard(mux)
+}
+
+// guard refuses browsers that a foreign page sent here: names that are not this machine's, and other origins.
+func (s *nodeServer) guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !s.ours(r.Host) || r.Header.Get("Origin") != "" {
+			http.Error(w, "foreign host or origin", http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (s *nodeServer) ours(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.ToLower(strings.Trim(host, "[]"))
+	if host == "localhost" || host == s.node || host == s.m.cfg.NodeIP {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+// pods lists the node's pods as the worker sees them.
+func (s *nodeServer) pods(w http.ResponseWriter, _ *http.Request) {
+	list := corev1.PodList{Items: []corev1.Pod{}}
+	list.Kind, list.APIVersion = "PodList", "v1"
+	for _, a := range s.m.all() {
+		shown := a.snapshot()
+		p := *shown.pod
+		p.Status.Phase = shown.phase
+		list.Items = append(list.Items, p)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(list)
+}
+
+// serve serves until ctx ends.
+func (s *nodeServer) serve(ctx context.Context, listener net.Listener) error {
+	server := &http.Server{
+		Handler: s.handler(), ReadHeaderTimeout: nodeHeaderTimeout, IdleTimeout: nodeIdleTimeout, MaxHeaderBytes: nodeMaxHeader,
+		BaseContext: func(net.Listener) context.Context { return ctx },
+		ErrorLog:    slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(ended)
+		deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), nodeShutdown)
+		defer cancel()
+		if server.Shutdown(deadline) != nil {
+			_ = server.Close()
+		}
+	})
+	err := server.Serve(listener)
+	if !stop() {
+		<-ended
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("serve node: %w", err)
+}

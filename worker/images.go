@@ -1,0 +1,73 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+	corev1 "k8s.io/api/core/v1"
+	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// Reasons of containers that wait for their image.
+const (
+	reasonPull        = "ErrImagePull"
+	reasonPullBackOff = "ImagePullBackOff"
+	reasonNeverPull   = "ErrImageNeverPull"
+)
+
+// puller gets images, each once however many pods wait for it.
+type puller struct {
+	rt      Runtime
+	flights singleflight.Group
+	ctx     context.Context // ends pulls with the worker, not with the pod that happened to ask first
+}
+
+var errNeverPull = errors.New("container image is not present and its pull policy is Never")
+
+// present reports whether the container may start with what the runtime holds.
+func (p *puller) present(ctx context.Context, c *corev1.Container) (bool, error) {
+	policy := pullPolicy(c)
+	if policy == corev1.PullAlways {
+		return false, nil
+	}
+	image, err := p.rt.ImageStatus(ctx, &runtimev1.ImageSpec{Image: c.Image})
+	if err != nil {
+		return false, err
+	}
+	if image == nil && policy == corev1.PullNever {
+		return false, fmt.Errorf("image %q: %w", c.Image, errNeverPull)
+	}
+	return image != nil, nil
+}
+
+// pullPolicy is the spec's, with the API's defaults for specs that did not pass through it. An image named by its
+// digest is what it is: there is nothing newer under the name to look for.
+func pullPolicy(c *corev1.Container) corev1.PullPolicy {
+	_, digest, pinned := strings.Cut(c.Image, "@")
+	switch {
+	case c.ImagePullPolicy == corev1.PullNever:
+		return corev1.PullNever
+	case pinned && digest != "", c.ImagePullPolicy == corev1.PullIfNotPresent:
+		return corev1.PullIfNotPresent
+	default:
+		return corev1.PullAlways
+	}
+}
+
+// pull fetches the image and tells how long it took.
+func (p *puller) pull(ctx context.Context, c *corev1.Container, sandbox *runtimev1.PodSandboxConfig) (time.Duration, error) {
+	start := time.Now()
+	flight := p.flights.DoChan(c.Image, func() (any, error) {
+		return p.rt.PullImage(p.ctx, &runtimev1.ImageSpec{Image: c.Image}, sandbox)
+	})
+	select {
+	case result := <-flight:
+		return time.Since(start), result.Err
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+}

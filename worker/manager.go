@@ -1,0 +1,196 @@
+package worker
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/petrelrun/petrel/worker/env"
+	"github.com/petrelrun/petrel/worker/network"
+	"github.com/petrelrun/petrel/worker/pod"
+	"github.com/petrelrun/petrel/worker/probe"
+)
+
+// manager holds the actors of all pods of the node and what they share.
+type manager struct {
+	cfg      *Config
+	rt       Runtime
+	paths    paths
+	pool     *network.Pool
+	prober   *probe.Prober
+	puller   *puller
+	events   *events
+	statuses *statusWriter
+	metrics  *metrics
+	log      *slog.Logger
+	ctx      context.Context // the worker's life
+	// allocatable and baseEnv are asked when a container starts.
+	allocatable func() corev1.ResourceList
+	baseEnv     func() []env.Var
+	runtimeName string
+
+	starts chan struct{}
+
+	mu     sync.Mutex
+	closed bool
+	actors map[types.UID]*actor
+	names  map[types.NamespacedName]types.UID
+	loops  sync.WaitGroup
+}
+
+// begin counts a loop in, unless the manager is closed.
+func (m *manager) begin() bool {
+	if m.ctx.Err() != nil {
+		return false
+	}
+	m.loops.Add(1)
+	return true
+}
+
+// slot waits for one of the places for making things.
+func (m *manager) slot(ctx context.Context) (release func(), err error) {
+	select {
+	case m.starts <- struct{}{}:
+		return func() { <-m.starts }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// accept takes in a pod as the API has it.
+func (m *manager) accept(object *corev1.Pod) {
+	if object.Spec.NodeName != m.cfg.NodeName {
+		return
+	}
+	m.mu.Lock()
+	if m.closed {
+		m.mu.Unlock()
+		return
+	}
+	a, known := m.actors[object.UID]
+	if !known {
+		a = newActor(m, object, true)
+		m.actors[object.UID] = a
+	}
+	m.names[types.NamespacedName{Namespace: object.Namespace, Name: object.Name}] = object.UID
+	m.mu.Unlock()
+	if known {
+		a.update(object)
+		return
+	}
+	a.wake()
+}
+
+// dismiss is told that the API has the pod no longer.
+func (m *manager) dismiss(uid types.UID) {
+	if a := m.actor(uid); a != nil {
+		a.vanish()
+	}
+}
+
+// remove forgets an actor that is over, with everything that was written of its pod.
+func (m *manager) remove(a *actor) {
+	object := a.view.Pod
+	m.mu.Lock()
+	if m.actors[a.uid] == a {
+		delete(m.actors, a.uid)
+	}
+	name := types.NamespacedName{Namespace: object.Namespace, Name: object.Name}
+	if m.names[name] == a.uid {
+		delete(m.names, name)
+	}
+	m.mu.Unlock()
+	m.statuses.forget(a.uid)
+	if err := m.paths.forget(object); err != nil {
+		m.log.Error("files of a pod were not removed", "pod", a.name(), "error", err)
+	}
+}
+
+func (m *manager) actor(uid types.UID) *actor {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.actors[uid]
+}
+
+// named is the newest pod of that name.
+func (m *manager) named(namespace, name string) *actor {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	uid, ok := m.names[types.NamespacedName{Namespace: namespace, Name: name}]
+	if !ok {
+		return nil
+	}
+	return m.actors[uid]
+}
+
+func (m *manager) all() []*actor {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := make([]*actor, 0, len(m.actors))
+	for _, a := range m.actors {
+		out = append(out, a)
+	}
+	return out
+}
+
+func (m *manager) phases() map[corev1.PodPhase]int {
+	out := map[corev1.PodPhase]int{corev1.PodPending: 0, corev1.PodRunning: 0, corev1.PodSucceeded: 0, corev1.PodFailed: 0}
+	for _, a := range m.all() {
+		if phase := a.snapshot().phase; phase != "" {
+			out[phase]++
+		}
+	}
+	return out
+}
+
+// close lets go of every pod without stopping it. The worker's context has ended by then.
+func (m *manager) close() {
+	m.mu.Lock()
+	m.closed = true
+	m.mu.Unlock()
+	m.loops.Wait()
+	for _, a := range m.all() {
+		a.halt()
+	}
+}
+
+// compare wakes the actors whose pods the runtime holds otherwise than they believe, and returns what belongs to none.
+func (m *manager) compare(all map[types.UID]found) map[types.UID]found {
+	orphans := map[types.UID]found{}
+	for uid, f := range all {
+		if m.actor(uid) == nil {
+			orphans[uid] = f
+		}
+	}
+	for _, a := range m.all() {
+		if !matches(a.snapshot().states, all[a.uid]) {
+			a.suspect()
+		}
+	}
+	return orphans
+}
+
+// matches reports whether the states are those of the listing.
+func matches(states map[string]pod.State, f found) bool {
+	if len(states) != len(f.sandboxes)+len(f.containers) {
+		return false
+	}
+	for _, s := range f.sandboxes {
+		want := pod.Exited
+		if s.GetState() == sandboxReady {
+			want = pod.Running
+		}
+		if state, ok := states[s.GetId()]; !ok || state != want {
+			return false
+		}
+	}
+	for _, c := range f.containers {
+		if state, ok := states[c.GetId()]; !ok || state != stateOf(c.GetState()) {
+			return false
+		}
+	}
+	return true
+}

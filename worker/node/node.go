@@ -1,0 +1,223 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+)
+
+const (
+	// checkInterval is how often the node's health is looked at; a change is sent at once.
+	checkInterval = 5 * time.Second
+	// reportInterval is how often the status is sent though nothing changed: the Lease is the heartbeat.
+	reportInterval = 5 * time.Minute
+	// callTimeout bounds a call to the API.
+	callTimeout = 10 * time.Second
+	// Registering is tried again after retryBase, doubling to retryMax.
+	retryBase = 100 * time.Millisecond
+	retryMax  = 5 * time.Second
+)
+
+// Labels that every node carries.
+const (
+	LabelRuntime = "petrel.run/runtime"
+	runtimeWasm  = "wasm"
+)
+
+// Config says what the node is.
+type Config struct {
+	Client  kubernetes.Interface
+	Name    string
+	Address string
+	MaxPods int
+	Labels  map[string]string
+	Version string
+	// Dir is where pods' files are: the disk whose size is told.
+	Dir string
+	// RuntimeVersion, Port and Health are asked each time.
+	RuntimeVersion func() string
+	Port           func() int32
+	Health         func(ctx context.Context) Health
+	Logger         *slog.Logger
+}
+
+// Validate reports what makes the configuration unusable.
+func (c *Config) Validate() error {
+	switch {
+	case c.Client == nil || c.RuntimeVersion == nil || c.Port == nil || c.Health == nil || c.Logger == nil:
+		return errors.New("node needs a client, a runtime version, a port, a health and a logger")
+	case c.Name == "" || c.Name != strings.ToLower(c.Name):
+		return fmt.Errorf("node name %q: want a lower-case name", c.Name)
+	case c.MaxPods <= 0:
+		return fmt.Errorf("max pods %d: want a positive number", c.MaxPods)
+	}
+	return nil
+}
+
+// Node keeps one Node object.
+type Node struct {
+	cfg Config
+
+	mu   sync.Mutex
+	uid  types.UID
+	last *corev1.NodeStatus
+	sent time.Time
+	poke chan struct{}
+}
+
+// New makes a node; Run registers it.
+func New(cfg Config) (*Node, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	return &Node{cfg: cfg, poke: make(chan struct{}, 1)}, nil
+}
+
+// Allocatable is what pods may have of the machine.
+func (n *Node) Allocatable() corev1.ResourceList {
+	m, err := inspect(n.cfg.Dir)
+	if err != nil {
+		return nil
+	}
+	_, allocatable := m.capacity(n.cfg.MaxPods)
+	return allocatable
+}
+
+// Poke has the health looked at now.
+func (n *Node) Poke() {
+	select {
+	case n.poke <- struct{}{}:
+	default:
+	}
+}
+
+// Run registers the node and keeps it until ctx ends.
+func (n *Node) Run(ctx context.Context) error {
+	var leasing sync.WaitGroup
+	defer leasing.Wait()
+	leasing.Go(func() { n.keepLease(ctx) })
+	delay := retryBase
+	registered := false
+	for {
+		err := n.turn(ctx, &registered)
+		wait := checkInterval
+		if err != nil {
+			if ctx.Err() == nil {
+				n.cfg.Logger.Warn("node status was not taken by the API", "error", err)
+			}
+			wait = delay
+			delay = min(2*delay, retryMax)
+		} else {
+			delay = retryBase
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-n.poke:
+		case <-time.After(wait):
+		}
+	}
+}
+
+func (n *Node) turn(ctx context.Context, registered *bool) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if !*registered {
+		if err := n.register(ctx); err != nil {
+			return err
+		}
+		*registered = true
+		n.cfg.Logger.Info("node registered", "node", n.cfg.Name)
+	}
+	err := n.report(ctx, time.Now())
+	if apierrors.IsNotFound(err) {
+		*registered = false
+	}
+	return err
+}
+
+// register creates the Node or puts its labels on the one that is there.
+func (n *Node) register(ctx context.Context) error {
+	nodes := n.cfg.Client.CoreV1().Nodes()
+	labels := n.labels()
+	node, err := nodes.Get(ctx, n.cfg.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		node, err = nodes.Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: n.cfg.Name, Labels: labels}}, metav1.CreateOptions{})
+	}
+	if err != nil {
+		return fmt.Errorf("register node: %w", err)
+	}
+	if !contains(node.Labels, labels) {
+		patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"labels": labels}})
+		if err != nil {
+			return fmt.Errorf("encode labels: %w", err)
+		}
+		if node, err = nodes.Patch(ctx, n.cfg.Name, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+			return fmt.Errorf("label node: %w", err)
+		}
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.uid, n.last, n.sent = node.UID, &node.Status, time.Time{}
+	return nil
+}
+
+func (n *Node) labels() map[string]string {
+	labels := map[string]string{
+		corev1.LabelHostname:   n.cfg.Name,
+		corev1.LabelOSStable:   runtime.GOOS,
+		corev1.LabelArchStable: runtime.GOARCH,
+		LabelRuntime:           runtimeWasm,
+	}
+	maps.Copy(labels, n.cfg.Labels)
+	return labels
+}
+
+func contains(all, some map[string]string) bool {
+	for k, v := range some {
+		if got, ok := all[k]; !ok || got != v {
+			return false
+		}
+	}
+	return true
+}
+
+// report sends the status when it changed or when it is time to.
+func (n *Node) report(ctx context.Context, now time.Time) error {
+	m, err := inspect(n.cfg.Dir)
+	if err != nil {
+		return err
+	}
+	n.mu.Lock()
+	last, sent := n.last, n.sent
+	n.mu.Unlock()
+	next := status(&n.cfg, m, n.cfg.Health(ctx), last, now)
+	if same(&next, last) && now.Sub(sent) < reportInterval {
+		return nil
+	}
+	patch, err := json.Marshal(map[string]any{"status": next})
+	if err != nil {
+		return fmt.Errorf("encode node status: %w", err)
+	}
+	_, err = n.cfg.Client.CoreV1().Nodes().Patch(ctx, n.cfg.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
+	if err != nil {
+		return fmt.Errorf("patch node status: %w", err)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.last, n.sent = &next, now
+	return nil
+}

@@ -1,0 +1,199 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+)
+
+func testConfig(t *testing.T, client *fake.Clientset) Config {
+	return Config{
+		Client: client, Name: "node-1", Address: "127.0.0.1", MaxPods: 11000, Version: "v1.37.2", Dir: t.TempDir(),
+		Labels:         map[string]string{"zone": "a"},
+		RuntimeVersion: func() string { return "fake://1" },
+		Port:           func() int32 { return 4321 },
+		Health:         func(context.Context) Health { return Health{Ready: true, Reason: "WorkerReady"} },
+		Logger:         slog.New(slog.DiscardHandler),
+	}
+}
+
+// run runs the node in a bubble until the test's function returns.
+func run(t *testing.T, cfg Config, test func()) {
+	t.Helper()
+	n, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- n.Run(ctx) }()
+	synctest.Wait()
+	test()
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func getNode(t *testing.T, client *fake.Clientset) *corev1.Node {
+	t.Helper()
+	node, err := client.CoreV1().Nodes().Get(t.Context(), "node-1", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return node
+}
+
+func ready(node *corev1.Node) *corev1.NodeCondition {
+	for i := range node.Status.Conditions {
+		if node.Status.Conditions[i].Type == corev1.NodeReady {
+			return &node.Status.Conditions[i]
+		}
+	}
+	return &corev1.NodeCondition{}
+}
+
+func TestRegistersAndKeepsItsLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := fake.NewClientset(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-1", Labels: map[string]string{"theirs": "kept"}}})
+		run(t, testConfig(t, client), func() {
+			node := getNode(t, client)
+			for k, v := range map[string]string{"theirs": "kept", "zone": "a", LabelRuntime: "wasm", corev1.LabelHostname: "node-1"} {
+				if node.Labels[k] != v {
+					t.Errorf("label %s = %q, want %q", k, node.Labels[k], v)
+				}
+			}
+			s := node.Status
+			if s.DaemonEndpoints.KubeletEndpoint.Port != 4321 || len(s.Conditions) != 4 || ready(node).Status != corev1.ConditionTrue {
+				t.Errorf("status = %+v", s)
+			}
+			if s.Capacity.Pods().Value() != 11000 || s.Allocatable.Memory().Cmp(*s.Capacity.Memory()) >= 0 || s.Capacity.Cpu().Value() < 1 {
+				t.Errorf("capacity %v, allocatable %v", s.Capacity, s.Allocatable)
+			}
+			first := lease(t, client)
+			time.Sleep(leaseInterval + time.Second)
+			synctest.Wait()
+			second := lease(t, client)
+			if got := second.Sub(first); got != leaseInterval {
+				t.Errorf("lease renewed after %v, want %v", got, leaseInterval)
+			}
+		})
+	})
+}
+
+func lease(t *testing.T, client *fake.Clientset) time.Time {
+	t.Helper()
+	l, err := client.CoordinationV1().Leases("kube-node-lease").Get(t.Context(), "node-1", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if *l.Spec.LeaseDurationSeconds != 40 || *l.Spec.HolderIdentity != "node-1" {
+		t.Errorf("lease = %+v", l.Spec)
+	}
+	return l.Spec.RenewTime.Time
+}
+
+func TestAnAPIThatIsAwayIsAskedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := fake.NewClientset()
+		var away atomic.Bool
+		away.Store(true)
+		client.PrependReactor("*", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
+			return away.Load(), nil, errors.New("connection refused")
+		})
+		run(t, testConfig(t, client), func() {
+			time.Sleep(time.Minute)
+			away.Store(false)
+			time.Sleep(retryMax + time.Second)
+			synctest.Wait()
+			getNode(t, client)
+			lease(t, client)
+		})
+	})
+}
+
+func TestHealthIsToldWhenItChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := fake.NewClientset()
+		var down atomic.Bool
+		cfg := testConfig(t, client)
+		cfg.Health = func(context.Context) Health {
+			if down.Load() {
+				return Health{Reason: "RuntimeNotReady", Message: "gone"}
+			}
+			return Health{Ready: true, Reason: "WorkerReady"}
+		}
+		run(t, cfg, func() {
+			began := ready(getNode(t, client)).LastTransitionTime
+			time.Sleep(time.Minute)
+			if got := ready(getNode(t, client)).LastTransitionTime; !got.Equal(&began) {
+				t.Errorf("transition moved from %v to %v", began, got)
+			}
+			patches := len(client.Actions())
+			down.Store(true)
+			time.Sleep(checkInterval)
+			synctest.Wait()
+			if c := ready(getNode(t, client)); c.Status != corev1.ConditionFalse || c.Message != "gone" || c.LastTransitionTime.Equal(&began) {
+				t.Errorf("condition = %+v", c)
+			}
+			if sent := len(client.Actions()) - patches; sent > 4 {
+				t.Errorf("%d calls for one change", sent)
+			}
+		})
+	})
+}
+
+func TestADeletedNodeIsRegisteredAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := fake.NewClientset()
+		run(t, testConfig(t, client), func() {
+			if err := client.CoreV1().Nodes().Delete(t.Context(), "node-1", metav1.DeleteOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(reportInterval + time.Minute)
+			synctest.Wait()
+			if c := ready(getNode(t, client)); c.Status != corev1.ConditionTrue {
+				t.Errorf("condition = %+v", c)
+			}
+		})
+	})
+}
+
+func TestMachineFacts(t *testing.T) {
+	total, available := parseMeminfo([]byte("MemTotal:       1024 kB\nMemFree: 1 kB\nMemAvailable:    512 kB\nnonsense\nHugePages_Total: x\n"))
+	if total != 1<<20 || available != 512<<10 {
+		t.Errorf("total %d, available %d", total, available)
+	}
+	m := &machine{memory: 1 << 30, memoryAvailable: memoryReserve - 1, disk: 1000, diskAvailable: 49}
+	if !m.memoryPressure() || !m.diskPressure() {
+		t.Error("pressure is not seen")
+	}
+	m.memoryAvailable, m.diskAvailable = memoryReserve, 50
+	if m.memoryPressure() || m.diskPressure() {
+		t.Error("pressure is seen where there is none")
+	}
+}
+
+func TestConfigIsChecked(t *testing.T) {
+	good := testConfig(t, fake.NewClientset())
+	for name, spoil := range map[string]func(*Config){
+		"upper case": func(c *Config) { c.Name = "Node" }, "no name": func(c *Config) { c.Name = "" },
+		"no pods": func(c *Config) { c.MaxPods = 0 }, "no client": func(c *Config) { c.Client = nil },
+	} {
+		bad := good
+		spoil(&bad)
+		if _, err := New(bad); err == nil {
+			t.Errorf("%s was accepted", name)
+		}
+	}
+}

@@ -1,0 +1,80 @@
+package node
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Health is what the worker knows of its own ability to run pods.
+type Health struct {
+	Ready   bool
+	Reason  string
+	Message string
+}
+
+// status is the Node's status as of now; times of conditions that did not change come from old.
+func status(cfg *Config, m *machine, health Health, old *corev1.NodeStatus, now time.Time) corev1.NodeStatus {
+	capacity, allocatable := m.capacity(cfg.MaxPods)
+	info := m.info
+	info.KubeletVersion = cfg.Version
+	info.ContainerRuntimeVersion = cfg.RuntimeVersion()
+	out := corev1.NodeStatus{
+		Capacity:    capacity,
+		Allocatable: allocatable,
+		NodeInfo:    info,
+		Addresses: []corev1.NodeAddress{
+			{Type: corev1.NodeInternalIP, Address: cfg.Address},
+			{Type: corev1.NodeHostName, Address: cfg.Name},
+		},
+		DaemonEndpoints: corev1.NodeDaemonEndpoints{KubeletEndpoint: corev1.DaemonEndpoint{Port: cfg.Port()}},
+	}
+	out.Conditions = []corev1.NodeCondition{
+		condition(corev1.NodeMemoryPressure, m.memoryPressure(), "WorkerHasInsufficientMemory", "WorkerHasSufficientMemory"),
+		condition(corev1.NodeDiskPressure, m.diskPressure(), "WorkerHasDiskPressure", "WorkerHasNoDiskPressure"),
+		condition(corev1.NodePIDPressure, false, "", "WorkerHasSufficientPID"),
+		{Type: corev1.NodeReady, Status: truth(health.Ready), Reason: health.Reason, Message: health.Message},
+	}
+	for i := range out.Conditions {
+		c := &out.Conditions[i]
+		c.LastHeartbeatTime = metav1.NewTime(now).Rfc3339Copy()
+		c.LastTransitionTime = c.LastHeartbeatTime
+		for _, was := range old.Conditions {
+			if was.Type == c.Type && was.Status == c.Status {
+				c.LastTransitionTime = was.LastTransitionTime
+			}
+		}
+	}
+	return out
+}
+
+func condition(kind corev1.NodeConditionType, holds bool, reasonTrue, reasonFalse string) corev1.NodeCondition {
+	c := corev1.NodeCondition{Type: kind, Status: truth(holds), Reason: reasonFalse}
+	if holds {
+		c.Reason = reasonTrue
+	}
+	return c
+}
+
+func truth(b bool) corev1.ConditionStatus {
+	if b {
+		return corev1.ConditionTrue
+	}
+	return corev1.ConditionFalse
+}
+
+// same reports whether two statuses tell the same, heartbeats aside. Available memory is not part of a status.
+func same(a, b *corev1.NodeStatus) bool {
+	if a.DaemonEndpoints != b.DaemonEndpoints || len(a.Conditions) != len(b.Conditions) || a.NodeInfo.ContainerRuntimeVersion != b.NodeInfo.ContainerRuntimeVersion {
+		return false
+	}
+	for i := range a.Conditions {
+		x, y := a.Conditions[i], b.Conditions[i]
+		x.LastHeartbeatTime, y.LastHeartbeatTime = metav1.Time{}, metav1.Time{}
+		if x != y {
+			return false
+		}
+	}
+	return true
+}

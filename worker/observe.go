@@ -1,0 +1,112 @@
+package worker
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/petrelrun/petrel/worker/cri"
+	"github.com/petrelrun/petrel/worker/pod"
+)
+
+// found is what a listing of the runtime holds for one pod.
+type found struct {
+	sandboxes  []*runtimev1.PodSandbox
+	containers []*runtimev1.Container
+}
+
+// observe turns a listing into what the runtime was seen to hold. Details of containers that known holds in the same
+// state are taken from there; the rest is asked for.
+func observe(ctx context.Context, rt Runtime, f found, known *pod.Observed) (pod.Observed, error) {
+	out := pod.Observed{Containers: map[string][]pod.Instance{}}
+	for _, s := range f.sandboxes {
+		sandbox := pod.Sandbox{
+			ID: s.GetId(), Attempt: s.GetMetadata().GetAttempt(), IP: s.GetAnnotations()[annotationPodIP],
+			Ready: s.GetState() == runtimev1.PodSandboxState_SANDBOX_READY,
+		}
+		if old := knownSandbox(known, sandbox.ID); old != nil && old.IP != "" {
+			sandbox.IP = old.IP
+		} else if sandbox.Ready && sandbox.IP == "" {
+			status, err := rt.PodSandboxStatus(ctx, sandbox.ID)
+			if err != nil {
+				return out, err
+			}
+			sandbox.IP = status.GetNetwork().GetIp()
+		}
+		out.Sandboxes = append(out.Sandboxes, sandbox)
+	}
+	for _, c := range f.containers {
+		name := c.GetLabels()[labelContainerName]
+		state := stateOf(c.GetState())
+		if old := knownInstance(known, name, c.GetId()); old != nil && old.State == state {
+			out.Containers[name] = append(out.Containers[name], *old)
+			continue
+		}
+		status, _, err := rt.ContainerStatus(ctx, c.GetId(), false)
+		if cri.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return out, err
+		}
+		out.Containers[name] = append(out.Containers[name], instanceOf(status, c.GetPodSandboxId()))
+	}
+	out.Sort()
+	return out, nil
+}
+
+func knownSandbox(o *pod.Observed, id string) *pod.Sandbox {
+	for i := range o.Sandboxes {
+		if o.Sandboxes[i].ID == id {
+			return &o.Sandboxes[i]
+		}
+	}
+	return nil
+}
+
+func knownInstance(o *pod.Observed, name, id string) *pod.Instance {
+	for i := range o.Containers[name] {
+		if o.Containers[name][i].ID == id {
+			return &o.Containers[name][i]
+		}
+	}
+	return nil
+}
+
+func stateOf(s runtimev1.ContainerState) pod.State {
+	switch s {
+	case runtimev1.ContainerState_CONTAINER_CREATED:
+		return pod.Created
+	case runtimev1.ContainerState_CONTAINER_RUNNING:
+		return pod.Running
+	case runtimev1.ContainerState_CONTAINER_EXITED:
+		return pod.Exited
+	default:
+		return pod.Unknown
+	}
+}
+
+func instanceOf(s *runtimev1.ContainerStatus, sandboxID string) pod.Instance {
+	i := pod.Instance{
+		ID: s.GetId(), SandboxID: sandboxID, Name: s.GetLabels()[labelContainerName], Attempt: int32(s.GetMetadata().GetAttempt()),
+		State: stateOf(s.GetState()), Started: stamp(s.GetStartedAt()), Finished: stamp(s.GetFinishedAt()),
+		ExitCode: s.GetExitCode(), Reason: s.GetReason(), Message: s.GetMessage(),
+		Image: s.GetImage().GetImage(), ImageRef: s.GetImageRef(), Hash: s.GetAnnotations()[annotationHash],
+	}
+	if n, err := strconv.ParseInt(s.GetAnnotations()[annotationRestartCount], 10, 32); err == nil {
+		i.Attempt = int32(n)
+	}
+	if i.State == pod.Exited && i.Started.IsZero() { // died before it ran: its end is all there is
+		i.Started = i.Finished
+	}
+	return i
+}
+
+func stamp(nanos int64) time.Time {
+	if nanos <= 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, nanos).UTC()
+}

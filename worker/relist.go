@@ -1,0 +1,262 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/petrelrun/petrel/worker/cri"
+)
+
+const sandboxReady = runtimev1.PodSandboxState_SANDBOX_READY
+
+// list asks the runtime for everything it holds, by pod. What carries no pod's label is not the worker's.
+func list(ctx context.Context, rt Runtime) (map[types.UID]found, error) {
+	out := map[types.UID]found{}
+	sandboxes, err := rt.ListPodSandbox(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	containers, err := rt.ListContainers(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range sandboxes {
+		if uid := types.UID(s.GetLabels()[labelPodUID]); uid != "" {
+			f := out[uid]
+			f.sandboxes = append(f.sandboxes, s)
+			out[uid] = f
+		}
+	}
+	for _, c := range containers {
+		if uid := types.UID(c.GetLabels()[labelPodUID]); uid != "" {
+			f := out[uid]
+			f.containers = append(f.containers, c)
+			out[uid] = f
+		}
+	}
+	return out, nil
+}
+
+// adopt takes over, at the worker's start, what runs and what was written down. Nothing is stopped here: a pod that
+// only the runtime knows may be one that the API will tell of.
+func (m *manager) adopt(ctx context.Context) error {
+	all, err := list(ctx, m.rt)
+	if err != nil {
+		return fmt.Errorf("list what runs: %w", err)
+	}
+	for uid, f := range all {
+		for _, s := range f.sandboxes {
+			if s.GetState() == sandboxReady {
+				m.reserve(ctx, uid, s)
+			}
+		}
+	}
+	kept, err := m.paths.kept()
+	if err != nil {
+		m.log.Error("some pods were not read back", "error", err)
+	}
+	for _, object := range kept {
+		m.adoptPod(object, all[object.UID])
+	}
+	m.log.Info("took over what was running", "pods", len(kept), "sandboxes", len(all))
+	return nil
+}
+
+func (m *manager) adoptPod(object *corev1.Pod, f found) {
+	m.mu.Lock()
+	a := m.actors[object.UID]
+	if a == nil {
+		a = newActor(m, object, false)
+		a.kept, a.listing = object.ResourceVersion, &f
+		m.actors[object.UID] = a
+		name := types.NamespacedName{Namespace: object.Namespace, Name: object.Name}
+		if other := m.actors[m.names[name]]; other == nil || other.pod.CreationTimestamp.Before(&object.CreationTimestamp) {
+			m.names[name] = object.UID
+		}
+	}
+	m.mu.Unlock()
+	a.wake()
+}
+
+// dismissUnseen lets go of the pods that were on disk and that the API, whole now, does not have.
+func (m *manager) dismissUnseen() {
+	for _, a := range m.all() {
+		if !a.seen() {
+			a.vanish()
+		}
+	}
+}
+
+// reserve keeps a sandbox's address from being given to another.
+func (m *manager) reserve(ctx context.Context, uid types.UID, s *runtimev1.PodSandbox) {
+	ip := s.GetAnnotations()[annotationPodIP]
+	if status, err := m.rt.PodSandboxStatus(ctx, s.GetId()); err == nil && status.GetNetwork().GetIp() != "" {
+		ip = status.GetNetwork().GetIp()
+	}
+	addr, err := netip.ParseAddr(ip)
+	if err == nil {
+		err = m.pool.Reserve(string(uid), addr)
+	}
+	if err != nil {
+		m.log.Warn("address of a running pod was not reserved", "pod", s.GetMetadata().GetName(), "address", ip, "error", err)
+	}
+}
+
+// watchRuntime follows the runtime's events until ctx ends, and compares everything now and then. synced reports
+// whether the API's pods are known whole, before which nothing is an orphan.
+func (m *manager) watchRuntime(ctx context.Context, synced func() bool) {
+	w := &runtimeWatch{m: m, synced: synced, due: make(chan time.Duration, 1)}
+	var parts sync.WaitGroup
+	parts.Go(func() { w.stream(ctx) })
+	w.compare(ctx)
+	parts.Wait()
+}
+
+type runtimeWatch struct {
+	m      *manager
+	synced func() bool
+	due    chan time.Duration // asks for a comparison after so long
+
+	mu    sync.Mutex
+	blind bool // the runtime has no events
+}
+
+func (w *runtimeWatch) stream(ctx context.Context) {
+	for ctx.Err() == nil {
+		if err := w.m.rt.UpdatePodCIDR(ctx, w.m.pool.Prefix().String()); err != nil && ctx.Err() == nil {
+			w.m.log.Debug("runtime was not told the pod addresses", "error", err) // a new runtime has to be told again
+		}
+		err := w.m.rt.Events(ctx, func() { w.ask(0) }, w.event)
+		if ctx.Err() != nil {
+			return
+		}
+		w.setBlind(cri.IsUnimplemented(err))
+		if !cri.IsUnimplemented(err) {
+			w.m.log.Debug("event stream of the runtime ended", "error", err)
+		}
+		w.ask(0)
+		select {
+		case <-ctx.Done():
+		case <-time.After(w.pause()):
+		}
+	}
+}
+
+func (w *runtimeWatch) setBlind(blind bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.blind = blind
+}
+
+func (w *runtimeWatch) isBlind() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.blind
+}
+
+func (w *runtimeWatch) pause() time.Duration {
+	if w.isBlind() {
+		return relistInterval
+	}
+	return eventsRetry
+}
+
+func (w *runtimeWatch) ask(after time.Duration) {
+	select {
+	case w.due <- after:
+	default:
+	}
+}
+
+// event wakes the pod's actor for what it did not do itself: its own creations and starts it knows of.
+func (w *runtimeWatch) event(e *runtimev1.ContainerEventResponse) {
+	uid := e.GetPodSandboxStatus().GetLabels()[labelPodUID]
+	if uid == "" {
+		uid = e.GetPodSandboxStatus().GetMetadata().GetUid()
+	}
+	if uid == "" { // a runtime that does not say whose it is
+		w.ask(0)
+		return
+	}
+	if kind := e.GetContainerEventType(); kind != runtimev1.ContainerEventType_CONTAINER_STOPPED_EVENT &&
+		kind != runtimev1.ContainerEventType_CONTAINER_DELETED_EVENT {
+		return
+	}
+	a := w.m.actor(types.UID(uid))
+	if a == nil || a.knowsEnd(e.GetContainerId()) {
+		return
+	}
+	a.suspect()
+}
+
+// compare lists everything each relistInterval, and when asked.
+func (w *runtimeWatch) compare(ctx context.Context) {
+	timer := time.NewTimer(relistInterval)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case after := <-w.due:
+			if after > 0 {
+				timer.Reset(after)
+				continue
+			}
+			w.once(ctx)
+			timer.Reset(relistSettle)
+			continue
+		case <-timer.C:
+			w.once(ctx)
+		}
+		next := relistInterval
+		if w.isBlind() {
+			next = relistBlind
+		}
+		timer.Reset(next)
+	}
+}
+
+func (w *runtimeWatch) once(ctx context.Context) {
+	synced := w.synced() // before the listing: what is synced later may own what is listed now
+	all, err := list(ctx, w.m.rt)
+	if err != nil {
+		if ctx.Err() == nil {
+			w.m.log.Debug("runtime was not listed", "error", err)
+		}
+		return
+	}
+	orphans := w.m.compare(all)
+	if !synced {
+		return
+	}
+	for uid, f := range orphans {
+		if w.m.actor(uid) == nil {
+			w.m.tearDown(ctx, uid, f)
+		}
+	}
+}
+
+// tearDown removes what the runtime holds of a pod that is no more.
+func (m *manager) tearDown(ctx context.Context, uid types.UID, f found) {
+	for _, s := range f.sandboxes {
+		m.log.Info("removing what no pod accounts for", "pod", s.GetMetadata().GetName(), "namespace", s.GetMetadata().GetNamespace(), "uid", uid)
+		if err := m.rt.StopPodSandbox(ctx, s.GetId()); err == nil {
+			err = m.rt.RemovePodSandbox(ctx, s.GetId())
+			if err == nil {
+				continue
+			}
+		}
+		return // the next comparison finds it again
+	}
+	for _, c := range f.containers {
+		_ = m.rt.RemoveContainer(ctx, c.GetId()) // of a sandbox that is gone; found again if this fails
+	}
+	m.pool.Release(string(uid))
+}

@@ -1,0 +1,34 @@
+package worker
+
+import (
+	"context"
+	"time"
+
+	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// Runtime is what the worker needs of a container runtime. worker/cri is it over the CRI.
+type Runtime interface {
+	WaitReady(ctx context.Context) error
+	Ready(ctx context.Context) error
+	Version(ctx context.Context) (name, version string, err error)
+	UpdatePodCIDR(ctx context.Context, cidr string) error
+	// Events blocks until the stream ends; opened is called when it has begun.
+	Events(ctx context.Context, opened func(), handle func(*runtimev1.ContainerEventResponse)) error
+
+	RunPodSandbox(ctx context.Context, config *runtimev1.PodSandboxConfig, handler string) (string, error)
+	StopPodSandbox(ctx context.Context, id string) error
+	RemovePodSandbox(ctx context.Context, id string) error
+	PodSandboxStatus(ctx context.Context, id string) (*runtimev1.PodSandboxStatus, error)
+	ListPodSandbox(ctx context.Context, filter *runtimev1.PodSandboxFilter) ([]*runtimev1.PodSandbox, error)
+
+	CreateContainer(ctx context.Context, sandboxID string, config *runtimev1.ContainerConfig, sandbox *runtimev1.PodSandboxConfig) (string, error)
+	StartContainer(ctx context.Context, id string) error
+	StopContainer(ctx context.Context, id string, grace time.Duration) error
+	RemoveContainer(ctx context.Context, id string) error
+	ListContainers(ctx context.Context, filter *runtimev1.ContainerFilter) ([]*runtimev1.Container, error)
+	ContainerStatus(ctx context.Context, id string, verbose bool) (*runtimev1.ContainerStatus, map[string]string, error)
+
+	ImageStatus(ctx context.Context, image *runtimev1.ImageSpec) (*runtimev1.Image, error)
+	PullImage(ctx context.Context, image *runtimev1.ImageSpec, sandbox *runtimev1.PodSandboxConfig) (string, error)
+}

@@ -1,0 +1,146 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/record"
+
+	"github.com/petrelrun/petrel/worker/service/feed"
+)
+
+// Config says what to serve.
+type Config struct {
+	Client   kubernetes.Interface
+	NodeName string
+	// StateFile is where the table is kept.
+	StateFile string
+	// GatewayListen is where app URLs are served.
+	GatewayListen string
+	// NodeAddr is where node ports are; 127.0.0.1.
+	NodeAddr netip.Addr
+	// Recorder, when set, is told of addresses that cannot be listened on.
+	Recorder record.EventRecorder
+	Logger   *slog.Logger
+}
+
+// Validate reports what makes the configuration unusable.
+func (c *Config) Validate() error {
+	switch {
+	case c.Client == nil || c.Logger == nil:
+		return errors.New("services need a client and a logger")
+	case c.StateFile == "":
+		return errors.New("services need a state file")
+	case !c.NodeAddr.IsValid():
+		return errors.New("services need a node address")
+	}
+	if _, _, err := net.SplitHostPort(c.GatewayListen); err != nil {
+		return fmt.Errorf("gateway address: %w", err)
+	}
+	return nil
+}
+
+// Server serves the node's Services and app URLs.
+type Server struct {
+	cfg   Config
+	state *state
+
+	mu      sync.Mutex
+	gateway net.Addr
+	up      chan struct{}
+}
+
+// New prepares a server; Run serves.
+func New(cfg Config) (*Server, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	return &Server{cfg: cfg, state: newState(cfg.NodeName, cfg.Logger), up: make(chan struct{})}, nil
+}
+
+// GatewayAddr is where the gateway listens; it waits until it does.
+func (s *Server) GatewayAddr(ctx context.Context) (net.Addr, error) {
+	select {
+	case <-s.up:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.gateway, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// Lookup is the table's entry of a Service.
+func (s *Server) Lookup(namespace, name string) (Service, bool) {
+	return s.state.lookup(types.NamespacedName{Namespace: namespace, Name: name})
+}
+
+// Run serves until ctx ends.
+func (s *Server) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var config net.ListenConfig
+	listener, err := config.Listen(ctx, "tcp", s.cfg.GatewayListen)
+	if err != nil {
+		return fmt.Errorf("listen for gateway: %w", explain(err))
+	}
+	s.mu.Lock()
+	s.gateway = listener.Addr()
+	s.mu.Unlock()
+	close(s.up)
+	routes := newRoutes()
+	proxy := newProxy(ctx, s.cfg.NodeAddr, s.cfg.Recorder, s.cfg.Logger)
+	s.state.sinks = []sink{proxy, routes}
+	if err := s.state.load(s.cfg.StateFile); err != nil {
+		s.cfg.Logger.Error("service table of last time is not usable", "error", err)
+	}
+	var parts sync.WaitGroup
+	parts.Go(func() { s.followServices(ctx) })
+	parts.Go(func() { s.followSlices(ctx) })
+	parts.Go(func() { s.keepSaved(ctx) })
+	err = newGateway(routes, s.cfg.Logger).serve(ctx, listener)
+	cancel()
+	parts.Wait()
+	proxy.close()
+	return err
+}
+
+func (s *Server) followServices(ctx context.Context) {
+	feed.New(s.cfg.Client, s.cfg.Client.CoreV1().Services(""), &corev1.Service{}, "", feed.Handler[*corev1.Service]{
+		Set: s.state.setService, Gone: s.state.dropService, Synced: func() { s.state.markSynced(syncedServices) },
+	}).Run(ctx)
+}
+
+func (s *Server) followSlices(ctx context.Context) {
+	feed.New(s.cfg.Client, s.cfg.Client.DiscoveryV1().EndpointSlices(""), &discoveryv1.EndpointSlice{}, "", feed.Handler[*discoveryv1.EndpointSlice]{
+		Set: s.state.setSlice, Gone: s.state.dropSlice, Synced: func() { s.state.markSynced(syncedSlices) },
+	}).Run(ctx)
+}
+
+// keepSaved writes the table to disk a while after it changed.
+func (s *Server) keepSaved(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.state.dirty:
+		}
+		select { // gather what comes together
+		case <-ctx.Done():
+		case <-time.After(saveDelay):
+		}
+		if err := s.state.save(s.cfg.StateFile); err != nil {
+			s.cfg.Logger.Error("service table was not saved", "error", err)
+		}
+	}
+}

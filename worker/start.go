@@ -1,0 +1,208 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/petrelrun/petrel/worker/cri"
+	"github.com/petrelrun/petrel/worker/env"
+	"github.com/petrelrun/petrel/worker/pod"
+	"github.com/petrelrun/petrel/worker/probe"
+	"github.com/petrelrun/petrel/worker/volume"
+)
+
+// Reasons of containers that could not be started.
+const (
+	reasonConfig = "CreateContainerConfigError"
+	reasonCreate = "CreateContainerError"
+	reasonRun    = "RunContainerError"
+)
+
+// startContainer gets a container running: image, configuration, creation, start. What fails is remembered for the
+// status and tried again by its own back-off.
+func (a *actor) startContainer(ctx context.Context, step pod.Step) error {
+	c, m := step.Container, a.view.Memory[step.Container.Name]
+	if why := a.cannot(c); why != "" {
+		a.misconfigured(c, m, errors.New(why))
+		return nil
+	}
+	sandbox := a.view.Sandbox()
+	config := sandboxConfig(a.view.Pod, int32(sandbox.Attempt), sandbox.IP, a.m.paths.logs(a.view.Pod))
+	if ok, err := a.image(ctx, c, m, config); !ok || err != nil {
+		return err
+	}
+	release, err := a.m.slot(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	id := step.ID
+	if id == "" {
+		if id, err = a.create(ctx, step, sandbox.ID, config); err != nil || id == "" {
+			return err
+		}
+	}
+	if err := a.m.rt.StartContainer(ctx, id); err != nil {
+		return a.failedStart(ctx, c, m, reasonRun, err)
+	}
+	a.m.events.everyday(a.view.Pod, c.Name, eventStarted, "Started container %s", c.Name)
+	if step.Attempt > 0 {
+		a.m.metrics.restarts.Inc()
+	}
+	status, info, err := a.m.rt.ContainerStatus(ctx, id, len(a.notes) == 0)
+	if err != nil {
+		a.suspectLater()
+		return err
+	}
+	m.Succeeded()
+	a.annotate(info)
+	a.put(c.Name, instanceOf(status, sandbox.ID))
+	a.afterChange()
+	return nil
+}
+
+// cannot says what of the container the worker cannot do.
+func (a *actor) cannot(c *corev1.Container) string {
+	init := container(&corev1.Pod{Spec: corev1.PodSpec{InitContainers: a.view.Pod.Spec.InitContainers}}, c.Name) != nil
+	if why := unsupported(c, init); why != "" {
+		return why
+	}
+	return probe.Unsupported(c)
+}
+
+// misconfigured notes that the pod's configuration keeps the container from running.
+func (a *actor) misconfigured(c *corev1.Container, m *pod.Memory, err error) {
+	if m.Waiting.Message != err.Error() {
+		a.m.events.warn(a.view.Pod, c.Name, eventFailed, "Error: %v", err)
+	}
+	m.Waiting = pod.Why{Reason: reasonConfig, Message: err.Error()}
+	m.RetryAt = time.Now().Add(configRetry)
+}
+
+// image makes sure that the image is there; false when the container has to wait for it.
+func (a *actor) image(ctx context.Context, c *corev1.Container, m *pod.Memory, sandbox *runtimev1.PodSandboxConfig) (bool, error) {
+	present, err := a.m.puller.present(ctx, c)
+	switch {
+	case errors.Is(err, errNeverPull):
+		m.Failed(time.Now(), pod.Why{Reason: reasonNeverPull, Message: err.Error()})
+		a.m.events.warn(a.view.Pod, c.Name, reasonNeverPull, "%v", err)
+		return false, nil
+	case err != nil:
+		return false, err
+	case present:
+		a.m.events.everyday(a.view.Pod, c.Name, eventPulled, "Container image %q already present on machine", c.Image)
+		return true, nil
+	}
+	if m.Waiting.Reason == reasonPullBackOff {
+		m.Waiting.Reason = reasonPull
+	}
+	a.m.events.everyday(a.view.Pod, c.Name, eventPulling, "Pulling image %q", c.Image)
+	a.tellWhilePulling()
+	took, err := a.m.puller.pull(ctx, c, sandbox)
+	if err != nil {
+		if ctx.Err() != nil || cri.IsUnavailable(err) {
+			return false, err
+		}
+		a.failedPull(c, m, err)
+		return false, nil
+	}
+	a.m.events.everyday(a.view.Pod, c.Name, eventPulled, "Successfully pulled image %q in %s", c.Image, took.Round(time.Millisecond))
+	return true, nil
+}
+
+// tellWhilePulling shows the container as being created if its pull takes long enough to be looked at.
+func (a *actor) tellWhilePulling() {
+	a.mu.Lock()
+	mayTell := a.fromAPI && !a.gone
+	a.mu.Unlock()
+	if a.sent == nil {
+		a.tellStatus(mayTell, time.Now())
+	}
+}
+
+func (a *actor) failedPull(c *corev1.Container, m *pod.Memory, err error) {
+	a.m.events.warn(a.view.Pod, c.Name, eventFailed, "Failed to pull image %q: %v", c.Image, err)
+	reason, message := reasonPull, err.Error()
+	if m.Failures > 0 { // not the first time: the wait is what there is to tell
+		reason = reasonPullBackOff
+		message = fmt.Sprintf("Back-off pulling image %q: %v", c.Image, err)
+		a.m.events.everyday(a.view.Pod, c.Name, eventBackOff, "Back-off pulling image %q", c.Image)
+	}
+	m.Failed(time.Now(), pod.Why{Reason: reason, Message: message})
+}
+
+// create makes the container; an empty ID without an error means that it has to wait.
+func (a *actor) create(ctx context.Context, step pod.Step, sandboxID string, sandbox *runtimev1.PodSandboxConfig) (string, error) {
+	c, m := step.Container, a.view.Memory[step.Container.Name]
+	vars, err := env.Resolve(ctx, a.view.Pod, c, a.facts(), a.source(), a.m.baseEnv())
+	var mounts []volume.Mount
+	if err == nil {
+		mounts, err = volume.Mounts(a.view.Pod, c, a.host, vars)
+	}
+	if err != nil {
+		if ctx.Err() != nil {
+			return "", ctx.Err()
+		}
+		a.misconfigured(c, m, err)
+		return "", nil
+	}
+	id, err := a.m.rt.CreateContainer(ctx, sandboxID, containerConfig(a.view.Pod, c, step.Attempt, vars, mounts), sandbox)
+	if err != nil {
+		return "", a.failedStart(ctx, c, m, reasonCreate, err)
+	}
+	a.m.events.everyday(a.view.Pod, c.Name, eventCreated, "Created container: %s", c.Name)
+	return id, nil
+}
+
+// failedStart notes a failure of the runtime to create or start, and looks what came of it.
+func (a *actor) failedStart(ctx context.Context, c *corev1.Container, m *pod.Memory, reason string, err error) error {
+	a.suspectLater()
+	if ctx.Err() != nil || cri.IsUnavailable(err) {
+		return err
+	}
+	a.m.events.warn(a.view.Pod, c.Name, eventFailed, "Error: %v", err)
+	m.Failed(time.Now(), pod.Why{Reason: reason, Message: err.Error()})
+	return a.look(ctx)
+}
+
+// runtimeInfo is what petrel-wasmrt tells of a container under the key "petrel".
+type runtimeInfo struct {
+	Kind            string `json:"kind"`
+	CompileMicros   int64  `json:"compileMicros"`
+	CompileCached   bool   `json:"compileCached"`
+	ColdStartMicros int64  `json:"coldStartMicros"`
+}
+
+// annotate notes the runtime's figures for the pod's annotations, once.
+func (a *actor) annotate(info map[string]string) {
+	raw, ok := info["petrel"]
+	if !ok || len(a.notes) > 0 {
+		return
+	}
+	var i runtimeInfo
+	if err := json.Unmarshal([]byte(raw), &i); err != nil {
+		a.m.log.Warn("runtime info is not what was expected", "pod", a.name(), "error", err)
+		return
+	}
+	a.notes = map[string]string{
+		"petrel.run/kind":           i.Kind,
+		"petrel.run/compile-us":     strconv.FormatInt(i.CompileMicros, 10),
+		"petrel.run/compile-cached": strconv.FormatBool(i.CompileCached),
+		"petrel.run/cold-start-us":  strconv.FormatInt(i.ColdStartMicros, 10),
+	}
+}
+
+// handler is the runtime's handler for the pod. A RuntimeClass is looked up by nobody yet: its name is the handler's.
+func handler(p *corev1.Pod) string {
+	if p.Spec.RuntimeClassName == nil {
+		return ""
+	}
+	return *p.Spec.RuntimeClassName
+}

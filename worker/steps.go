@@ -1,0 +1,225 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/petrelrun/petrel/worker/cri"
+	"github.com/petrelrun/petrel/worker/env"
+	"github.com/petrelrun/petrel/worker/pod"
+	"github.com/petrelrun/petrel/worker/volume"
+)
+
+// do carries out one step. An error is the runtime's; what is the pod's own fault goes into its view.
+func (a *actor) do(ctx context.Context, step pod.Step) error {
+	switch step.Kind {
+	case pod.MakeVolumes:
+		return a.makeVolumes(ctx)
+	case pod.RunSandbox:
+		return a.runSandbox(ctx, step)
+	case pod.StartContainer:
+		return a.startContainer(ctx, step)
+	case pod.KillContainers:
+		return a.killContainers(ctx, step)
+	case pod.RemoveContainer:
+		return a.removeContainer(ctx, step)
+	case pod.StopSandbox:
+		return a.stopSandbox(ctx, step.ID)
+	case pod.RemoveSandbox:
+		return a.removeSandbox(ctx, step.ID)
+	case pod.RemoveVolumes:
+		a.view.Prepared = false
+		return os.RemoveAll(a.m.paths.volumes(a.uid))
+	default:
+		return fmt.Errorf("no such step: %d", step.Kind)
+	}
+}
+
+func (a *actor) source() env.Source {
+	return &references{client: a.m.cfg.Client, dir: a.m.paths.refs(a.uid)}
+}
+
+func (a *actor) facts() env.Facts {
+	facts := env.Facts{HostIP: a.m.cfg.NodeIP, Allocatable: a.m.allocatable()}
+	if s := a.view.Sandbox(); s != nil {
+		facts.PodIP = s.IP
+	}
+	return facts
+}
+
+func (a *actor) makeVolumes(ctx context.Context) error {
+	maker := &volume.Maker{Source: a.source()}
+	host, err := maker.Make(ctx, a.view.Pod, a.m.paths.volumes(a.uid), a.facts())
+	if err == nil {
+		err = os.MkdirAll(a.m.paths.logs(a.view.Pod), 0o750)
+	}
+	if err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		a.holdBack(volumeRetry, eventFailedMount, err)
+		return nil
+	}
+	a.host = host
+	a.view.Prepared, a.view.Why = true, pod.Why{}
+	return nil
+}
+
+// holdBack keeps the whole pod for a while and says why.
+func (a *actor) holdBack(d time.Duration, reason string, err error) {
+	if a.view.Why.Message != err.Error() { // once, not with every attempt
+		a.m.events.warn(a.view.Pod, "", reason, "%v", err)
+	}
+	a.view.Why = pod.Why{Reason: reason, Message: err.Error()}
+	a.view.RetryAt = time.Now().Add(d)
+}
+
+func (a *actor) runSandbox(ctx context.Context, step pod.Step) error {
+	release, err := a.m.slot(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	ip, err := a.m.pool.Allocate(string(a.uid))
+	if err != nil {
+		a.holdBack(runtimeRetryMax, eventFailedSandbox, err)
+		return nil
+	}
+	if step.Attempt > 0 {
+		a.m.events.everyday(a.view.Pod, "", eventSandboxChanged, "Pod sandbox changed, it will be killed and re-created.")
+	}
+	config := sandboxConfig(a.view.Pod, step.Attempt, ip.String(), a.m.paths.logs(a.view.Pod))
+	id, err := a.m.rt.RunPodSandbox(ctx, config, handler(a.view.Pod))
+	if err != nil {
+		a.suspectLater() // it may have been made all the same
+		if cri.IsUnavailable(err) {
+			return err
+		}
+		a.holdBack(a.nextRetry(), eventFailedSandbox, err)
+		return a.look(ctx)
+	}
+	status, err := a.m.rt.PodSandboxStatus(ctx, id)
+	if err != nil {
+		a.suspectLater()
+		return err
+	}
+	a.retry = 0
+	a.view.Why, a.view.RetryAt = pod.Why{}, time.Time{}
+	a.view.Sandboxes = append(a.view.Sandboxes, pod.Sandbox{ID: id, Attempt: uint32(step.Attempt), Ready: true, IP: status.GetNetwork().GetIp()})
+	a.view.Sort()
+	return nil
+}
+
+// nextRetry is the pause after a failure that is the pod's own.
+func (a *actor) nextRetry() time.Duration {
+	a.retry = min(max(2*a.retry, 2*runtimeRetry), runtimeRetryMax)
+	return a.retry
+}
+
+// killContainers stops instances beside each other, each within the grace period.
+func (a *actor) killContainers(ctx context.Context, step pod.Step) error {
+	var wg sync.WaitGroup
+	failures := make([]error, len(step.Instances))
+	for n, inst := range step.Instances {
+		message := step.Message
+		if message == "" {
+			message = "Stopping container " + inst.Name
+		}
+		a.m.events.everyday(a.view.Pod, inst.Name, eventKilling, "%s", message)
+		wg.Go(func() { failures[n] = a.m.rt.StopContainer(ctx, inst.ID, step.Grace) })
+	}
+	wg.Wait()
+	if err := errors.Join(failures...); err != nil {
+		a.suspectLater()
+		if ctx.Err() == nil && !cri.IsUnavailable(err) {
+			a.m.events.warn(a.view.Pod, "", eventFailedKill, "%v", err)
+		}
+		return err
+	}
+	for _, inst := range step.Instances {
+		if err := a.refresh(ctx, inst.Name, inst.ID, inst.SandboxID); err != nil {
+			a.suspectLater()
+			return err
+		}
+	}
+	a.afterChange()
+	return nil
+}
+
+// refresh asks for one container and puts it into the view.
+func (a *actor) refresh(ctx context.Context, name, id, sandboxID string) error {
+	status, _, err := a.m.rt.ContainerStatus(ctx, id, false)
+	if err != nil {
+		return err
+	}
+	a.put(name, instanceOf(status, sandboxID))
+	return nil
+}
+
+func (a *actor) put(name string, inst pod.Instance) {
+	if old := knownInstance(&a.view.Observed, name, inst.ID); old != nil {
+		*old = inst
+		return
+	}
+	a.view.Containers[name] = append(a.view.Containers[name], inst)
+	a.view.Sort()
+}
+
+func (a *actor) removeContainer(ctx context.Context, step pod.Step) error {
+	if err := a.m.rt.RemoveContainer(ctx, step.ID); err != nil {
+		return err
+	}
+	name := step.Container.Name
+	kept := a.view.Containers[name][:0:0]
+	for _, i := range a.view.Containers[name] {
+		if i.ID != step.ID {
+			kept = append(kept, i)
+		}
+	}
+	a.view.Containers[name] = kept
+	err := os.Remove(a.m.paths.logs(a.view.Pod) + "/" + logName(name, step.Attempt))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		a.m.log.Warn("old log was not removed", "pod", a.name(), "error", err)
+	}
+	return nil
+}
+
+func (a *actor) stopSandbox(ctx context.Context, id string) error {
+	if err := a.m.rt.StopPodSandbox(ctx, id); err != nil {
+		return err
+	}
+	if s := knownSandbox(&a.view.Observed, id); s != nil {
+		s.Ready = false
+	}
+	if a.view.Sandbox() == nil {
+		a.m.pool.Release(string(a.uid))
+	}
+	return nil
+}
+
+func (a *actor) removeSandbox(ctx context.Context, id string) error {
+	if err := a.m.rt.RemovePodSandbox(ctx, id); err != nil {
+		return err
+	}
+	kept := a.view.Sandboxes[:0:0]
+	for _, s := range a.view.Sandboxes {
+		if s.ID != id {
+			kept = append(kept, s)
+		}
+	}
+	a.view.Sandboxes = kept
+	for name, all := range a.view.Containers {
+		left := all[:0:0]
+		for _, i := range all {
+			if i.SandboxID != id {
+				left = append(left, i)
+			}
+		}
+		a.view.Containers[name] = left
+	}
+	return nil
+}

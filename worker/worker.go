@@ -1,0 +1,230 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/petrelrun/petrel/worker/cri"
+	"github.com/petrelrun/petrel/worker/env"
+	"github.com/petrelrun/petrel/worker/network"
+	"github.com/petrelrun/petrel/worker/node"
+	"github.com/petrelrun/petrel/worker/probe"
+	"github.com/petrelrun/petrel/worker/service"
+	"github.com/petrelrun/petrel/worker/service/feed"
+)
+
+// Worker is the node's agent.
+type Worker struct {
+	cfg     Config
+	cri     *cri.Client
+	pool    *network.Pool
+	metrics *metrics
+
+	runtimeVersion atomic.Pointer[string]
+	runtimeUp      atomic.Bool // the runtime answered once and what ran was taken over
+
+	mu       sync.Mutex
+	nodeAddr netip.AddrPort
+	nodeUp   chan struct{}
+	services *service.Server
+}
+
+// New makes a worker; it does nothing before Run.
+func New(cfg Config) (*Worker, error) {
+	cfg.setDefaults()
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	w := &Worker{cfg: cfg, metrics: newMetrics(), nodeUp: make(chan struct{})}
+	prefix, err := netip.ParsePrefix(cfg.PodCIDR)
+	if err != nil {
+		return nil, fmt.Errorf("pod CIDR: %w", err)
+	}
+	if w.pool, err = network.NewPool(prefix); err != nil {
+		return nil, err
+	}
+	w.cri, err = cri.New(cri.Config{Endpoint: cfg.RuntimeEndpoint, Observe: w.metrics.observeCall, Logger: cfg.Logger})
+	return w, err
+}
+
+// NodeAddr is where the node's HTTP server listens; it waits until it does.
+func (w *Worker) NodeAddr(ctx context.Context) (netip.AddrPort, error) {
+	select {
+	case <-w.nodeUp:
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return w.nodeAddr, nil
+	case <-ctx.Done():
+		return netip.AddrPort{}, ctx.Err()
+	}
+}
+
+// GatewayAddr is where app URLs are served; it waits until they are.
+func (w *Worker) GatewayAddr(ctx context.Context) (net.Addr, error) {
+	if _, err := w.NodeAddr(ctx); err != nil { // the services are made before the node listens
+		return nil, err
+	}
+	return w.services.GatewayAddr(ctx)
+}
+
+// Run is the worker until ctx ends. The pods go on without it.
+func (w *Worker) Run(ctx context.Context) error {
+	defer w.cri.Close()
+	files := paths(w.cfg.RootDir)
+	if err := os.MkdirAll(files.pods(), privateDir); err != nil {
+		return fmt.Errorf("make root directory: %w", err)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	events := newEvents(ctx, w.cfg.Client, w.cfg.NodeName)
+	defer events.broadcaster.Shutdown()
+	services, err := service.New(service.Config{
+		Client: w.cfg.Client, NodeName: w.cfg.NodeName, StateFile: files.services(), GatewayListen: w.cfg.GatewayListen,
+		NodeAddr: netip.MustParseAddr("127.0.0.1"), Recorder: events, Logger: w.cfg.Logger,
+	})
+	if err != nil {
+		return err
+	}
+	m := w.newManager(ctx, events, services, files)
+	w.metrics.registry.MustRegister(newPodsCollector(m))
+	agent, err := node.New(w.nodeConfig())
+	if err != nil {
+		return err
+	}
+	m.allocatable = agent.Allocatable
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", w.cfg.NodeListen)
+	if err != nil {
+		return fmt.Errorf("listen for node server: %w", err)
+	}
+	w.mu.Lock()
+	w.nodeAddr, w.services = listener.Addr().(*net.TCPAddr).AddrPort(), services
+	w.mu.Unlock()
+	close(w.nodeUp)
+
+	group.Go(func() error { return services.Run(ctx) })
+	group.Go(func() error { return newNodeServer(m, w.cfg.NodeName, w.cfg.Logger).serve(ctx, listener) })
+	group.Go(func() error { return agent.Run(ctx) })
+	group.Go(func() error { m.statuses.run(ctx); return nil })
+	group.Go(func() error { return w.runPods(ctx, m, agent) })
+	err = group.Wait()
+	m.close()
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+func (w *Worker) newManager(ctx context.Context, events *events, services *service.Server, files paths) *manager {
+	return &manager{
+		cfg: &w.cfg, rt: w.cri, paths: files, pool: w.pool, prober: probe.NewProber(probe.NewNetwork()),
+		puller: &puller{rt: w.cri, ctx: ctx}, events: events, statuses: newStatusWriter(w.cfg.Client, w.metrics),
+		metrics: w.metrics, log: w.cfg.Logger, ctx: ctx, starts: make(chan struct{}, maxStarts),
+		baseEnv: func() []env.Var { return kubernetesEnv(services) },
+		actors:  map[types.UID]*actor{}, names: map[types.NamespacedName]types.UID{},
+	}
+}
+
+func (w *Worker) nodeConfig() node.Config {
+	return node.Config{
+		Client: w.cfg.Client, Name: w.cfg.NodeName, Address: w.cfg.NodeIP, MaxPods: w.cfg.MaxPods, Labels: w.cfg.NodeLabels,
+		Version: w.cfg.Version, Dir: w.cfg.RootDir, Logger: w.cfg.Logger, Health: w.health,
+		RuntimeVersion: func() string {
+			if v := w.runtimeVersion.Load(); v != nil {
+				return *v
+			}
+			return ""
+		},
+		Port: func() int32 {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return int32(w.nodeAddr.Port())
+		},
+	}
+}
+
+// health asks the runtime whether pods can run.
+func (w *Worker) health(ctx context.Context) node.Health {
+	if !w.runtimeUp.Load() {
+		return node.Health{Reason: "RuntimeNotReady", Message: "waiting for the container runtime at " + w.cfg.RuntimeEndpoint}
+	}
+	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
+	defer cancel()
+	if err := w.cri.Ready(ctx); err != nil {
+		return node.Health{Reason: "RuntimeNotReady", Message: err.Error()}
+	}
+	return node.Health{Ready: true, Reason: "WorkerReady", Message: "worker is posting ready status"}
+}
+
+// runPods waits for the runtime, takes over what runs, and then follows the API and the runtime.
+func (w *Worker) runPods(ctx context.Context, m *manager, agent *node.Node) error {
+	if err := w.greet(ctx, m); err != nil {
+		return nil // ctx has ended: greet gives up for nothing else
+	}
+	w.runtimeUp.Store(true)
+	agent.Poke()
+	pods := feed.New(w.cfg.Client, w.cfg.Client.CoreV1().Pods(""), &corev1.Pod{}, "spec.nodeName="+w.cfg.NodeName, feed.Handler[*corev1.Pod]{
+		Set:    m.accept,
+		Gone:   func(k feed.Key) { m.dismiss(k.UID) },
+		Synced: m.dismissUnseen,
+	})
+	var parts sync.WaitGroup
+	parts.Go(func() { pods.Run(ctx) })
+	parts.Go(func() { m.watchRuntime(ctx, pods.Synced) })
+	parts.Wait()
+	return nil
+}
+
+// greet gets to know the runtime and takes over what it runs.
+func (w *Worker) greet(ctx context.Context, m *manager) error {
+	for {
+		err := w.cri.WaitReady(ctx)
+		if err == nil {
+			err = w.meet(ctx, m)
+		}
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		w.cfg.Logger.Warn("runtime was not taken over", "error", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(runtimeRetry):
+		}
+	}
+}
+
+func (w *Worker) meet(ctx context.Context, m *manager) error {
+	name, version, err := w.cri.Version(ctx)
+	if err != nil {
+		return err
+	}
+	full := name + "://" + version
+	w.runtimeVersion.Store(&full)
+	m.runtimeName = name
+	if err := w.cri.UpdatePodCIDR(ctx, w.pool.Prefix().String()); err != nil && !cri.IsUnimplemented(err) {
+		return err
+	}
+	return m.adopt(ctx)
+}
+
+// kubernetesEnv is where programs find the API.
+func kubernetesEnv(services *service.Server) []env.Var {
+	svc, ok := services.Lookup(corev1.NamespaceDefault, "kubernetes")
+	if !ok || len(svc.ClusterIPs) == 0 || len(svc.Ports) == 0 {
+		return nil
+	}
+	return []env.Var{
+		{Name: "KUBERNETES_SERVICE_HOST", Value: svc.ClusterIPs[0].String()},
+		{Name: "KUBERNETES_SERVICE_PORT", Value: strconv.Itoa(int(svc.Ports[0].Port))},
+	}
+}
