@@ -106,6 +106,50 @@ func TestCranePullsAModule(t *testing.T) {
 	}
 }
 
+func TestCatalog(t *testing.T) {
+	r := open(t, t.TempDir())
+	host, client := serve(t, r)
+	opts := []crane.Option{crane.Insecure, crane.WithTransport(client.Transport), crane.WithContext(t.Context())}
+	if names, err := crane.Catalog(host, opts...); err != nil || len(names) != 0 {
+		t.Fatalf("an empty registry: %v, %v", names, err)
+	}
+	for _, name := range []string{"default/b", "default/a", "a"} {
+		put(t, r, name, tiny)
+	}
+	names, err := crane.Catalog(host, opts...)
+	if err != nil || strings.Join(names, " ") != "a default/a default/b" {
+		t.Errorf("%v, %v", names, err)
+	}
+	resp := send(t, client, http.MethodGet, "http://"+host+"/v2/_catalog?n=2", nil)
+	page, err := io.ReadAll(resp.Body)
+	if err != nil || strings.Contains(string(page), "default/b") || resp.Header.Get("Link") != `</v2/_catalog?last=default%2Fa&n=2>; rel="next"` {
+		t.Errorf("%s, Link %s, %v", page, resp.Header.Get("Link"), err)
+	}
+	resp = send(t, client, http.MethodGet, "http://"+host+"/v2/_catalog?last=default%2Fa&n=2", nil)
+	if page, err = io.ReadAll(resp.Body); err != nil || string(page) != `{"repositories":["default/b"]}`+"\n" {
+		t.Errorf("%s, %v", page, err)
+	}
+	if resp := send(t, client, http.MethodGet, "http://"+host+"/v2/_catalog?n=none", nil); resp.StatusCode != http.StatusBadRequest {
+		t.Error(resp.Status)
+	}
+}
+
+// A module that was pushed is the very one that PutModule makes.
+func TestPush(t *testing.T) {
+	r := open(t, t.TempDir())
+	host, client := serve(t, r)
+	want, _ := put(t, r, "default/local", tiny)
+	for range 2 {
+		got, err := Push(t.Context(), client, "http://"+host+"/", "default/pushed", bytes.NewReader(tiny))
+		if err != nil || got != want {
+			t.Fatalf("%s, %v, want %s", got, err, want)
+		}
+	}
+	if _, err := Push(t.Context(), client, "http://"+host, "default/big", bytes.NewReader(make([]byte, 1<<20+1))); err == nil || !strings.Contains(err.Error(), "limit") {
+		t.Errorf("beyond the limit: %v", err)
+	}
+}
+
 // Plain curl says that it takes anything.
 func TestManifestForAnyAccept(t *testing.T) {
 	r := open(t, t.TempDir())

@@ -35,7 +35,7 @@ func (r *Registry) PutModule(ctx context.Context, repository string, wasm io.Rea
 		if _, err = wasm.Seek(0, io.SeekStart); err != nil {
 			return "", "", fmt.Errorf("rewind module: %w", err)
 		}
-		if err = r.push(ctx, repository, a, wasm); err == nil {
+		if err = push(ctx, r.call, repository, a, wasm); err == nil {
 			return a.manifestDigest.String(), a.module.Digest.String(), nil
 		}
 		if ctx.Err() != nil {
@@ -45,15 +45,18 @@ func (r *Registry) PutModule(ctx context.Context, repository string, wasm io.Rea
 	return "", "", fmt.Errorf("store module in %s: %w", repository, err)
 }
 
-func (r *Registry) push(ctx context.Context, repository string, a *artifact, wasm io.Reader) error {
-	if err := r.pushBlob(ctx, repository, a.module.Digest, wasm, a.module.Size); err != nil {
+// caller sends one request to a registry.
+type caller func(ctx context.Context, method, path, mediaType string, body io.Reader, size int64) (*reply, error)
+
+func push(ctx context.Context, call caller, repository string, a *artifact, wasm io.Reader) error {
+	if err := pushBlob(ctx, call, repository, a.module.Digest, wasm, a.module.Size); err != nil {
 		return err
 	}
-	if err := r.pushBlob(ctx, repository, a.configDigest, bytes.NewReader(a.config), int64(len(a.config))); err != nil {
+	if err := pushBlob(ctx, call, repository, a.configDigest, bytes.NewReader(a.config), int64(len(a.config))); err != nil {
 		return err
 	}
 	path := "/v2/" + repository + "/manifests/" + a.manifestDigest.String()
-	out, err := r.call(ctx, http.MethodPut, path, string(types.OCIManifestSchema1), bytes.NewReader(a.manifest), int64(len(a.manifest)))
+	out, err := call(ctx, http.MethodPut, path, string(types.OCIManifestSchema1), bytes.NewReader(a.manifest), int64(len(a.manifest)))
 	if err != nil {
 		return err
 	}
@@ -63,9 +66,9 @@ func (r *Registry) push(ctx context.Context, repository string, a *artifact, was
 	return nil
 }
 
-func (r *Registry) pushBlob(ctx context.Context, repository string, digest v1.Hash, content io.Reader, size int64) error {
+func pushBlob(ctx context.Context, call caller, repository string, digest v1.Hash, content io.Reader, size int64) error {
 	path := "/v2/" + repository + "/blobs/uploads/?digest=" + digest.String()
-	out, err := r.call(ctx, http.MethodPost, path, "application/octet-stream", content, size)
+	out, err := call(ctx, http.MethodPost, path, "application/octet-stream", content, size)
 	if err != nil {
 		return err
 	}

@@ -86,6 +86,10 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	defer r.leave()
+	if req.URL.Path == "/v2/_catalog" && (req.Method == http.MethodGet || req.Method == http.MethodHead) {
+		r.catalog(w, req)
+		return
+	}
 	target := classify(req)
 	if !r.admit(w, req, target) {
 		return
