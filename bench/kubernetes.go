@@ -20,8 +20,8 @@ const settleLimit = 2 * time.Minute
 // guestPort is the port that guests of these rows serve.
 const guestPort = 8080
 
-// nodeReady waits for the cluster's node.
-func nodeReady(ctx context.Context, c *cluster.Cluster) error {
+// nodeReady waits for the cluster's node: its condition, and a heartbeat that is not of an earlier run.
+func nodeReady(ctx context.Context, c *cluster.Cluster, since time.Time) error {
 	client, err := c.Client()
 	if err != nil {
 		return err
@@ -32,14 +32,25 @@ func nodeReady(ctx context.Context, c *cluster.Cluster) error {
 			return err
 		}
 		for _, node := range nodes.Items {
-			for _, condition := range node.Status.Conditions {
-				if condition.Type == corev1.NodeReady && condition.Status == corev1.ConditionTrue {
-					return nil
-				}
+			lease, err := client.CoordinationV1().Leases(corev1.NamespaceNodeLease).Get(ctx, node.Name, metav1.GetOptions{})
+			if err != nil {
+				return err
+			}
+			if isReady(&node) && lease.Spec.RenewTime != nil && !lease.Spec.RenewTime.Time.Before(since) {
+				return nil
 			}
 		}
 		return fmt.Errorf("%d nodes, none ready", len(nodes.Items))
 	})
+}
+
+func isReady(node *corev1.Node) bool {
+	for _, condition := range node.Status.Conditions {
+		if condition.Type == corev1.NodeReady {
+			return condition.Status == corev1.ConditionTrue
+		}
+	}
+	return false
 }
 
 // deployment describes so many pods of an image.

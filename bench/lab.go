@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/petrelrun/petrel/test/cluster"
 	"github.com/petrelrun/petrel/test/toolchain"
@@ -62,7 +63,7 @@ func (l *lab) withCluster(ctx context.Context, args []string, fn func(*cluster.C
 	if err != nil {
 		return err
 	}
-	if err = nodeReady(ctx, c); err == nil {
+	if err = nodeReady(ctx, c, time.Time{}); err == nil {
 		err = fn(c)
 	}
 	if err != nil {

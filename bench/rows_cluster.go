@@ -87,7 +87,7 @@ func restartToReady(ctx context.Context, l *lab) (m measurement, err error) {
 			if err := c.Up(ctx); err != nil {
 				return 0, err
 			}
-			if err := nodeReady(ctx, c); err != nil {
+			if err := nodeReady(ctx, c, began); err != nil {
 				return 0, err
 			}
 			return time.Since(began).Seconds(), nil
@@ -161,10 +161,14 @@ func (i *idleMemory) read(c *cluster.Cluster) (err error) {
 	if err != nil {
 		return err
 	}
-	if len(runners) != 1 {
-		return fmt.Errorf("read memory: %d runners, want one", len(runners))
+	supervisors, err := c.Supervisors()
+	if err != nil {
+		return err
 	}
-	for name, pid := range map[string]int{"petrel": c.State.PID, "supervisor": c.State.WasmrtPID, "runner": runners[0].PID} {
+	if len(runners) != 1 || len(supervisors) != 1 {
+		return fmt.Errorf("read memory: runners %v, supervisors %v, want one each", runners, supervisors)
+	}
+	for name, pid := range map[string]int{"petrel": c.State.PID, "supervisor": supervisors[0].PID, "runner": runners[0].PID} {
 		if i.of[name], err = memoryOf(pid); err != nil {
 			return err
 		}

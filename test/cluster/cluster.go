@@ -66,13 +66,16 @@ func (c *Cluster) DataDir() string { return filepath.Join(c.Dir, "data") }
 // LogPath is where `petrel up` writes.
 func (c *Cluster) LogPath() string { return filepath.Join(c.Dir, "petrel.log") }
 
+// WasmrtLogPath is where petrel-wasmrt writes.
+func (c *Cluster) WasmrtLogPath() string { return filepath.Join(c.DataDir(), "wasmrt", "wasmrt.log") }
+
 // Petrel is the path of this cluster's petrel binary.
 func (c *Cluster) Petrel() string { return filepath.Join(c.bin, petrelBinary) }
 
 // Up runs `petrel up` on the cluster's data and waits until the API answers. After a kill it is the restart: the API
 // and the gateway come up on the ports they had.
 func (c *Cluster) Up(ctx context.Context) error {
-	args := append([]string{"up", "--data-dir", c.DataDir(), "--listen", c.listen(), "--gateway-listen", c.gateway(),
+	args := append([]string{"up", "--log-file", "-", "--data-dir", c.DataDir(), "--listen", c.listen(), "--gateway-listen", c.gateway(),
 		"--pod-cidr", c.Addresses.Pods, "--service-cidr", c.Addresses.Services}, c.Args...)
 	process, err := startProcess("petrel up", c.LogPath(), c.Petrel(), args, nil)
 	if err != nil {
@@ -98,9 +101,6 @@ func (c *Cluster) gateway() string {
 	}
 	return c.State.Gateway
 }
-
-// Refresh reads State again, which changes when petrel starts another supervisor.
-func (c *Cluster) Refresh() error { return c.readState() }
 
 func (c *Cluster) readState() error {
 	if !c.process.Running() {
@@ -152,11 +152,17 @@ func (c *Cluster) Client() (*kubernetes.Clientset, error) {
 // Processes answers every live process of this cluster.
 func (c *Cluster) Processes() ([]Found, error) { return findProcesses(c.bin) }
 
-// Runners answers the processes that run guests: those of petrel-wasmrt but the supervisor.
-func (c *Cluster) Runners() ([]Found, error) {
+// Supervisors answers the processes that serve the runtime interface: one, but for moments.
+func (c *Cluster) Supervisors() ([]Found, error) { return c.wasmrt("serve") }
+
+// Runners answers the processes that run guests.
+func (c *Cluster) Runners() ([]Found, error) { return c.wasmrt("runner") }
+
+// wasmrt answers the processes of petrel-wasmrt that run the given command of it.
+func (c *Cluster) wasmrt(command string) ([]Found, error) {
 	all, err := c.Processes()
 	return slices.DeleteFunc(all, func(f Found) bool {
-		return f.Binary != wasmrtBinary || f.PID == c.State.WasmrtPID
+		return f.Binary != wasmrtBinary || len(f.Args) < 2 || f.Args[1] != command
 	}), err
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -37,7 +38,10 @@ func StartSplit(ctx context.Context, o Options) (*Split, error) {
 		return nil, err
 	}
 	s := &Split{Options: o, Addresses: addresses, bin: bin}
-	err = s.UpControlPlane(ctx)
+	// Apps' URLs are the control plane's to tell and the worker's to serve: both must know the port beforehand.
+	if s.Gateway, err = freeAddress(); err == nil {
+		err = s.UpControlPlane(ctx)
+	}
 	if err == nil {
 		err = s.UpWorker(ctx)
 	}
@@ -58,7 +62,7 @@ func (s *Split) UpControlPlane(ctx context.Context) error {
 	if s.API != "" {
 		listen = s.API[len("http://"):]
 	}
-	p, state, err := s.up(ctx, "controlplane", "--listen", listen, "--service-cidr", s.Addresses.Services)
+	p, state, err := s.up(ctx, "controlplane", "--listen", listen, "--gateway-listen", s.Gateway, "--service-cidr", s.Addresses.Services)
 	if err != nil {
 		return err
 	}
@@ -76,23 +80,29 @@ func (s *Split) UpControlPlane(ctx context.Context) error {
 	})
 }
 
-// UpWorker starts the worker, with its gateway on the port it had before.
+// UpWorker starts the worker. A clean end of it ends its pods too.
 func (s *Split) UpWorker(ctx context.Context) error {
-	gateway := "127.0.0.1:0"
-	if s.Gateway != "" {
-		gateway = s.Gateway
-	}
-	p, state, err := s.up(ctx, "worker", "--server", s.API, "--gateway-listen", gateway, "--pod-cidr", s.Addresses.Pods)
+	p, _, err := s.up(ctx, "worker", "--server", s.API, "--gateway-listen", s.Gateway, "--pod-cidr", s.Addresses.Pods, "--stop-pods")
 	if err != nil {
 		return err
 	}
-	s.Worker, s.Gateway = p, state.Gateway
+	s.Worker = p
 	return nil
+}
+
+// freeAddress answers an address on loopback that nobody listens on now.
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("find a free port: %w", err)
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
 }
 
 // up starts one part and waits until it has told where it listens.
 func (s *Split) up(ctx context.Context, part string, args ...string) (*Process, State, error) {
-	args = append([]string{part, "--data-dir", s.dataDir(part)}, args...)
+	args = append([]string{part, "--log-file", "-", "--data-dir", s.dataDir(part)}, args...)
 	p, err := startProcess("petrel "+part, s.LogPath(part), filepath.Join(s.bin, petrelBinary), args, nil)
 	if err != nil {
 		return nil, State{}, err

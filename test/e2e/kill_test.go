@@ -13,6 +13,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+
+	"github.com/petrelrun/petrel/test/cluster"
 )
 
 // TestKillEachProcess kills petrel, the supervisor, a runner, and all of them, each with SIGKILL and while a client
@@ -76,18 +78,16 @@ func killPetrel(w *world, url string) {
 func killSupervisor(w *world, url string) {
 	before := identities(w)
 	pods := podURLs(w)
-	old := w.cluster.State.WasmrtPID
+	old := supervisorPIDs(w)
 	runners := runnerPIDs(w)
-	w.kill(old)
+	w.kill(old...)
 	for _, pod := range pods {
 		w.get(pod, 200)
 	}
 	w.eventually("petrel to start another supervisor", func() error {
-		if err := w.cluster.Refresh(); err != nil {
-			return err
-		}
-		if w.cluster.State.WasmrtPID == old {
-			return fmt.Errorf("petrel.json still names %d", old)
+		now, err := w.cluster.Supervisors()
+		if err != nil || len(now) != 1 || now[0].PID == old[0] {
+			return fmt.Errorf("it was %v and is %v, %v", old, now, err)
 		}
 		return nil
 	})
@@ -115,11 +115,7 @@ func killSupervisor(w *world, url string) {
 
 // killRunner: its containers have died, so they are started again in another runner; the pods stay.
 func killRunner(w *world, url string) {
-	runners := runnerPIDs(w)
-	if len(runners) == 0 {
-		w.Fatal("no runner is there")
-	}
-	w.kill(runners...)
+	w.kill(runnerPIDs(w)...)
 	w.eventually("the containers to be started again", func() error {
 		for _, pod := range w.pods() {
 			if pod.DeletionTimestamp == nil && pod.Status.ContainerStatuses[0].RestartCount == 0 {
@@ -207,16 +203,26 @@ func podURLs(w *world) []string {
 
 func runnerPIDs(w *world) []int {
 	w.Helper()
-	runners, err := w.cluster.Runners()
-	if err != nil {
-		w.Fatal(err)
+	return pids(w, w.cluster.Runners)
+}
+
+func supervisorPIDs(w *world) []int {
+	w.Helper()
+	return pids(w, w.cluster.Supervisors)
+}
+
+func pids(w *world, list func() ([]cluster.Found, error)) []int {
+	w.Helper()
+	found, err := list()
+	if err != nil || len(found) == 0 {
+		w.Fatalf("processes: %v, %v", found, err)
 	}
-	var pids []int
-	for _, r := range runners {
-		pids = append(pids, r.PID)
+	var out []int
+	for _, p := range found {
+		out = append(out, p.PID)
 	}
-	slices.Sort(pids)
-	return pids
+	slices.Sort(out)
+	return out
 }
 
 // writer creates objects without a pause, deletes every third, and keeps what the API acknowledged.

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/petrelrun/petrel/test/cluster"
 )
 
 // example answers the module of one of examples/.
@@ -82,6 +84,46 @@ func TestGojq(t *testing.T) {
 	if code != 5 { // jq's exit code of an error in the program
 		t.Errorf("gojq's failure: exit code %d\n%s", code, out)
 	}
+}
+
+// TestExampleManifests applies each example's own manifest, as its readme says, and reads what it prints.
+func TestExampleManifests(t *testing.T) {
+	w := newWorld(t)
+	for _, e := range []struct{ name, logs string }{
+		{"gojq", "hello 64Mi\nhttpbin 128Mi\n"},
+		{"wordcount", "       2      14      73 /data/poem.txt\n       4 the\n       2 is\n       2 storm\n"},
+		{"csvstat", "temperature: count 3, min 4.5, mean 5.750, max 7.25\nwind: count 3, min 3, mean 15.000, max 30\n"},
+	} {
+		w.applyExample(e.name)
+		w.kubectl("wait", "job/"+e.name, "--for=condition=Complete", "--timeout=60s")
+		equal(t, e.name+" prints", w.kubectl("logs", "job/"+e.name), e.logs)
+	}
+	w.applyExample("hello")
+	contains(t, w.becomes(w.appURL("hello"), 200, "good day").Body, "Hello from Petrel")
+	w.applyExample("httpbin")
+	w.becomes(w.appURL("httpbin")+"uuid", 200, "uuid")
+}
+
+// applyExample pushes an example's module and applies its manifest with the image's name set to it.
+func (w *world) applyExample(name string) {
+	w.Helper()
+	module, err := os.ReadFile(w.example(name))
+	if err != nil {
+		w.Fatal(err)
+	}
+	image, err := w.cluster.Push(w.Context(), w.ns+"/"+name, module)
+	if err != nil {
+		w.Fatal(err)
+	}
+	manifest, err := os.ReadFile(filepath.Join(suite.tree.Root, "examples", name, name+".yaml"))
+	if err != nil {
+		w.Fatal(err)
+	}
+	named := cluster.Registry + "/default/" + name + ":v1"
+	if !strings.Contains(string(manifest), named) {
+		w.Fatalf("the manifest of %s does not name %s", name, named)
+	}
+	w.kubectlIn(strings.ReplaceAll(string(manifest), named, image), "apply", "-f", "-")
 }
 
 const gojqJob = `

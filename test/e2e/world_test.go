@@ -81,7 +81,9 @@ func (w *world) dump() {
 		}
 		w.Logf("--- kubectl %s\n%s", strings.Join(args, " "), out)
 	}
-	w.Logf("--- the end of %s\n%s", w.cluster.LogPath(), cluster.Tail(w.cluster.LogPath(), 60))
+	for _, path := range []string{w.cluster.LogPath(), w.cluster.WasmrtLogPath()} {
+		w.Logf("--- the end of %s\n%s", path, cluster.Tail(path, 60))
+	}
 }
 
 // kubectl runs kubectl in the test's namespace and answers what it prints.
