@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"flag"
 	"os"
 	"testing"
 
@@ -13,6 +14,10 @@ func TestMain(m *testing.M) {
 	}
 	if dir := os.Getenv(socketsDirEnv); dir != "" {
 		os.Exit(tellSockets(dir))
+	}
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
+		f.Value.Set("8") // the tests wait for the disk and for deadlines more than they compute
 	}
 	goleak.VerifyTestMain(m)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -43,16 +44,14 @@ func watchOrdered(t *testing.T, s *Subject) {
 	for i := range stopped {
 		stopped[i] = startWatch(t, s.Store, ConfigMaps, store.Query{Namespace: ns}, start)
 	}
-	done := make(chan int64)
+	var goal atomic.Int64 // 0 while writers write
 	var all [watchers][]seen
 	var wg sync.WaitGroup
 	for i, w := range stopped {
-		wg.Go(func() { all[i] = readUntil(ctx, t, w, done) })
+		wg.Go(func() { all[i] = readUntil(ctx, t, w, &goal) })
 	}
 	m := scramble(ctx, t, s.Store, ns, 8, 150, 20)
-	for range watchers {
-		done <- freshRevision(t, s.Store)
-	}
+	goal.Store(freshRevision(t, s.Store))
 	wg.Wait()
 	want := m.events()
 	if len(want) < 300 {
@@ -63,10 +62,10 @@ func watchOrdered(t *testing.T, s *Subject) {
 	}
 }
 
-// readUntil reads while writers write, and on to a revision that comes when they are done.
-func readUntil(ctx context.Context, t testing.TB, w store.Watcher, done <-chan int64) (all []seen) {
+// readUntil reads while writers write, and on to a goal that is known when they are done.
+func readUntil(ctx context.Context, t testing.TB, w store.Watcher, goal *atomic.Int64) (all []seen) {
 	last := int64(0)
-	for goal := int64(-1); goal < 0 || w.Revision() < goal; {
+	for goal.Load() == 0 || w.Revision() < goal.Load() {
 		if r := w.Revision(); r < last {
 			t.Errorf("the watcher's revision went from %d back to %d", last, r)
 		} else {
@@ -75,16 +74,12 @@ func readUntil(ctx context.Context, t testing.TB, w store.Watcher, done <-chan i
 		short, cancel := context.WithTimeout(ctx, pollInterval)
 		events, err := w.Next(short)
 		cancel()
-		if err != nil && !errors.Is(err, context.DeadlineExceeded) {
-			t.Error(err)
-			goal = 0
+		if ctx.Err() != nil || err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("at %d: %v", w.Revision(), err)
+			return all
 		}
 		for _, ev := range events {
 			all = append(all, view(t, ev))
-		}
-		select {
-		case goal = <-done:
-		default:
 		}
 	}
 	return all
@@ -260,14 +255,15 @@ func watchFuture(t *testing.T, s *Subject) {
 		started <- w
 	}()
 	time.Sleep(pollInterval) // so that it does wait; the test holds without
-	create(t, s.Store, ConfigMaps, configMap(ns, "a", "1"))
-	second := revisionOf(t, create(t, s.Store, ConfigMaps, configMap(ns, "b", "1")))
+	a := revisionOf(t, create(t, s.Store, ConfigMaps, configMap(ns, "a", "1")))
+	b := revisionOf(t, create(t, s.Store, ConfigMaps, configMap(ns, "b", "1")))
 	w := <-started
 	if w == nil {
 		return
 	}
 	defer w.Stop()
-	equal(t, collect(t, ctx, w, 1), []seen{{watch.Added, ns + "/b", "1", second}})
+	want := []seen{{watch.Added, ns + "/a", "1", a}, {watch.Added, ns + "/b", "1", b}}
+	equal(t, collectTo(t, ctx, w, b), after(want, next)) // others write as well, so a need not be next
 }
 
 // farAhead asks for what will not come: each way of asking waits a while and then tells so in the way that clients
