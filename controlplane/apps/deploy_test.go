@@ -21,7 +21,7 @@ import (
 // The main job: a module in, a live URL out.
 func TestDeploy(t *testing.T) {
 	w := newWorld(t)
-	first := w.put("/v1/apps/hello", reactor("one"), http.StatusCreated)
+	first := w.put("/v1/apps/hello", apptest.Reactor("one"), http.StatusCreated)
 	if first.Version != 1 || first.URL != "http://hello.localhost:8081/" || !first.Ready || first.ColdStartMicros != 4200 || first.Previous != nil {
 		t.Errorf("first: %+v", first)
 	}
@@ -33,15 +33,15 @@ func TestDeploy(t *testing.T) {
 	if first.Timings["compile"] != 150 {
 		t.Errorf("compile %v ms, want the runtime's 150", first.Timings["compile"])
 	}
-	again := w.put("/v1/apps/hello", reactor("one"), http.StatusOK)
+	again := w.put("/v1/apps/hello", apptest.Reactor("one"), http.StatusOK)
 	if again.Version != 1 || again.Digest != first.Digest || again.ColdStartMicros != 4200 || !again.Ready {
 		t.Errorf("the same bytes: %+v", again)
 	}
-	second := w.put("/v1/apps/hello", reactor("two"), http.StatusCreated)
+	second := w.put("/v1/apps/hello", apptest.Reactor("two"), http.StatusCreated)
 	if second.Version != 2 || second.Digest == first.Digest || second.Previous == nil || second.Previous.Version != 1 || second.Previous.Digest != first.Digest {
 		t.Errorf("other bytes: %+v", second)
 	}
-	if back := w.put("/v1/apps/hello", reactor("one"), http.StatusCreated); back.Version != 3 || back.Digest != first.Digest {
+	if back := w.put("/v1/apps/hello", apptest.Reactor("one"), http.StatusCreated); back.Version != 3 || back.Digest != first.Digest {
 		t.Errorf("going back: %+v", back)
 	}
 	image := apptest.All[*appsv1.Deployment](w.store)[0].Spec.Template.Spec.Containers[0].Image
@@ -57,13 +57,13 @@ func TestDeploy(t *testing.T) {
 func TestDeployConfiguration(t *testing.T) {
 	w := newWorld(t)
 	asJSON := []string{"Content-Type", "application/json"}
-	w.put("/v1/apps/hello?env=A=1&env=B=x%3Dy&arg=-v&memory=64Mi&wall_time=5s&concurrency=4&replicas=2", reactor("one"), http.StatusCreated)
+	w.put("/v1/apps/hello?env=A=1&env=B=x%3Dy&arg=-v&memory=64Mi&wall_time=5s&concurrency=4&replicas=2", apptest.Reactor("one"), http.StatusCreated)
 	c := w.container("hello")
 	if got := fmt.Sprint(c.Env); got != "[{A 1 nil} {B x=y nil}]" || !slices.Equal(c.Args, []string{"-v"}) || c.Resources.Limits.Memory().String() != "64Mi" {
 		t.Errorf("container: env %s, args %v, limits %v", got, c.Args, c.Resources.Limits)
 	}
 	// What a request does not name stays.
-	kept := w.put("/v1/apps/hello", reactor("two"), http.StatusCreated)
+	kept := w.put("/v1/apps/hello", apptest.Reactor("two"), http.StatusCreated)
 	if kept.Limits != (Limits{Memory: "64Mi", WallTime: "5s", Concurrency: 4}) || kept.Replicas != 2 || len(w.container("hello").Env) != 2 {
 		t.Errorf("kept: %+v", kept)
 	}
@@ -103,7 +103,7 @@ func (w *world) container(app string) corev1.Container {
 
 func TestDeployImage(t *testing.T) {
 	w := newWorld(t)
-	digest, _, err := w.registry.PutModule(t.Context(), "other/shared", bytes.NewReader(reactor("one")), nil)
+	digest, _, err := w.registry.PutModule(t.Context(), "other/shared", bytes.NewReader(apptest.Reactor("one")), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,21 +157,21 @@ func TestDeployRefusals(t *testing.T) {
 	}{
 		{"text", "/v1/apps/bad", []byte("#!/bin/sh\n"), nil, 422, "not_wasm", nil},
 		{"empty", "/v1/apps/bad", nil, nil, 422, "not_wasm", nil},
-		{"cut off", "/v1/apps/bad", reactor("one")[:20], nil, 422, "malformed", nil},
+		{"cut off", "/v1/apps/bad", apptest.Reactor("one")[:20], nil, 422, "malformed", nil},
 		{"component", "/v1/apps/bad", []byte("\x00asm\x0d\x00\x01\x00"), nil, 422, "component_not_supported", nil},
-		{"unresolved import", "/v1/apps/bad", importing(), nil, 422, "unresolved_import", []string{"env", "frobnicate"}},
-		{"command", "/v1/apps/bad", command(), nil, 422, "not_an_http_app", []string{"petrel run", "Job"}},
-		{"upper-case name", "/v1/apps/Bad", reactor("x"), nil, 422, "invalid_name", []string{"50"}},
-		{"long name", "/v1/apps/" + strings.Repeat("x", 51), reactor("x"), nil, 422, "invalid_name", []string{"50"}},
-		{"bad namespace", "/v1/apps/bad?namespace=A_b", reactor("x"), nil, 422, "invalid_name", nil},
-		{"unknown namespace", "/v1/apps/bad?namespace=none", reactor("x"), nil, 404, "namespace_not_found", []string{"none"}},
-		{"unknown parameter", "/v1/apps/bad?replica=2", reactor("x"), nil, 400, "bad_request", []string{"replicas"}},
-		{"bad replicas", "/v1/apps/bad?replicas=many", reactor("x"), nil, 400, "bad_request", nil},
-		{"too many replicas", "/v1/apps/bad?replicas=1000000", reactor("x"), nil, 422, "invalid", []string{"spec.replicas"}},
-		{"bad memory", "/v1/apps/bad?memory=lots", reactor("x"), nil, 422, "invalid", []string{"limits.memory"}},
-		{"bad wall time", "/v1/apps/bad?wall_time=1", reactor("x"), nil, 422, "invalid", []string{"limits.wall_time"}},
-		{"bad env", "/v1/apps/bad?env=A", reactor("x"), nil, 400, "bad_request", []string{"NAME=value"}},
-		{"bad timeout", "/v1/apps/bad?timeout=1h", reactor("x"), nil, 400, "bad_request", []string{"10m"}},
+		{"unresolved import", "/v1/apps/bad", apptest.Importing(), nil, 422, "unresolved_import", []string{"env", "frobnicate"}},
+		{"command", "/v1/apps/bad", apptest.Command(), nil, 422, "not_an_http_app", []string{"petrel run", "Job"}},
+		{"upper-case name", "/v1/apps/Bad", apptest.Reactor("x"), nil, 422, "invalid_name", []string{"50"}},
+		{"long name", "/v1/apps/" + strings.Repeat("x", 51), apptest.Reactor("x"), nil, 422, "invalid_name", []string{"50"}},
+		{"bad namespace", "/v1/apps/bad?namespace=A_b", apptest.Reactor("x"), nil, 422, "invalid_name", nil},
+		{"unknown namespace", "/v1/apps/bad?namespace=none", apptest.Reactor("x"), nil, 404, "namespace_not_found", []string{"none"}},
+		{"unknown parameter", "/v1/apps/bad?replica=2", apptest.Reactor("x"), nil, 400, "bad_request", []string{"replicas"}},
+		{"bad replicas", "/v1/apps/bad?replicas=many", apptest.Reactor("x"), nil, 400, "bad_request", nil},
+		{"too many replicas", "/v1/apps/bad?replicas=1000000", apptest.Reactor("x"), nil, 422, "invalid", []string{"spec.replicas"}},
+		{"bad memory", "/v1/apps/bad?memory=lots", apptest.Reactor("x"), nil, 422, "invalid", []string{"limits.memory"}},
+		{"bad wall time", "/v1/apps/bad?wall_time=1", apptest.Reactor("x"), nil, 422, "invalid", []string{"limits.wall_time"}},
+		{"bad env", "/v1/apps/bad?env=A", apptest.Reactor("x"), nil, 400, "bad_request", []string{"NAME=value"}},
+		{"bad timeout", "/v1/apps/bad?timeout=1h", apptest.Reactor("x"), nil, 400, "bad_request", []string{"10m"}},
 		{"other type", "/v1/apps/bad", []byte("<x/>"), []string{"Content-Type", "text/xml"}, 415, "unsupported_media_type", []string{"application/wasm"}},
 		{"no JSON", "/v1/apps/bad", []byte("{"), []string{"Content-Type", "application/json"}, 400, "bad_request", []string{"image"}},
 		{"unknown field", "/v1/apps/bad", []byte(`{"imagee": "x"}`), []string{"Content-Type", "application/json"}, 400, "bad_request", []string{"imagee"}},
@@ -247,7 +247,7 @@ func TestDryRun(t *testing.T) {
 		}
 		return decode[Plan](w, a)
 	}
-	if p := plan("/v1/apps/hello?dry_run=1", reactor("one")); p.Action != "create" || p.Version != 1 || !slices.Contains(p.Changes, "code") {
+	if p := plan("/v1/apps/hello?dry_run=1", apptest.Reactor("one")); p.Action != "create" || p.Version != 1 || !slices.Contains(p.Changes, "code") {
 		t.Errorf("create: %+v", p)
 	}
 	if n := w.count("hello"); n != 0 {
@@ -256,17 +256,17 @@ func TestDryRun(t *testing.T) {
 	if _, _, err := w.registry.OpenModule(t.Context(), "default/hello", "latest"); err == nil {
 		t.Error("a dry run stored the module")
 	}
-	w.put("/v1/apps/hello", reactor("one"), http.StatusCreated)
-	if p := plan("/v1/apps/hello?dry_run=true", reactor("one")); p.Action != "none" || p.Version != 1 || len(p.Changes) != 0 {
+	w.put("/v1/apps/hello", apptest.Reactor("one"), http.StatusCreated)
+	if p := plan("/v1/apps/hello?dry_run=true", apptest.Reactor("one")); p.Action != "none" || p.Version != 1 || len(p.Changes) != 0 {
 		t.Errorf("none: %+v", p)
 	}
-	if p := plan("/v1/apps/hello?dry_run&env=A=b", reactor("two")); p.Action != "update" || p.Version != 2 || p.Previous.Version != 1 || !slices.Equal(p.Changes, []string{"code", "env"}) {
+	if p := plan("/v1/apps/hello?dry_run&env=A=b", apptest.Reactor("two")); p.Action != "update" || p.Version != 2 || p.Previous.Version != 1 || !slices.Equal(p.Changes, []string{"code", "env"}) {
 		t.Errorf("update: %+v", p)
 	}
 	if p := plan("/v1/apps/hello?dry_run=1", []byte(`{"replicas": 4}`), "Content-Type", "application/json"); p.Action != "scale" || p.Version != 1 {
 		t.Errorf("scale: %+v", p)
 	}
-	w.problem(http.MethodPut, "/v1/apps/hello?dry_run=1", importing(), 422, "unresolved_import")
+	w.problem(http.MethodPut, "/v1/apps/hello?dry_run=1", apptest.Importing(), 422, "unresolved_import")
 	if n := len(apptest.All[*api.Revision](w.store)); n != 1 {
 		t.Errorf("%d revisions", n)
 	}
@@ -280,7 +280,7 @@ func TestConcurrentDeploys(t *testing.T) {
 	var group sync.WaitGroup
 	for i := range deployers {
 		group.Go(func() {
-			a := w.do(http.MethodPut, "/v1/apps/hello?wait=false", reactor(fmt.Sprint(i)))
+			a := w.do(http.MethodPut, "/v1/apps/hello?wait=false", apptest.Reactor(fmt.Sprint(i)))
 			if a.StatusCode != http.StatusCreated {
 				t.Errorf("%s\n%s", a.Status, a.body)
 				return
@@ -312,22 +312,22 @@ func TestConcurrentDeploys(t *testing.T) {
 // The tries end, and the answer says why.
 func TestDeployGivesUpOnConflicts(t *testing.T) {
 	w := newWorld(t)
-	w.put("/v1/apps/hello", reactor("one"), http.StatusCreated)
+	w.put("/v1/apps/hello", apptest.Reactor("one"), http.StatusCreated)
 	w.forbid(func(verb string, obj api.Object) error {
 		if _, ok := obj.(*api.App); ok && verb == "update" {
 			return apierrors.NewConflict(api.AppResource.GVR.GroupResource(), obj.GetName(), fmt.Errorf("always"))
 		}
 		return nil
 	})
-	w.problem(http.MethodPut, "/v1/apps/hello", reactor("two"), http.StatusConflict, "conflict")
+	w.problem(http.MethodPut, "/v1/apps/hello", apptest.Reactor("two"), http.StatusConflict, "conflict")
 }
 
 func (w *world) forbid(rule func(verb string, obj api.Object) error) { w.store.SetBeforeWrite(rule) }
 
 func TestDeployAsText(t *testing.T) {
 	w := newWorld(t)
-	w.put("/v1/apps/hello", reactor("one"), http.StatusCreated)
-	a := w.do(http.MethodPut, "/v1/apps/hello", reactor("two"), "Accept", "text/plain")
+	w.put("/v1/apps/hello", apptest.Reactor("one"), http.StatusCreated)
+	a := w.do(http.MethodPut, "/v1/apps/hello", apptest.Reactor("two"), "Accept", "text/plain")
 	for _, want := range []string{"hello live: version 1 → 2", "http://hello.localhost:8081/", "cold start  4.2ms", "compile     150.0ms", "first response"} {
 		if !strings.Contains(string(a.body), want) {
 			t.Errorf("no %q in\n%s", want, a.body)
@@ -341,10 +341,10 @@ func TestDeployAsText(t *testing.T) {
 // An app that was applied, not deployed, is resolved and checked like any other.
 func TestAppliedApp(t *testing.T) {
 	w := newWorld(t)
-	if _, _, err := w.registry.PutModule(t.Context(), "default/hello", bytes.NewReader(reactor("one")), nil); err != nil {
+	if _, _, err := w.registry.PutModule(t.Context(), "default/hello", bytes.NewReader(apptest.Reactor("one")), nil); err != nil {
 		t.Fatal(err)
 	}
-	digest, _, err := w.registry.PutModule(t.Context(), "default/tool", bytes.NewReader(command()), nil)
+	digest, _, err := w.registry.PutModule(t.Context(), "default/tool", bytes.NewReader(apptest.Command()), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -361,7 +361,7 @@ func TestAppliedApp(t *testing.T) {
 		return nil
 	})
 	// A deploy over it mends it.
-	if out := w.put("/v1/apps/tool", reactor("one"), http.StatusCreated); out.Version != 1 {
+	if out := w.put("/v1/apps/tool", apptest.Reactor("one"), http.StatusCreated); out.Version != 1 {
 		t.Errorf("%+v", out)
 	}
 }

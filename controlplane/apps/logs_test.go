@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/petrelrun/petrel/controlplane/apps/apptest"
 )
 
 func (w *world) logLines(path string) []LogLine {
@@ -38,7 +40,7 @@ func joined(lines []LogLine) string {
 
 func TestLogsAreMergedByTime(t *testing.T) {
 	w := newWorld(t)
-	w.put("/v1/apps/hello?replicas=2", reactor("one"), http.StatusCreated)
+	w.put("/v1/apps/hello?replicas=2", apptest.Reactor("one"), http.StatusCreated)
 	w.logs.say("hello-0001", "2030-01-01T00:00:01Z one", "2030-01-01T00:00:04Z four")
 	w.logs.say("hello-0002", "2030-01-01T00:00:02Z two", "a line of the node's", "2030-01-01T00:00:05Z five")
 	lines := w.logLines("/v1/apps/hello/logs")
@@ -65,7 +67,7 @@ func TestLogsAreMergedByTime(t *testing.T) {
 
 func TestLogQueries(t *testing.T) {
 	w := newWorld(t)
-	w.put("/v1/apps/hello", reactor("one"), http.StatusCreated)
+	w.put("/v1/apps/hello", apptest.Reactor("one"), http.StatusCreated)
 	w.logLines("/v1/apps/hello/logs?since=10m")
 	asked := w.logs.options()
 	if o := asked[len(asked)-1]; o.SinceTime == nil || time.Since(o.SinceTime.Time) < 9*time.Minute || !o.Timestamps || o.Container != "app" {
@@ -81,7 +83,7 @@ func TestLogQueries(t *testing.T) {
 // A follow goes over pods that come and go, and ends with the app.
 func TestFollowLogs(t *testing.T) {
 	w := newWorld(t)
-	w.put("/v1/apps/hello", reactor("one"), http.StatusCreated)
+	w.put("/v1/apps/hello", apptest.Reactor("one"), http.StatusCreated)
 	w.logs.say("hello-0001", "2030-01-01T00:00:01Z early", "2030-01-01T00:00:02Z late")
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
@@ -109,7 +111,7 @@ func TestFollowLogs(t *testing.T) {
 	w.logs.say("hello-0001", "2030-01-01T00:00:03Z now")
 	next("now")
 	w.logs.say("hello-0002", "2030-01-01T00:00:04Z new pod", "2030-01-01T00:00:05Z its second line")
-	w.put("/v1/apps/hello", reactor("two"), http.StatusCreated)
+	w.put("/v1/apps/hello", apptest.Reactor("two"), http.StatusCreated)
 	next("new pod")
 	next("its second line")
 	if a := w.do(http.MethodDelete, "/v1/apps/hello", nil); a.StatusCode != http.StatusOK {
@@ -134,7 +136,7 @@ func (l *fakeLogs) end() {
 
 func TestLongLines(t *testing.T) {
 	w := newWorld(t)
-	w.put("/v1/apps/hello", reactor("one"), http.StatusCreated)
+	w.put("/v1/apps/hello", apptest.Reactor("one"), http.StatusCreated)
 	long := strings.Repeat("x", maxLogLine) // with its time it is longer than a line may be
 	w.logs.say("hello-0001", "2030-01-01T00:00:01Z "+long, "2030-01-01T00:00:02Z short")
 	lines := w.logLines("/v1/apps/hello/logs")
@@ -145,7 +147,7 @@ func TestLongLines(t *testing.T) {
 
 func TestLogsOfManyPods(t *testing.T) {
 	w := newWorld(t)
-	w.put("/v1/apps/hello?replicas=70", reactor("one"), http.StatusCreated)
+	w.put("/v1/apps/hello?replicas=70", apptest.Reactor("one"), http.StatusCreated)
 	lines := w.logLines("/v1/apps/hello/logs")
 	if len(lines) != 1 || !strings.Contains(lines[0].Notice, "64 of 70") {
 		t.Errorf("lines %+v", lines)

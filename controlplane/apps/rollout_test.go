@@ -18,7 +18,7 @@ var errEOF = io.EOF
 
 // behave makes the pods of versions other than the first behave.
 func (w *world) behave(b apptest.Behaviour) {
-	first := w.put("/v1/apps/hello", reactor("one"), http.StatusCreated)
+	first := w.put("/v1/apps/hello", apptest.Reactor("one"), http.StatusCreated)
 	w.node.SetOf(func(image string) apptest.Behaviour {
 		if strings.HasSuffix(image, first.Digest) {
 			return apptest.Serves
@@ -47,7 +47,7 @@ func TestFailedRollouts(t *testing.T) {
 			w := newWorld(t)
 			w.behave(c.behaviour)
 			w.logs.say("hello-0002", "2030-01-01T00:00:00Z panic: no database", "2030-01-01T00:00:01Z exit 2")
-			p := w.problem(http.MethodPut, "/v1/apps/hello"+c.query, reactor("two"), c.status, c.code)
+			p := w.problem(http.MethodPut, "/v1/apps/hello"+c.query, apptest.Reactor("two"), c.status, c.code)
 			if p.Rollout == nil || p.Rollout.Condition != c.condition || p.Rollout.Pod != "hello-0002" || p.Rollout.Version != 2 {
 				t.Fatalf("rollout %+v", p.Rollout)
 			}
@@ -64,7 +64,7 @@ func TestFailedRollouts(t *testing.T) {
 			}
 			// And a good one replaces the bad one.
 			w.node.SetOf(nil)
-			if out := w.put("/v1/apps/hello", reactor("three"), http.StatusCreated); out.Version != 3 {
+			if out := w.put("/v1/apps/hello", apptest.Reactor("three"), http.StatusCreated); out.Version != 3 {
 				t.Errorf("after the failure: %+v", out)
 			}
 		})
@@ -74,21 +74,21 @@ func TestFailedRollouts(t *testing.T) {
 func TestFirstResponse(t *testing.T) {
 	w := newWorld(t)
 	w.gateway.fails.Store(5)
-	w.put("/v1/apps/hello", reactor("one"), http.StatusCreated)
+	w.put("/v1/apps/hello", apptest.Reactor("one"), http.StatusCreated)
 	if n := w.gateway.asked.Load(); n != 6 {
 		t.Errorf("asked %d times", n)
 	}
 	w.gateway.status.Store(500)
-	out := w.put("/v1/apps/hello", reactor("two"), http.StatusCreated)
+	out := w.put("/v1/apps/hello", apptest.Reactor("two"), http.StatusCreated)
 	if len(out.Warnings) != 1 || !strings.Contains(out.Warnings[0], "500") {
 		t.Errorf("warnings %q", out.Warnings)
 	}
 	w.gateway.status.Store(404) // the app's own: it serves no start page
-	if out := w.put("/v1/apps/hello", reactor("three"), http.StatusCreated); len(out.Warnings) != 0 {
+	if out := w.put("/v1/apps/hello", apptest.Reactor("three"), http.StatusCreated); len(out.Warnings) != 0 {
 		t.Errorf("warnings %q", out.Warnings)
 	}
 	w.gateway.fails.Store(1 << 30)
-	p := w.problem(http.MethodPut, "/v1/apps/hello?timeout=300ms", reactor("four"), 504, "no_response")
+	p := w.problem(http.MethodPut, "/v1/apps/hello?timeout=300ms", apptest.Reactor("four"), 504, "no_response")
 	if !strings.Contains(p.Detail, "connection refused") {
 		t.Errorf("detail %q", p.Detail)
 	}
@@ -97,7 +97,7 @@ func TestFirstResponse(t *testing.T) {
 func TestFirstResponseFromAGatewayThatNamesNoPod(t *testing.T) {
 	w := newWorld(t)
 	w.gateway.silent.Store(true)
-	if out := w.put("/v1/apps/hello", reactor("one"), http.StatusCreated); !out.Ready {
+	if out := w.put("/v1/apps/hello", apptest.Reactor("one"), http.StatusCreated); !out.Ready {
 		t.Errorf("%+v", out)
 	}
 }
@@ -105,7 +105,7 @@ func TestFirstResponseFromAGatewayThatNamesNoPod(t *testing.T) {
 func TestDeployWithoutWaiting(t *testing.T) {
 	w := newWorld(t)
 	w.node.SetOf(func(string) apptest.Behaviour { return apptest.Hangs })
-	out := w.put("/v1/apps/hello?wait=0", reactor("one"), http.StatusCreated)
+	out := w.put("/v1/apps/hello?wait=0", apptest.Reactor("one"), http.StatusCreated)
 	if out.Ready || out.Version != 1 {
 		t.Errorf("%+v", out)
 	}
@@ -121,7 +121,7 @@ func TestDeployOverAForeignService(t *testing.T) {
 	if _, err := w.store.Create(t.Context(), foreign); err != nil {
 		t.Fatal(err)
 	}
-	w.problem(http.MethodPut, "/v1/apps/hello", reactor("one"), http.StatusConflict, "name_taken")
+	w.problem(http.MethodPut, "/v1/apps/hello", apptest.Reactor("one"), http.StatusConflict, "name_taken")
 	if s := apptest.All[*corev1.Service](w.store)[0]; len(s.OwnerReferences)+len(s.Spec.Ports) > 0 {
 		t.Errorf("the foreign service was changed: %+v", s)
 	}
@@ -131,7 +131,7 @@ func TestAppRemovedDuringARollout(t *testing.T) {
 	w := newWorld(t)
 	w.node.SetOf(func(string) apptest.Behaviour { return apptest.Hangs })
 	done := make(chan answered, 1)
-	go func() { done <- w.do(http.MethodPut, "/v1/apps/hello?timeout=20s", reactor("one")) }()
+	go func() { done <- w.do(http.MethodPut, "/v1/apps/hello?timeout=20s", apptest.Reactor("one")) }()
 	w.eventually("a pod to run", func() error {
 		if len(apptest.All[*corev1.Pod](w.store)) == 0 {
 			return io.EOF
@@ -154,9 +154,9 @@ func TestAppRemovedDuringARollout(t *testing.T) {
 
 func TestList(t *testing.T) {
 	w := newWorld(t)
-	w.put("/v1/apps/b", reactor("one"), http.StatusCreated)
-	w.put("/v1/apps/a", reactor("one"), http.StatusCreated)
-	w.put("/v1/apps/c?namespace=other", reactor("one"), http.StatusCreated)
+	w.put("/v1/apps/b", apptest.Reactor("one"), http.StatusCreated)
+	w.put("/v1/apps/a", apptest.Reactor("one"), http.StatusCreated)
+	w.put("/v1/apps/c?namespace=other", apptest.Reactor("one"), http.StatusCreated)
 	names := func(path string) string {
 		var out []string
 		for _, a := range decode[AppList](w, w.do(http.MethodGet, path, nil)).Apps {
@@ -201,8 +201,8 @@ func (m *mismatch) Error() string { return "mismatch" }
 
 func TestVersions(t *testing.T) {
 	w := newWorld(t)
-	w.put("/v1/apps/hello", reactor("one"), http.StatusCreated)
-	second := w.put("/v1/apps/hello", reactor("two"), http.StatusCreated)
+	w.put("/v1/apps/hello", apptest.Reactor("one"), http.StatusCreated)
+	second := w.put("/v1/apps/hello", apptest.Reactor("two"), http.StatusCreated)
 	var list VersionList
 	w.eventually("both versions", func() error {
 		list = decode[VersionList](w, w.do(http.MethodGet, "/v1/apps/hello/versions", nil))
@@ -222,7 +222,7 @@ func TestVersions(t *testing.T) {
 
 func TestDelete(t *testing.T) {
 	w := newWorld(t)
-	w.put("/v1/apps/hello", reactor("one"), http.StatusCreated)
+	w.put("/v1/apps/hello", apptest.Reactor("one"), http.StatusCreated)
 	out := decode[Deleted](w, w.do(http.MethodDelete, "/v1/apps/hello", nil))
 	if !out.Deleted || out.App != "hello" {
 		t.Errorf("%+v", out)
@@ -234,7 +234,7 @@ func TestDelete(t *testing.T) {
 		return nil
 	})
 	// The name is free again, and versions start over.
-	if again := w.put("/v1/apps/hello", reactor("two"), http.StatusCreated); again.Version != 1 {
+	if again := w.put("/v1/apps/hello", apptest.Reactor("two"), http.StatusCreated); again.Version != 1 {
 		t.Errorf("%+v", again)
 	}
 }

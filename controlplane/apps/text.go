@@ -90,22 +90,28 @@ func (p *Plan) text(b *bytes.Buffer) {
 }
 
 func (l *AppList) text(b *bytes.Buffer) {
-	if len(l.Apps) == 0 {
-		b.WriteString("no apps\n")
-		return
-	}
-	t := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "NAMESPACE\tNAME\tREADY\tVERSION\tCOLD START\tURL")
-	for _, a := range l.Apps {
-		fmt.Fprintf(t, "%s\t%s\t%d/%d\t%d\t%s\t%s\n", a.Namespace, a.App, a.ReadyReplicas, a.Replicas, a.Version, api.Micros(a.ColdStartMicros), a.URL)
-	}
-	t.Flush() // a bytes.Buffer takes everything
+	spread := slices.ContainsFunc(l.Apps, func(a App) bool { return a.Namespace != l.Apps[0].Namespace })
+	b.WriteString(l.Table(spread))
 }
 
-// Text is the list for people.
-func (l *AppList) Text() string {
+// Table is the list for people. The namespace comes behind the name, which stays what a line begins with.
+func (l *AppList) Table(withNamespace bool) string {
+	if len(l.Apps) == 0 {
+		return ""
+	}
 	var b bytes.Buffer
-	l.text(&b)
+	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	namespace := func(s string) string {
+		if withNamespace {
+			return s + "\t"
+		}
+		return ""
+	}
+	fmt.Fprintf(t, "NAME\t%sREADY\tVERSION\tCOLD START\tURL\n", namespace("NAMESPACE"))
+	for _, a := range l.Apps {
+		fmt.Fprintf(t, "%s\t%s%d/%d\t%d\t%s\t%s\n", a.App, namespace(a.Namespace), a.ReadyReplicas, a.Replicas, a.Version, api.Micros(a.ColdStartMicros), a.URL)
+	}
+	t.Flush() // a bytes.Buffer takes everything
 	return b.String()
 }
 

@@ -131,11 +131,16 @@ func (c *AppController) step(ctx context.Context, key types.NamespacedName) (tim
 	seen.active, err = c.activeRevision(ctx, app, seen.revisions)
 	if errors.Is(err, errImage) {
 		seen.refused, seen.retry = err, err
+	} else if errors.Is(err, errAppGone) {
+		return 0, nil
 	} else if err != nil {
 		return 0, err
 	}
 	if seen.active != nil {
 		c.ensureObjects(ctx, app, &seen)
+		if errors.Is(seen.retry, errAppGone) {
+			return 0, nil
+		}
 		if err := c.prune(ctx, seen); err != nil {
 			return 0, err
 		}

@@ -18,6 +18,22 @@ import (
 // errNameTaken is for an object that has the App's name and is not the App's.
 var errNameTaken = errors.New("belongs to someone else")
 
+// errAppGone is for an App that the cache still has and the store has not.
+var errAppGone = errors.New("the app is gone")
+
+// alive makes sure that the App is still there before anything is made for it: when an App goes, what it owned goes
+// too, and a cache that tells of the second before the first must not have it made anew.
+func (c *AppController) alive(ctx context.Context, app *api.App) error {
+	got, err := c.env.Client.Get(ctx, named(app))
+	if apierrors.IsNotFound(err) || err == nil && (got.GetUID() != app.UID || got.GetDeletionTimestamp() != nil) {
+		return errAppGone
+	}
+	if err != nil {
+		return fmt.Errorf("read app: %w", err)
+	}
+	return nil
+}
+
 // appSeen is what one step found out about an App.
 type appSeen struct {
 	revisions  []*api.Revision
@@ -54,6 +70,9 @@ func ensureAppObject[T interface {
 	var none T
 	existing, ok := lookup[T](indexer, keyOf(app))
 	if !ok {
+		if err := c.alive(ctx, app); err != nil {
+			return none, err
+		}
 		fresh.SetNamespace(app.Namespace)
 		fresh.SetName(app.Name)
 		set(fresh)

@@ -109,6 +109,9 @@ func (c *AppController) stamp(ctx context.Context, app *api.App, revisions []*ap
 		}
 		r.Spec.Module = module
 	}
+	if err := c.alive(ctx, app); err != nil {
+		return nil, err
+	}
 	created, err := c.env.Client.Create(ctx, r)
 	if apierrors.IsAlreadyExists(err) {
 		return c.taken(ctx, app, r)

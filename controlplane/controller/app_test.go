@@ -299,9 +299,16 @@ func TestAppKeepsTenRevisions(t *testing.T) {
 // An app that was removed leaves its versions for a moment; one of the same name starts at 1 all the same.
 func TestAppMadeAnew(t *testing.T) {
 	w := newAppWorld(t, nil)
+	// The garbage collector has not come to it yet: something else owns it too.
 	former := &api.App{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "hello", UID: "former"}}
 	former.Spec.Image = imageOf(9)
-	if _, err := w.store.Create(t.Context(), api.NewRevision(former, 1, former.Spec.AppTemplate)); err != nil {
+	left := api.NewRevision(former, 1, former.Spec.AppTemplate)
+	other, err := w.store.Get(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	left.OwnerReferences = append(left.OwnerReferences, metav1.OwnerReference{APIVersion: "v1", Kind: "Namespace", Name: "default", UID: other.GetUID()})
+	if _, err := w.store.Create(t.Context(), left); err != nil {
 		t.Fatal(err)
 	}
 	w.apply(func(a *api.App) { a.Spec.Image = imageOf(1) })

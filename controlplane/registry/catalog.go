@@ -2,6 +2,7 @@ package registry
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/http"
@@ -55,8 +56,8 @@ func (r *Registry) repositories() ([]string, error) {
 	names := []string{}
 	err := filepath.WalkDir(r.cfg.Dir, func(path string, d fs.DirEntry, err error) error {
 		switch {
-		case err != nil && path == r.cfg.Dir:
-			return fs.SkipAll // nothing was pushed yet
+		case errors.Is(err, fs.ErrNotExist):
+			return nil // nothing was pushed yet, or it went while we walked
 		case err != nil:
 			return err
 		case d.IsDir() && d.Name() == "blobs":

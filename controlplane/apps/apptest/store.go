@@ -111,7 +111,24 @@ func (s *Store) Create(_ context.Context, obj api.Object) (api.Object, error) {
 	obj.SetGeneration(1)
 	obj.SetCreationTimestamp(metav1.NewTime(time.Now()))
 	s.put(k, obj, watch.Added)
-	return clone(obj), nil
+	created := clone(obj)
+	if s.orphaned(obj) { // the garbage collector comes by and by; here at once
+		s.remove(k, obj)
+	}
+	return created, nil
+}
+
+// orphaned tells that an object's owners are gone.
+func (s *Store) orphaned(obj api.Object) bool {
+	refs := obj.GetOwnerReferences()
+	for _, other := range s.objects {
+		for _, ref := range refs {
+			if ref.UID == other.GetUID() {
+				return false
+			}
+		}
+	}
+	return len(refs) > 0
 }
 
 // Update writes everything but the status.

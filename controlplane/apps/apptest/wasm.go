@@ -1,8 +1,8 @@
-package apps
+package apptest
 
 // The smallest modules of each kind, written by hand so that the tests need no compiler.
 
-// module puts sections behind the preamble.
+// wasmModule puts sections behind the preamble.
 func wasmModule(sections ...[]byte) []byte {
 	out := []byte("\x00asm\x01\x00\x00\x00")
 	for _, s := range sections {
@@ -32,21 +32,21 @@ var (
 	emptyBody = section(10, 1, 2, 0, 0x0b)
 )
 
-// reactor is an HTTP guest; release makes it another module.
-func reactor(release string) []byte {
+// Reactor is an HTTP guest; release makes it another module.
+func Reactor(release string) []byte {
 	exports := join([]byte{2}, text("memory"), []byte{2, 0}, text("petrel_http_v1_handle"), []byte{0, 0})
 	custom := join(text("release"), []byte(release))
 	return wasmModule(voidType, oneFunc, oneMemory, section(7, exports...), emptyBody, section(0, custom...))
 }
 
-// command runs to its end.
-func command() []byte {
+// Command runs to its end.
+func Command() []byte {
 	exports := join([]byte{2}, text("memory"), []byte{2, 0}, text("_start"), []byte{0, 0})
 	return wasmModule(voidType, oneFunc, oneMemory, section(7, exports...), emptyBody)
 }
 
-// importing needs a host function that nobody serves.
-func importing() []byte {
+// Importing needs a host function that nobody serves.
+func Importing() []byte {
 	imports := join([]byte{1}, text("env"), text("frobnicate"), []byte{0, 0})
 	exports := join([]byte{2}, text("memory"), []byte{2, 0}, text("petrel_http_v1_handle"), []byte{0, 1})
 	return wasmModule(voidType, section(2, imports...), oneFunc, oneMemory, section(7, exports...), emptyBody)
