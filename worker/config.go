@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"k8s.io/client-go/kubernetes"
 )
@@ -40,7 +41,8 @@ type Config struct {
 	NodeListen string
 	Logger     *slog.Logger
 
-	podCIDR netip.Prefix
+	// runtimeGrace is how long the runtime may be away before the node is said to be not ready.
+	runtimeGrace time.Duration
 }
 
 func (c *Config) setDefaults() {
@@ -52,6 +54,7 @@ func (c *Config) setDefaults() {
 	c.PodCIDR = cmp.Or(c.PodCIDR, "127.42.0.0/16")
 	c.GatewayListen = cmp.Or(c.GatewayListen, "127.0.0.1:8081")
 	c.NodeListen = cmp.Or(c.NodeListen, "127.0.0.1:0")
+	c.runtimeGrace = cmp.Or(c.runtimeGrace, defaultRuntimeGrace)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -44,6 +44,9 @@ const (
 	normalEventsPerSecond = 50
 	normalEventsBurst     = 200
 
+	// defaultRuntimeGrace lets a runtime be restarted without the node being taken for unwell.
+	defaultRuntimeGrace = 15 * time.Second
+
 	// defaultMaxPods is the node's capacity unless configured.
 	defaultMaxPods = 11000
 )

@@ -111,8 +111,9 @@ func (m *manager) reserve(ctx context.Context, uid types.UID, s *runtimev1.PodSa
 
 // watchRuntime follows the runtime's events until ctx ends, and compares everything now and then. synced reports
 // whether the API's pods are known whole, before which nothing is an orphan.
-func (m *manager) watchRuntime(ctx context.Context, synced func() bool) {
-	w := &runtimeWatch{m: m, synced: synced, due: make(chan time.Duration, 1)}
+// changed is called when the runtime comes or goes.
+func (m *manager) watchRuntime(ctx context.Context, synced func() bool, changed func()) {
+	w := &runtimeWatch{m: m, synced: synced, changed: changed, due: make(chan time.Duration, 1)}
 	var parts sync.WaitGroup
 	parts.Go(func() { w.stream(ctx) })
 	w.compare(ctx)
@@ -120,9 +121,10 @@ func (m *manager) watchRuntime(ctx context.Context, synced func() bool) {
 }
 
 type runtimeWatch struct {
-	m      *manager
-	synced func() bool
-	due    chan time.Duration // asks for a comparison after so long
+	m       *manager
+	synced  func() bool
+	changed func()
+	due     chan time.Duration // asks for a comparison after so long
 
 	mu    sync.Mutex
 	blind bool // the runtime has no events
@@ -133,11 +135,12 @@ func (w *runtimeWatch) stream(ctx context.Context) {
 		if err := w.m.rt.UpdatePodCIDR(ctx, w.m.pool.Prefix().String()); err != nil && ctx.Err() == nil {
 			w.m.log.Debug("runtime was not told the pod addresses", "error", err) // a new runtime has to be told again
 		}
-		err := w.m.rt.Events(ctx, func() { w.ask(0) }, w.event)
+		err := w.m.rt.Events(ctx, func() { w.ask(0); w.changed() }, w.event)
 		if ctx.Err() != nil {
 			return
 		}
 		w.setBlind(cri.IsUnimplemented(err))
+		w.changed()
 		if !cri.IsUnimplemented(err) {
 			w.m.log.Debug("event stream of the runtime ended", "error", err)
 		}

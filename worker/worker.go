@@ -33,7 +33,8 @@ type Worker struct {
 	metrics *metrics
 
 	runtimeVersion atomic.Pointer[string]
-	runtimeUp      atomic.Bool // the runtime answered once and what ran was taken over
+	runtimeSeen    atomic.Int64 // when it last answered, in nanoseconds of Unix time
+	runtimeUp      atomic.Bool  // the runtime answered once and what ran was taken over
 
 	mu       sync.Mutex
 	nodeAddr netip.AddrPort
@@ -86,7 +87,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err := os.MkdirAll(files.pods(), privateDir); err != nil {
 		return fmt.Errorf("make root directory: %w", err)
 	}
-	group, ctx := errgroup.WithContext(ctx)
+	group, ctx := errgroup.WithContext(quietly(ctx, w.cfg.Logger))
 	events := newEvents(ctx, w.cfg.Client, w.cfg.NodeName)
 	defer events.broadcaster.Shutdown()
 	services, err := service.New(service.Config{
@@ -160,7 +161,10 @@ func (w *Worker) health(ctx context.Context) node.Health {
 	}
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
-	if err := w.cri.Ready(ctx); err != nil {
+	err := w.cri.Ready(ctx)
+	if err == nil {
+		w.runtimeSeen.Store(time.Now().UnixNano())
+	} else if time.Since(time.Unix(0, w.runtimeSeen.Load())) >= w.cfg.runtimeGrace {
 		return node.Health{Reason: "RuntimeNotReady", Message: err.Error()}
 	}
 	return node.Health{Ready: true, Reason: "WorkerReady", Message: "worker is posting ready status"}
@@ -180,7 +184,7 @@ func (w *Worker) runPods(ctx context.Context, m *manager, agent *node.Node) erro
 	})
 	var parts sync.WaitGroup
 	parts.Go(func() { pods.Run(ctx) })
-	parts.Go(func() { m.watchRuntime(ctx, pods.Synced) })
+	parts.Go(func() { m.watchRuntime(ctx, pods.Synced, agent.Poke) })
 	parts.Wait()
 	return nil
 }

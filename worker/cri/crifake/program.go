@@ -25,6 +25,8 @@ type Process struct {
 	Stdout, Stderr io.Writer
 	// Stop is closed when the container is asked to end; a program that ignores it is killed.
 	Stop <-chan struct{}
+	// Killed is closed when the container is killed; nobody waits for the program then.
+	Killed <-chan struct{}
 }
 
 // Program is a container's life; what it returns is the exit code.
@@ -33,7 +35,7 @@ type Program func(p *Process) int32
 func (c *container) process(out *logFile) *Process {
 	p := &Process{
 		Args: append(append([]string{}, c.config.GetCommand()...), c.config.GetArgs()...), Env: map[string]string{}, Mounts: map[string]string{},
-		IP: c.ip, Ports: c.ports, Stdout: out.stream(runtimev1.Stdout), Stderr: out.stream(runtimev1.Stderr), Stop: c.ask,
+		IP: c.ip, Ports: c.ports, Stdout: out.stream(runtimev1.Stdout), Stderr: out.stream(runtimev1.Stderr), Stop: c.ask, Killed: c.die,
 	}
 	for _, kv := range c.config.GetEnvs() {
 		p.Env[kv.GetKey()] = string(kv.GetValue())
