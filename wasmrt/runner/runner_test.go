@@ -89,15 +89,22 @@ func (w *world) dial() *control.Client {
 // params describes a container of the module with an address of its own.
 func (w *world) params(wasm []byte) control.CreateParams {
 	w.t.Helper()
+	p := writeModule(w.t, w.dir, wasm)
+	n := w.next.Add(1)
+	p.ID, p.LogPath = fmt.Sprintf("c%04d", n), filepath.Join(w.dir, "logs", fmt.Sprint(n), "0.log")
+	return p
+}
+
+func writeModule(t testing.TB, dir string, wasm []byte) control.CreateParams {
+	t.Helper()
 	h := sha256.Sum256(wasm)
 	digest := hex.EncodeToString(h[:])
-	path := filepath.Join(w.dir, digest)
+	path := filepath.Join(dir, digest)
 	if err := os.WriteFile(path, wasm, 0o600); err != nil {
-		w.t.Fatal(err)
+		t.Fatal(err)
 	}
-	n := w.next.Add(1)
-	return control.CreateParams{ID: fmt.Sprintf("c%04d", n), SandboxID: "s", ModulePath: path, Digest: "sha256:" + digest,
-		Address: nextAddress(), Ports: []uint16{8080}, LogPath: filepath.Join(w.dir, "logs", fmt.Sprint(n), "0.log")}
+	return control.CreateParams{ID: "c", SandboxID: "s", ModulePath: path, Digest: "sha256:" + digest,
+		Address: nextAddress(), Ports: []uint16{8080}}
 }
 
 var addresses atomic.Int64

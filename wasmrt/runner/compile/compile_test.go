@@ -37,7 +37,7 @@ func TestRunSaysWhyAModuleIsRefused(t *testing.T) {
 		t.Errorf("Run = %+v, %v", got, err)
 	}
 	broken := wasmtest.Trap()
-	got, err = Run(t.Context(), request(t, broken[:len(broken)-3]))
+	got, err = Run(t.Context(), request(t, broken[:len(broken)-5]))
 	if err != nil || got.Error == nil || got.Error.Code == "" {
 		t.Errorf("Run = %+v, %v", got, err)
 	}

@@ -127,7 +127,7 @@ func Stop(ctx context.Context, record *state.Runner, grace time.Duration) error 
 		return nil // gone, and its number is a stranger's
 	}
 	r := &Runner{record: record}
-	f := &Fleet{cfg: Config{Timing: Timing{}.withDefaults()}}
+	f := &Fleet{cfg: Config{Timing: Timing{}.withDefaults(), OnStatus: func(*Runner, control.Status) {}}}
 	if err := f.connect(ctx, r); err == nil {
 		askToEnd(ctx, r.client, grace)
 		_ = r.client.Close()

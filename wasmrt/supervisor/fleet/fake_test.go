@@ -37,6 +37,7 @@ type fake struct {
 	mu      sync.Mutex
 	conns   []net.Conn
 	silent  bool
+	chatty  bool
 	greeted chan struct{} // while it is set, new connections are not greeted
 }
 
@@ -90,6 +91,12 @@ func (f *fake) Handle(ctx context.Context, method string, params json.RawMessage
 		}
 		return control.ProcessStats{PID: os.Getpid()}, nil
 	case control.MethodShutdown:
+		f.mu.Lock()
+		chatty := f.chatty
+		f.mu.Unlock()
+		if chatty {
+			_ = f.hub.Publish(control.EventStatus, control.Status{ID: "x", State: control.StateExited})
+		}
 		time.AfterFunc(10*time.Millisecond, func() { close(f.quit) })
 		return nil, nil
 	case "publish":
@@ -97,6 +104,10 @@ func (f *fake) Handle(ctx context.Context, method string, params json.RawMessage
 	case "publish and die":
 		_ = f.hub.Publish(control.EventStatus, control.Status{ID: "last words", State: control.StateExited})
 		time.AfterFunc(20*time.Millisecond, func() { os.Exit(3) })
+	case "publish at the end":
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.chatty = true
 	case "fall silent":
 		f.mu.Lock()
 		defer f.mu.Unlock()

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/petrelrun/petrel/wasmrt/supervisor"
+	"github.com/petrelrun/petrel/wasmrt/supervisor/image"
+)
+
+// defaultPodCIDR are addresses that every Linux host has: pods can listen there without privileges or set-up.
+const defaultPodCIDR = "127.42.0.0/16"
+
+// self is this very binary, also after another was installed in its place.
+const self = "/proc/self/exe"
+
+// firstInherited is the first descriptor behind the standard streams.
+const firstInherited = 3
+
+type serveFlags struct {
+	root, socket, podCIDR, logLevel string
+	mirrors                         []string
+	stopRunners                     bool
+}
+
+func newServe() *cobra.Command {
+	var f serveFlags
+	cmd := &cobra.Command{
+		Use:   "serve --root DIR --socket PATH",
+		Short: "Serve the CRI and supervise the runners",
+		Args:  noArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return serve(cmd, &f) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.root, "root", "", "directory of images, compiled code and records")
+	flags.StringVar(&f.socket, "socket", "", "unix socket to serve the CRI on")
+	flags.StringArrayVar(&f.mirrors, "registry-mirror", nil, "host=http://address: ask the address for images of the host (may be repeated)")
+	flags.StringVar(&f.podCIDR, "pod-cidr", defaultPodCIDR, "addresses of sandboxes that bring none, until the client sets others")
+	flags.BoolVar(&f.stopRunners, "stop-runners-on-exit", false, "end all pods with the supervisor instead of leaving them running")
+	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
+	for _, name := range []string{"root", "socket"} {
+		if err := cmd.MarkFlagRequired(name); err != nil {
+			panic(err) // the flag is right above
+		}
+	}
+	return cmd
+}
+
+func serve(cmd *cobra.Command, f *serveFlags) error {
+	log, err := newLogger(cmd, f.logLevel)
+	if err != nil {
+		return err
+	}
+	mirrors := image.Mirrors{}
+	for _, m := range f.mirrors {
+		if err := mirrors.Add(m); err != nil {
+			return &usageError{err}
+		}
+	}
+	cidr, err := netip.ParsePrefix(f.podCIDR)
+	if err != nil {
+		return &usageError{fmt.Errorf("pod CIDR: %w", err)}
+	}
+	root, err := filepath.Abs(f.root)
+	if err != nil {
+		return fmt.Errorf("find root: %w", err)
+	}
+	socket, err := filepath.Abs(f.socket)
+	if err != nil {
+		return fmt.Errorf("find socket: %w", err)
+	}
+	// What whoever started us forgot to close must not live on in runners, which outlive us.
+	if err := unix.CloseRange(firstInherited, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		log.Warn("inherited descriptors are handed on", "error", err)
+	}
+	cache := filepath.Join(root, "cache")
+	s, err := supervisor.New(supervisor.Config{
+		Root: root, Socket: socket, PodCIDR: cidr, Mirrors: mirrors, Version: version, StopRunnersOnExit: f.stopRunners,
+		RunnerCommand: func(namespace string) *exec.Cmd {
+			return child(exec.Command(self), "runner", "--namespace", namespace, "--cache-dir", cache, "--log-level", f.logLevel)
+		},
+		Compiler: supervisor.NewProcessCompiler(func(ctx context.Context, module, digest string) *exec.Cmd {
+			return child(exec.CommandContext(ctx, self), "compile", "--cache-dir", cache, "--module", module, "--digest", digest)
+		}),
+		Logger: log, Now: time.Now,
+	})
+	if err != nil {
+		return err
+	}
+	return s.Run(cmd.Context())
+}
+
+// inherited are the variables that tune the Go runtime; nothing else of our environment is a runner's business.
+var inherited = []string{"GOGC", "GOMEMLIMIT", "GOMAXPROCS", "GODEBUG", "GOTRACEBACK"}
+
+func child(cmd *exec.Cmd, args ...string) *exec.Cmd {
+	cmd.Args = append([]string{"petrel-wasmrt"}, args...)
+	cmd.Env = []string{} // nil would mean ours
+	for _, name := range inherited {
+		if v, ok := os.LookupEnv(name); ok {
+			cmd.Env = append(cmd.Env, name+"="+v)
+		}
+	}
+	return cmd
+}

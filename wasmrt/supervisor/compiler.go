@@ -1,0 +1,129 @@
+package supervisor
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os/exec"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/petrelrun/petrel/wasmrt/runner/compile"
+	"github.com/petrelrun/petrel/wasmrt/supervisor/image"
+)
+
+const (
+	// compileTimeout bounds one compilation. The largest module takes some ten seconds.
+	compileTimeout = 2 * time.Minute
+	// maxCompilers bounds the compilations that run: each may take all processors and a gigabyte.
+	maxCompilers = 2
+	// maxAnswer bounds what is kept of a compiler's output.
+	maxAnswer = 64 << 10
+)
+
+// ProcessCompiler compiles each module in a process of its own.
+type ProcessCompiler struct {
+	command func(ctx context.Context, modulePath, digest string) *exec.Cmd
+	slots   chan struct{}
+}
+
+// NewProcessCompiler returns a compiler whose processes run the command that compile.Run answers.
+func NewProcessCompiler(command func(ctx context.Context, modulePath, digest string) *exec.Cmd) *ProcessCompiler {
+	return &ProcessCompiler{command: command, slots: make(chan struct{}, maxCompilers)}
+}
+
+// Compile runs the process and waits for its answer. The process dies with ctx.
+func (c *ProcessCompiler) Compile(ctx context.Context, modulePath, digest string) (image.Compiled, error) {
+	select {
+	case c.slots <- struct{}{}:
+		defer func() { <-c.slots }()
+	case <-ctx.Done():
+		return image.Compiled{}, ctx.Err()
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, compileTimeout, fmt.Errorf("it takes longer than %s", compileTimeout))
+	defer cancel()
+	cmd := c.command(ctx, modulePath, digest)
+	out, said := &capped{}, &capped{}
+	cmd.Stdout, cmd.Stderr = out, said
+	err := cmd.Run()
+	if ctx.Err() != nil {
+		return image.Compiled{}, fmt.Errorf("compile module: %w", context.Cause(ctx))
+	}
+	if err != nil {
+		return image.Compiled{}, fmt.Errorf("compile module: the compiler ended with %w: %s", err, firstLine(said.Bytes()))
+	}
+	var r compile.Result
+	if err := json.Unmarshal(out.Bytes(), &r); err != nil {
+		return image.Compiled{}, fmt.Errorf("compile module: read the compiler's answer: %w", err)
+	}
+	if r.Error != nil {
+		return image.Compiled{}, fmt.Errorf("%s: %w", r.Error.Code, r.Error)
+	}
+	return image.Compiled{Kind: r.Kind, Micros: r.Micros, Cached: r.Cached}, nil
+}
+
+// firstLine is where a Go program that dies tells what of: a panic or a fatal error.
+func firstLine(b []byte) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(string(b)), "\n")
+	const most = 300
+	if len(line) > most {
+		line = line[:most] + "…"
+	}
+	return line
+}
+
+// capped keeps the first maxAnswer bytes.
+type capped struct{ bytes.Buffer }
+
+func (c *capped) Write(p []byte) (int, error) {
+	if room := maxAnswer - c.Len(); room > 0 {
+		c.Buffer.Write(p[:min(room, len(p))])
+	}
+	return len(p), nil
+}
+
+// freshCompiles remembers what a pull compiled until the first container made of it asks: that container is the one that
+// had to wait for it.
+type freshCompiles struct {
+	mu     sync.Mutex
+	micros map[string]int64 // by the module's digest
+}
+
+// maxFresh bounds what is remembered of modules that nobody makes a container of.
+const maxFresh = 1024
+
+func newFreshCompiles() *freshCompiles { return &freshCompiles{micros: map[string]int64{}} }
+
+// claim answers, once, what compiling the module took.
+func (f *freshCompiles) claim(digest string) (micros int64, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	micros, ok = f.micros[digest]
+	delete(f.micros, digest)
+	return micros, ok
+}
+
+func (f *freshCompiles) note(digest string, micros int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.micros) < maxFresh {
+		f.micros[digest] = micros
+	}
+}
+
+type notingCompiler struct {
+	image.Compiler
+	fresh *freshCompiles
+}
+
+func (f *freshCompiles) noting(c image.Compiler) image.Compiler { return notingCompiler{c, f} }
+
+func (c notingCompiler) Compile(ctx context.Context, modulePath, digest string) (image.Compiled, error) {
+	out, err := c.Compiler.Compile(ctx, modulePath, digest)
+	if err == nil && !out.Cached {
+		c.fresh.note(digest, out.Micros)
+	}
+	return out, err
+}

@@ -1,0 +1,120 @@
+package supervisor
+
+import (
+	"cmp"
+	"encoding/json"
+	"slices"
+
+	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/petrelrun/petrel/wasmrt/runner/control"
+	"github.com/petrelrun/petrel/wasmrt/supervisor/state"
+)
+
+// The functions of this file that belong to a sandbox or container want Supervisor.mu to be held.
+
+func (b *sandbox) state() runtimev1.PodSandboxState {
+	if b.record.Ready {
+		return runtimev1.PodSandboxState_SANDBOX_READY
+	}
+	return runtimev1.PodSandboxState_SANDBOX_NOTREADY
+}
+
+func (b *sandbox) status() *runtimev1.PodSandboxStatus {
+	network := &runtimev1.PodSandboxNetworkStatus{}
+	if b.record.Ready { // afterwards the address may be another's
+		network.Ip = b.record.Address
+	}
+	return &runtimev1.PodSandboxStatus{
+		Id: b.record.ID, Metadata: b.config.GetMetadata(), State: b.state(), CreatedAt: b.record.CreatedAt, Network: network,
+		Linux:  &runtimev1.LinuxPodSandboxStatus{Namespaces: &runtimev1.Namespace{Options: b.config.GetLinux().GetSecurityContext().GetNamespaceOptions()}},
+		Labels: b.config.GetLabels(), Annotations: b.config.GetAnnotations(), RuntimeHandler: b.record.RuntimeHandler,
+	}
+}
+
+func (b *sandbox) item() *runtimev1.PodSandbox {
+	return &runtimev1.PodSandbox{
+		Id: b.record.ID, Metadata: b.config.GetMetadata(), State: b.state(), CreatedAt: b.record.CreatedAt,
+		Labels: b.config.GetLabels(), Annotations: b.config.GetAnnotations(), RuntimeHandler: b.record.RuntimeHandler,
+	}
+}
+
+// containerStatuses answers those of all containers, the oldest first.
+func (b *sandbox) containerStatuses() []*runtimev1.ContainerStatus {
+	list := make([]*runtimev1.ContainerStatus, 0, len(b.containers))
+	for _, c := range b.containers {
+		list = append(list, c.status())
+	}
+	slices.SortFunc(list, func(x, y *runtimev1.ContainerStatus) int {
+		return cmp.Or(cmp.Compare(x.CreatedAt, y.CreatedAt), cmp.Compare(x.Id, y.Id))
+	})
+	return list
+}
+
+var containerStates = map[control.State]runtimev1.ContainerState{
+	control.StateCreated: runtimev1.ContainerState_CONTAINER_CREATED,
+	control.StateRunning: runtimev1.ContainerState_CONTAINER_RUNNING,
+	control.StateExited:  runtimev1.ContainerState_CONTAINER_EXITED,
+}
+
+func (c *container) state() runtimev1.ContainerState { return containerStates[c.record.Status.State] }
+
+func (c *container) imageSpec() *runtimev1.ImageSpec {
+	asked := c.config.GetImage()
+	return &runtimev1.ImageSpec{Image: asked.GetImage(), UserSpecifiedImage: asked.GetUserSpecifiedImage(),
+		Annotations: asked.GetAnnotations(), RuntimeHandler: c.sandbox.record.RuntimeHandler}
+}
+
+func (c *container) status() *runtimev1.ContainerStatus {
+	s := c.record.Status
+	return &runtimev1.ContainerStatus{
+		Id: c.record.ID, Metadata: c.config.GetMetadata(), State: c.state(), CreatedAt: s.CreatedAt, StartedAt: s.StartedAt,
+		FinishedAt: s.FinishedAt, ExitCode: s.ExitCode, Reason: s.Reason, Message: s.Message, Image: c.imageSpec(),
+		ImageRef: c.record.ImageRef, ImageId: c.record.ImageID, Labels: c.config.GetLabels(), Annotations: c.config.GetAnnotations(),
+		Mounts: c.config.GetMounts(), LogPath: c.record.LogPath,
+		Resources: &runtimev1.ContainerResources{Linux: &runtimev1.LinuxContainerResources{MemoryLimitInBytes: int64(s.MemoryLimit)}},
+	}
+}
+
+func (c *container) item() *runtimev1.Container {
+	return &runtimev1.Container{
+		Id: c.record.ID, PodSandboxId: c.record.SandboxID, Metadata: c.config.GetMetadata(), Image: c.imageSpec(),
+		ImageRef: c.record.ImageRef, ImageId: c.record.ImageID, State: c.state(), CreatedAt: c.record.Status.CreatedAt,
+		Labels: c.config.GetLabels(), Annotations: c.config.GetAnnotations(),
+	}
+}
+
+// petrelInfo is what the verbose status tells under the key petrel, for whoever reports it to users.
+type petrelInfo struct {
+	Digest          string `json:"digest"`      // of the module's bytes
+	ImageDigest     string `json:"imageDigest"` // of the image's manifest
+	Kind            string `json:"kind"`
+	CompileMicros   int64  `json:"compileMicros"`
+	CompileCached   bool   `json:"compileCached"`
+	ColdStartMicros int64  `json:"coldStartMicros"`
+}
+
+// infoKey is the key of verbose infos.
+const infoKey = "petrel"
+
+func containerInfo(r *state.Container) map[string]string {
+	return info(petrelInfo{Digest: r.Module, ImageDigest: r.ImageID, Kind: r.Status.Kind, CompileMicros: r.Status.CompileMicros,
+		CompileCached: r.Status.CompileCached, ColdStartMicros: r.Status.ColdStartMicros})
+}
+
+func info(v any) map[string]string {
+	raw, err := json.Marshal(v)
+	if err != nil { // plain structs always marshal
+		return nil
+	}
+	return map[string]string{infoKey: string(raw)}
+}
+
+func matches(labels, selector map[string]string) bool {
+	for k, v := range selector {
+		if got, ok := labels[k]; !ok || got != v {
+			return false
+		}
+	}
+	return true
+}

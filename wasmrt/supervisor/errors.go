@@ -1,0 +1,62 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/petrelrun/petrel/wasmrt/runner/control"
+	"github.com/petrelrun/petrel/wasmrt/supervisor/fleet"
+	"github.com/petrelrun/petrel/wasmrt/supervisor/image"
+)
+
+var controlCodes = map[control.Code]codes.Code{
+	control.CodeNotFound:     codes.NotFound,
+	control.CodeExists:       codes.AlreadyExists,
+	control.CodeInvalid:      codes.InvalidArgument,
+	control.CodePrecondition: codes.FailedPrecondition,
+	control.CodeBusy:         codes.ResourceExhausted,
+	control.CodeStart:        codes.Unknown, // as other runtimes answer when a container cannot be started
+	control.CodeInternal:     codes.Internal,
+}
+
+var imageCodes = []struct {
+	is   error
+	code codes.Code
+}{
+	{image.ErrReference, codes.InvalidArgument},
+	{image.ErrTooLarge, codes.InvalidArgument},
+	{image.ErrUnsupported, codes.InvalidArgument},
+	{image.ErrNotFound, codes.NotFound},
+	{image.ErrCorrupt, codes.NotFound}, // it has been forgotten
+	{image.ErrUnauthorized, codes.PermissionDenied},
+	{image.ErrUnavailable, codes.Unavailable},
+}
+
+// grpcError gives an error its code. It is the one place where that is done.
+func grpcError(err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, ok := status.FromError(err); ok {
+		return err
+	}
+	var e *control.Error
+	if errors.As(err, &e) {
+		return status.Error(controlCodes[e.Code], err.Error())
+	}
+	for _, known := range imageCodes {
+		if errors.Is(err, known.is) {
+			return status.Error(known.code, err.Error())
+		}
+	}
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return status.Error(codes.DeadlineExceeded, err.Error())
+	case errors.Is(err, context.Canceled), errors.Is(err, fleet.ErrClosed), errors.Is(err, control.ErrClosed):
+		return status.Error(codes.Unavailable, err.Error())
+	}
+	return status.Error(codes.Internal, err.Error())
+}
