@@ -1,0 +1,89 @@
+package client
+
+import (
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+)
+
+// DefaultServer is where petrel up listens.
+const DefaultServer = "http://127.0.0.1:8080"
+
+// EnvServer names the server for every command.
+const EnvServer = "PETREL_SERVER"
+
+// options are the flags that every command of this package has.
+type options struct {
+	Streams
+	server    string
+	namespace string
+	output    string
+	showHTTP  bool
+}
+
+// add adds the flags.
+func (o *options) add(cmd *cobra.Command) {
+	server := os.Getenv(EnvServer)
+	if server == "" {
+		server = DefaultServer
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.server, "server", server, "URL of the control plane (environment: "+EnvServer+")")
+	f.StringVarP(&o.output, "output", "o", "text", "text or json")
+	f.StringVarP(&o.namespace, "namespace", "n", "default", "namespace")
+	f.BoolVar(&o.showHTTP, "show-http", false, "print each request as a curl command")
+	run := cmd.RunE
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		err := o.validate()
+		if err == nil {
+			err = run(cmd, args)
+		}
+		if err != nil && o.output == "json" {
+			return inJSON{err}
+		}
+		return err
+	}
+}
+
+func (o *options) validate() error {
+	if o.output != "text" && o.output != "json" {
+		return usageError{fmt.Errorf("--output %s is neither text nor json", o.output)}
+	}
+	if !strings.Contains(o.server, "://") {
+		o.server = "http://" + o.server
+	}
+	u, err := url.Parse(o.server)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return usageError{fmt.Errorf("--server %s is no URL such as %s", o.server, DefaultServer)}
+	}
+	o.server = u.Scheme + "://" + u.Host
+	return nil
+}
+
+func (o *options) json() bool { return o.output == "json" }
+
+// host is the server's host and port, as image references name it.
+func (o *options) host() string {
+	u, err := url.Parse(o.server)
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}
+
+// kubernetes makes a client for pods and their logs.
+func (o *options) kubernetes() (kubernetes.Interface, error) {
+	client, err := kubernetes.NewForConfig(&rest.Config{
+		Host: o.server, QPS: -1, UserAgent: userAgent,
+		ContentConfig: rest.ContentConfig{ContentType: "application/json", AcceptContentTypes: "application/json"},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make client for %s: %w", o.server, err)
+	}
+	return client, nil
+}
