@@ -107,9 +107,11 @@ func (l *AppList) Table(withNamespace bool) string {
 		}
 		return ""
 	}
-	fmt.Fprintf(t, "NAME\t%sREADY\tVERSION\tCOLD START\tURL\n", namespace("NAMESPACE"))
+	fmt.Fprintf(t, "NAME\t%sREADY\tSTATUS\tVERSION\tCOLD START\tURL\n", namespace("NAMESPACE"))
 	for _, a := range l.Apps {
-		fmt.Fprintf(t, "%s\t%s%d/%d\t%d\t%s\t%s\n", a.App, namespace(a.Namespace), a.ReadyReplicas, a.Replicas, a.Version, api.Micros(a.ColdStartMicros), a.URL)
+		// Pods of the version before count as ready too; the status tells whether this version serves.
+		fmt.Fprintf(t, "%s\t%s%d/%d\t%s\t%d\t%s\t%s\n", a.App, namespace(a.Namespace), a.ReadyReplicas, a.Replicas,
+			cmp.Or(a.Reason, "Unknown"), a.Version, api.Micros(a.ColdStartMicros), a.URL)
 	}
 	t.Flush() // a bytes.Buffer takes everything
 	return b.String()
