@@ -61,5 +61,28 @@ func openExternal(ctx context.Context, cfg *Config) (*backend, error) {
 	if _, err := b.readIndex(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("reach etcd at %v: %w", cfg.Endpoints, err), b.close())
 	}
+	for _, endpoint := range cfg.Endpoints {
+		status, err := client.Status(ctx, endpoint)
+		if err != nil {
+			continue // one member may be down; those that are up are asked
+		}
+		if err := checkVersion(status.Version); err != nil {
+			return nil, errors.Join(fmt.Errorf("use etcd at %s: %w", endpoint, err), b.close())
+		}
+	}
 	return b, nil
+}
+
+// checkVersion refuses an etcd whose answers cannot be relied on: before 3.4.25 and 3.5.8 a watch could tell its
+// progress ahead of events that were still to come, which here would be a silent gap.
+func checkVersion(version string) error {
+	var major, minor, patch int
+	if _, err := fmt.Sscanf(version, "%d.%d.%d", &major, &minor, &patch); err != nil {
+		return fmt.Errorf("read its version %q: %w", version, err)
+	}
+	oldest := map[int]int{4: 25, 5: 8} // of 3.x: the first good patch
+	if first, known := oldest[minor]; major < 3 || major == 3 && (minor < 4 || known && patch < first) {
+		return fmt.Errorf("its version %s is too old: 3.4.25, 3.5.8 or newer is needed", version)
+	}
+	return nil
 }

@@ -12,7 +12,7 @@ import (
 type Config struct {
 	// Dir is where the embedded etcd keeps its data; it is made (mode 0700) when missing. Unused with Endpoints.
 	Dir string
-	// Endpoints of an external etcd (3.5.8 or newer, whose watch progress is in order). Empty: etcd is embedded.
+	// Endpoints of an external etcd (3.4.25, 3.5.8 or newer: what came before told watch progress out of order). Empty: etcd is embedded.
 	Endpoints []string
 	// TLS for Endpoints; nil for plain text.
 	TLS *tls.Config

@@ -53,3 +53,14 @@ func TestLifeOutOfOrder(t *testing.T) {
 		t.Error("it starts after it was closed")
 	}
 }
+
+func TestCheckVersion(t *testing.T) {
+	for version, ok := range map[string]bool{
+		"3.7.3": true, "3.6.0": true, "3.5.8": true, "3.5.7": false, "3.4.25": true, "3.4.24": false, "3.3.99": false,
+		"2.3.8": false, "4.0.0": true, "3.5.8-rc.1": true, "": false, "new": false,
+	} {
+		if err := checkVersion(version); (err == nil) != ok {
+			t.Errorf("%s: %v", version, err)
+		}
+	}
+}

@@ -50,6 +50,13 @@ func openEmbedded(ctx context.Context, cfg *Config) (*backend, error) {
 		return nil, errors.Join(err, stop())
 	}
 	client := v3client.New(etcd.Server)
+	closeAll := func() error {
+		// The client only tells that its context is now canceled.
+		if err := client.Close(); err != nil && !errors.Is(err, context.Canceled) {
+			return errors.Join(err, stop())
+		}
+		return stop()
+	}
 	return &backend{
 		client: client,
 		server: etcd.Server,
@@ -61,7 +68,7 @@ func openEmbedded(ctx context.Context, cfg *Config) (*backend, error) {
 		},
 		watchContext: func(ctx context.Context) context.Context { return ctx },
 		stopped:      etcd.Server.StopNotify(),
-		close:        func() error { return errors.Join(client.Close(), stop()) },
+		close:        closeAll,
 	}, nil
 }
 

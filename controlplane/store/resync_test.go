@@ -30,7 +30,7 @@ func still(t *testing.T, resources ...*Resource) *Store {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := s.backend.close(); err != nil && !errors.Is(err, context.Canceled) {
+		if err := s.backend.close(); err != nil {
 			t.Error(err)
 		}
 	})
@@ -173,6 +173,7 @@ func TestResync(t *testing.T) {
 				if !maps.Equal(v, now) {
 					t.Errorf("who watched all along has %v, not %v", v, now)
 				}
+				checkExact(t, s, r, first)
 				served := checkStarts(t, s, r, first, now)
 				if served < 2 { // the last hole's two ends at least
 					t.Errorf("%d starts were served, holes %v", served, holes)
@@ -192,6 +193,24 @@ func startAll(t *testing.T, s *Store, resources []*Resource, from int64) (watche
 		watchers = append(watchers, w)
 	}
 	return watchers
+}
+
+// checkExact lists the state at each revision, also of those that the cache never was at.
+func checkExact(t *testing.T, s *Store, r *Resource, first int64) {
+	t.Helper()
+	for revision := first; revision <= s.Revision(); revision++ {
+		l, err := s.List(t.Context(), r, ListOptions{Revision: revision, Exact: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := values{}
+		for _, e := range l.Entries {
+			got[e.Name] = e.Object().(*corev1.ConfigMap).Data["value"]
+		}
+		if want := etcdState(t, s, r, revision); !maps.Equal(got, want) {
+			t.Fatalf("the list of just %d is %v, not %v", revision, got, want)
+		}
+	}
 }
 
 func checkStarts(t *testing.T, s *Store, r *Resource, first int64, now values) (served int) {

@@ -126,7 +126,7 @@ func (s *Store) closeLocked() error {
 	s.closed = true
 	s.cancel()
 	<-s.followed
-	if err := s.backend.close(); err != nil && !errors.Is(err, context.Canceled) {
+	if err := s.backend.close(); err != nil {
 		return fmt.Errorf("close etcd: %w", err)
 	}
 	return nil
