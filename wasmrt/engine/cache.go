@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/tetratelabs/wazero"
@@ -39,21 +40,18 @@ func openCache(dir string) (wazero.CompilationCache, error) {
 	return cache, nil
 }
 
-// hasEntry tells whether the directory holds compiled code. Files still being written end in .tmp.
-func hasEntry(dir string) bool {
+// entries lists the compiled code in a directory. wazero keeps that of each of its own versions apart, so having an entry
+// does not mean that it will be used. Files still being written end in .tmp.
+func entries(dir string) []string {
+	var found []string
 	if dir == "" {
-		return false
-	}
-	found := false
-	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return nil //nolint:nilerr // what cannot be read is no entry
-		}
-		if d.Type().IsRegular() && !strings.HasSuffix(d.Name(), ".tmp") {
-			found = true
-			return fs.SkipAll
-		}
 		return nil
+	}
+	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() && !strings.HasSuffix(path, ".tmp") {
+			found = append(found, path)
+		}
+		return nil // what cannot be read is no entry
 	})
 	return found
 }
@@ -73,19 +71,19 @@ func (c *code) close(ctx context.Context) error {
 // compile takes machine code from the directory or makes it and puts it there. An entry that cannot be read (cut off by
 // a full disk, say) is thrown away, and the module is compiled anew.
 func compile(ctx context.Context, wasm []byte, dir string) (*code, error) {
-	cached := hasEntry(dir)
+	before := entries(dir)
 	c, err := compileOnce(ctx, wasm, dir)
-	if err != nil && cached {
+	if err != nil && len(before) > 0 {
 		if err := os.RemoveAll(dir); err != nil {
 			return nil, fmt.Errorf("remove broken cache entry: %w", err)
 		}
-		cached = false
+		before = nil
 		c, err = compileOnce(ctx, wasm, dir)
 	}
 	if err != nil {
 		return nil, err
 	}
-	c.cached = cached
+	c.cached = len(before) > 0 && slices.Equal(before, entries(dir))
 	return c, nil
 }
 

@@ -32,7 +32,7 @@ func example(t *testing.T, name string) *Template {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return load(t, newEngine(t), wasm)
+	return loadLarge(t, wasm)
 }
 
 func runExample(t *testing.T, tmpl *Template, spec Spec, args ...string) (code uint32, stdout, stderr string) {
@@ -95,7 +95,7 @@ func TestGojq(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds an example")
 	}
-	tmpl := load(t, newEngine(t), moduletest.BuildGo(t, filepath.Join(examplesDir, "gojq"), false))
+	tmpl := loadLarge(t, moduletest.BuildGo(t, filepath.Join(examplesDir, "gojq"), false))
 	spec := dataDir(t)
 	code, out, stderr := runExample(t, tmpl, spec, "-r", ".apps | map(select(.replicas > 1).name) | join(\",\")", "/data/apps.json")
 	if code != 0 || out != "hello\n" {

@@ -163,6 +163,14 @@ func TestCache(t *testing.T) {
 	if !loadOnce() {
 		t.Error("the entry was not made anew")
 	}
+	// An entry that only another version of wazero would use does not count.
+	other := filepath.Join(filepath.Dir(filepath.Dir(entries[0])), "wazero-v0.0.1-amd64-linux")
+	if err := os.Rename(filepath.Dir(entries[0]), other); err != nil {
+		t.Fatal(err)
+	}
+	if loadOnce() {
+		t.Error("an entry of another version counts as cached")
+	}
 	e, _ := New(t.Context(), Config{CacheDir: dir})
 	info, _ := module.Check(wasm, module.Limits{})
 	if err := e.EvictCache(info.Digest); err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,12 +15,37 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// sharedCache keeps the machine code of large guests for all tests of a run.
+var sharedCache string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "petrel-engine")
+	if err != nil {
+		panic(err)
+	}
+	sharedCache = filepath.Join(dir, "cache")
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		_ = os.RemoveAll(dir)
+		os.Exit(code)
+	}))
+}
 
 // newEngine makes an engine whose cache is the test's own.
 func newEngine(t testing.TB) *Engine {
 	t.Helper()
-	e, err := New(t.Context(), Config{CacheDir: filepath.Join(t.TempDir(), "cache")})
+	return newEngineAt(t, filepath.Join(t.TempDir(), "cache"))
+}
+
+// loadLarge loads a guest that takes long to compile, once for all tests.
+func loadLarge(t testing.TB, wasm []byte) *Template {
+	t.Helper()
+	moduletest.Precompile(t, sharedCache, wasm)
+	return load(t, newEngineAt(t, sharedCache), wasm)
+}
+
+func newEngineAt(t testing.TB, cacheDir string) *Engine {
+	t.Helper()
+	e, err := New(t.Context(), Config{CacheDir: cacheDir})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,7 +28,7 @@ func probeTemplate(t *testing.T) *Template {
 		t.Skip("builds a Go guest")
 	}
 	probe.once.Do(func() { probe.wasm = moduletest.BuildGo(t, "testdata/probe", false) })
-	return load(t, newEngine(t), probe.wasm)
+	return loadLarge(t, probe.wasm)
 }
 
 func runProbe(t *testing.T, tmpl *Template, spec Spec, args ...string) (code uint32, out string, err error) {

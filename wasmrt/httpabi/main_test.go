@@ -70,6 +70,9 @@ func serve(t testing.TB, wasm []byte, cfg Config) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if len(wasm) > 100_000 {
+		moduletest.Precompile(t, cacheDir, wasm)
+	}
 	cfg.Template, err = e.Load(context.Background(), wasm)
 	if err != nil {
 		t.Fatal(err)
