@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
 	"net/netip"
 	"os"
@@ -31,7 +32,7 @@ func TestConformance(t *testing.T) {
 
 // TestDeploy is the way of an application: pulled by digest, compiled once, started, asked, replicated, stopped.
 func TestDeploy(t *testing.T) {
-	n := newNode(t)
+	n := newNodeAt(t, t.TempDir()) // with nothing compiled
 	_, image := n.reg.push("default/hello", helloWasm)
 	begin := time.Now()
 	id := n.pull(image)
@@ -227,7 +228,7 @@ func TestManyPodsOfOneModule(t *testing.T) {
 	n.pull(image)
 	n.launch(n.run(n.podConfig("default")), containerConfig("web", image))
 	time.Sleep(3 * time.Second) // the first one's load is given back
-	before := n.runners()["default"]
+	before, mine := n.runners()["default"], residentKiB(t, n.cmd.Process.Pid)
 
 	begin := time.Now()
 	list := make([]*pod, pods)
@@ -251,8 +252,8 @@ func TestManyPodsOfOneModule(t *testing.T) {
 		sum += d
 	}
 	perPod := (int64(after.ResidentBytes) - int64(before.ResidentBytes)) / pods >> 10
-	t.Logf("%d pods in %v (%.0f pods/s, one at a time), StartContainer %v on average; runner %d KiB before, %d KiB a pod",
-		pods, took, pods/took.Seconds(), sum/pods, before.ResidentBytes>>10, perPod)
+	t.Logf("%d pods in %v (%.0f pods/s, one at a time), StartContainer %v on average; runner %d KiB before, %d KiB a pod; supervisor %d KiB before, %d KiB a pod",
+		pods, took, pods/took.Seconds(), sum/pods, before.ResidentBytes>>10, perPod, mine, (residentKiB(t, n.cmd.Process.Pid)-mine)/pods)
 	if after.Templates != 1 || after.Containers != pods+1 {
 		t.Errorf("runner has %d templates and %d containers", after.Templates, after.Containers)
 	}
@@ -262,4 +263,17 @@ func TestManyPodsOfOneModule(t *testing.T) {
 	if perPod > 200 {
 		t.Errorf("%d KiB for each idle pod", perPod)
 	}
+}
+
+func residentKiB(t *testing.T, pid int) int {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var size, resident int
+	if _, err := fmt.Sscan(string(b), &size, &resident); err != nil {
+		t.Fatal(err)
+	}
+	return resident * os.Getpagesize() >> 10
 }

@@ -27,6 +27,7 @@ var (
 	binary    string
 	helloWasm []byte // a Go program over the SDK
 	taskWasm  []byte // a Go command that obeys its arguments
+	warmCache string // where both are compiled already
 )
 
 func TestMain(m *testing.M) {
@@ -65,6 +66,10 @@ func buildAll(dir string) error {
 		if *g.into, err = os.ReadFile(out); err != nil {
 			return err
 		}
+		warmCache = filepath.Join(dir, "cache")
+		if out, err := exec.Command(binary, "compile", "--cache-dir", warmCache, "--module", out).CombinedOutput(); err != nil {
+			return fmt.Errorf("compile: %w\n%s", err, out)
+		}
 	}
 	return nil
 }
@@ -93,9 +98,14 @@ type node struct {
 	reg    *ociRegistry
 }
 
+// newNode starts a node that has the Go modules' code already: compiling them in each test would take minutes.
 func newNode(t *testing.T, flags ...string) *node {
 	t.Helper()
-	return newNodeAt(t, t.TempDir(), flags...)
+	root := t.TempDir()
+	if err := os.CopyFS(filepath.Join(root, "cache"), os.DirFS(warmCache)); err != nil {
+		t.Fatal(err)
+	}
+	return newNodeAt(t, root, flags...)
 }
 
 func newNodeAt(t *testing.T, root string, flags ...string) *node {

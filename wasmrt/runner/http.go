@@ -149,15 +149,17 @@ func (s *httpServer) run() exit {
 	stop := context.AfterFunc(s.runCtx, func() { s.kill(context.Cause(s.runCtx)) })
 	defer stop()
 	failed := make(chan error, len(s.listeners))
-	var serving sync.WaitGroup
-	for _, l := range s.listeners {
-		serving.Go(func() {
-			if err := s.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-				failed <- err
-				s.kill(fmt.Errorf("serve %s: %w", l.Addr(), err))
-			}
-		})
+	serve := func(l net.Listener) {
+		if err := s.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			failed <- err
+			s.kill(fmt.Errorf("serve %s: %w", l.Addr(), err))
+		}
 	}
+	var serving sync.WaitGroup
+	for _, l := range s.listeners[1:] {
+		serving.Go(func() { serve(l) })
+	}
+	serve(s.listeners[0]) // on this goroutine: most pods have one port, and a goroutine costs as much as all else of them
 	serving.Wait()
 	<-s.ended
 	select {

@@ -7,7 +7,6 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -49,15 +48,12 @@ func (s *Supervisor) CreateContainer(ctx context.Context, r *runtimev1.CreateCon
 	if err != nil {
 		return nil, err
 	}
-	c, err := newContainer(b, config, params)
-	if err == nil {
-		c.record.ImageID, c.record.ImageRef = img.ID, img.ID
-		if len(img.RepoDigests) > 0 {
-			c.record.ImageRef = img.RepoDigests[0]
-		}
-		err = s.admit(ctx, runner, c, params)
+	c := newContainer(b, config, params)
+	c.record.ImageID, c.record.ImageRef = img.ID, img.ID
+	if len(img.RepoDigests) > 0 {
+		c.record.ImageRef = img.RepoDigests[0]
 	}
-	if err != nil {
+	if err := s.admit(ctx, runner, c, params); err != nil {
 		s.mu.Lock()
 		delete(s.names, name)
 		s.mu.Unlock()
@@ -67,16 +63,12 @@ func (s *Supervisor) CreateContainer(ctx context.Context, r *runtimev1.CreateCon
 	return &runtimev1.CreateContainerResponse{ContainerId: id}, nil
 }
 
-func newContainer(b *sandbox, config *runtimev1.ContainerConfig, p *control.CreateParams) (*container, error) {
+func newContainer(b *sandbox, config *runtimev1.ContainerConfig, p *control.CreateParams) *container {
 	kept := proto.CloneOf(config)
 	kept.Envs, kept.Command, kept.Args = nil, nil, nil // may hold secrets, and nobody needs them again
-	raw, err := protojson.Marshal(kept)
-	if err != nil {
-		return nil, status.Errorf(codes.InvalidArgument, "container config: %v", err)
-	}
 	return &container{sandbox: b, config: kept, exited: make(chan struct{}), record: state.Container{
-		ID: p.ID, SandboxID: p.SandboxID, Config: raw, Module: p.Digest, LogPath: p.LogPath,
-	}}, nil
+		ID: p.ID, SandboxID: p.SandboxID, Module: p.Digest, LogPath: p.LogPath,
+	}}
 }
 
 // admit has the runner make the container, and makes it known.
@@ -109,9 +101,7 @@ func (s *Supervisor) admit(ctx context.Context, runner *fleet.Runner, c *contain
 		s.abandon(runner, p.ID)
 		return status.Errorf(codes.FailedPrecondition, "sandbox %s was stopped meanwhile", p.SandboxID)
 	}
-	if err := s.store.SaveContainer(&record); err != nil {
-		s.cfg.Logger.Error("container's record not saved", "container", p.ID, "error", err)
-	}
+	s.saveContainer(c, record)
 	return nil
 }
 
@@ -177,10 +167,13 @@ func (s *Supervisor) StopContainer(ctx context.Context, r *runtimev1.StopContain
 }
 
 func (s *Supervisor) stopContainer(ctx context.Context, c *container, grace time.Duration) error {
+	if s.snapshot(c).Status.State == control.StateCreated {
+		c.awaitStart() // what it makes run is to be stopped
+	}
 	s.mu.RLock()
 	id, now, runner := c.record.ID, c.record.Status.State, c.sandbox.runner
 	s.mu.RUnlock()
-	if now == control.StateExited || runner == nil {
+	if now != control.StateRunning {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, grace+stopSlack)
@@ -203,6 +196,12 @@ func (s *Supervisor) stopContainer(ctx context.Context, c *container, grace time
 		return nil
 	}
 	return err
+}
+
+// awaitStart returns when no start is under way.
+func (c *container) awaitStart() {
+	c.op.Lock()
+	defer c.op.Unlock()
 }
 
 // await waits a little for what must happen at once.

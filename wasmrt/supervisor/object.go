@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/petrelrun/petrel/wasmrt/runner/control"
@@ -116,6 +117,29 @@ func (s *Supervisor) snapshot(c *container) state.Container {
 	return c.record
 }
 
+// saveContainer writes the container's record; c.saving is held. A record that cannot be written (a full disk) must not
+// keep a container from ending: it is said, and the next change tries again.
+func (s *Supervisor) saveContainer(c *container, record state.Container) {
+	raw, err := protojson.Marshal(c.config)
+	if err == nil {
+		record.Config = raw // not kept in memory, where the config itself is
+		err = s.store.SaveContainer(&record)
+	}
+	if err != nil {
+		s.cfg.Logger.Error("container's record not saved", "container", record.ID, "error", err)
+	}
+}
+
+// saveSandbox writes the sandbox's record.
+func (s *Supervisor) saveSandbox(b *sandbox, record state.Sandbox) error {
+	raw, err := protojson.Marshal(b.config)
+	if err != nil {
+		return fmt.Errorf("encode config: %w", err)
+	}
+	record.Config = raw
+	return s.store.SaveSandbox(&record)
+}
+
 // apply takes over what is known of a container, if it is news: writes it down and tells it. It says whether it was.
 func (s *Supervisor) apply(c *container, news control.Status) bool {
 	c.saving.Lock()
@@ -135,9 +159,7 @@ func (s *Supervisor) apply(c *container, news control.Status) bool {
 	if news == old {
 		return false
 	}
-	if err := s.store.SaveContainer(&record); err != nil {
-		s.cfg.Logger.Error("container's record not saved", "container", record.ID, "error", err)
-	}
+	s.saveContainer(c, record)
 	if news.State == old.State {
 		return true
 	}

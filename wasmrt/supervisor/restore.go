@@ -57,6 +57,7 @@ func (s *Supervisor) restoreSandbox(record *state.Sandbox) error {
 		return err
 	}
 	b := &sandbox{config: config, limits: limits, record: *record, containers: map[string]*container{}}
+	b.record.Config = nil // decoded
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.reserve(sandboxName(config.GetMetadata()), record.ID); err != nil {
@@ -87,6 +88,7 @@ func (s *Supervisor) restoreContainer(record *state.Container) error {
 		return err
 	}
 	c := &container{sandbox: b, config: config, record: *record, exited: make(chan struct{})}
+	c.record.Config = nil // decoded
 	if record.Status.State == control.StateExited {
 		close(c.exited)
 	}

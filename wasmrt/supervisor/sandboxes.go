@@ -12,7 +12,6 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/encoding/protojson"
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/petrelrun/petrel/wasmrt/supervisor/fleet"
@@ -86,12 +85,8 @@ func (s *Supervisor) newSandbox(r *runtimev1.RunPodSandboxRequest) (*sandbox, er
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
-	raw, err := protojson.Marshal(config)
-	if err != nil {
-		return nil, status.Errorf(codes.InvalidArgument, "sandbox config: %v", err)
-	}
 	return &sandbox{config: config, limits: limits, containers: map[string]*container{}, record: state.Sandbox{
-		ID: newID(), Config: raw, RuntimeHandler: r.GetRuntimeHandler(), Namespace: meta.GetNamespace(), Ready: true,
+		ID: newID(), RuntimeHandler: r.GetRuntimeHandler(), Namespace: meta.GetNamespace(), Ready: true,
 		CreatedAt: s.cfg.Now().UnixNano(),
 	}}, nil
 }
@@ -118,7 +113,7 @@ func (s *Supervisor) begin(ctx context.Context, b *sandbox) error {
 	if err != nil {
 		return err
 	}
-	if err := s.store.SaveSandbox(&b.record); err != nil {
+	if err := s.saveSandbox(b, b.record); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -142,8 +137,8 @@ func (s *Supervisor) StopPodSandbox(ctx context.Context, r *runtimev1.StopPodSan
 	return &runtimev1.StopPodSandboxResponse{}, grpcError(s.stopSandbox(ctx, b, 0))
 }
 
-// stopSandbox stops containers at the same time, and makes the sandbox not ready even if one of them resists: it must
-// take no new ones.
+// stopSandbox stops containers at the same time, and makes the sandbox not ready first: then it takes no new ones, and
+// none that is created can be started any more.
 func (s *Supervisor) stopSandbox(ctx context.Context, b *sandbox, grace time.Duration) error {
 	b.op.Lock()
 	defer b.op.Unlock()
@@ -184,7 +179,7 @@ func (s *Supervisor) retire(b *sandbox) {
 	if !was {
 		return
 	}
-	if err := s.store.SaveSandbox(&record); err != nil {
+	if err := s.saveSandbox(b, record); err != nil {
 		s.cfg.Logger.Error("sandbox's record not saved", "sandbox", record.ID, "error", err)
 	}
 	s.leave(record.Namespace)
@@ -234,7 +229,7 @@ func (s *Supervisor) PodSandboxStatus(_ context.Context, r *runtimev1.PodSandbox
 		if b.runner != nil && b.runner.Alive() {
 			pid = b.runner.PID()
 		}
-		response.Info = info(map[string]any{"runnerPid": pid, "address": b.record.Address, "config": b.record.Config})
+		response.Info = info(map[string]any{"runnerPid": pid, "namespace": b.record.Namespace, "address": b.record.Address})
 	}
 	return response, nil
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -76,11 +78,14 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	if err := s.restore(ctx); err != nil {
 		return err
 	}
+	if err := os.MkdirAll(filepath.Dir(s.cfg.Socket), 0o700); err != nil {
+		return fmt.Errorf("create socket's directory: %w", err)
+	}
 	listener, err := fleet.Listen(s.cfg.Socket)
 	if err != nil {
 		return err
 	}
-	err = s.serve(ctx, listener)
+	err = errors.Join(s.serve(ctx, listener), os.Remove(s.cfg.Socket))
 	if s.cfg.StopRunnersOnExit {
 		s.stopEverything()
 	}

@@ -31,8 +31,8 @@ func withAddress(path string, f func(address string) error) error {
 
 // Listen listens on a socket that only this user can connect to, in place of what an earlier process left there.
 func Listen(path string) (*net.UnixListener, error) {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("remove old socket: %w", err)
+	if err := removeSocket(path); err != nil {
+		return nil, err
 	}
 	var l *net.UnixListener
 	err := withAddress(path, func(address string) error {
@@ -48,6 +48,24 @@ func Listen(path string) (*net.UnixListener, error) {
 		return nil, errors.Join(fmt.Errorf("restrict socket: %w", err), l.Close())
 	}
 	return l, nil
+}
+
+// removeSocket removes a socket that is there, and nothing else.
+func removeSocket(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil && info.Mode().Type() != fs.ModeSocket {
+		return fmt.Errorf("listen at %s: there is a file that is no socket", path)
+	}
+	if err == nil {
+		err = os.Remove(path)
+	}
+	if err != nil {
+		return fmt.Errorf("remove old socket: %w", err)
+	}
+	return nil
 }
 
 func dial(ctx context.Context, path string) (net.Conn, error) {
