@@ -22,7 +22,7 @@ RACE    := ./controlplane/store/... ./controlplane/scheduler/... ./controlplane/
 
 build: ## bin/petrel and bin/petrel-wasmrt
 	@mkdir -p $(BIN)
-	go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
+	go build -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
 
 examples: ## examples/bin/*.wasm
 	@$(MAKE) --no-print-directory -C examples

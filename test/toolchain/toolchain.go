@@ -47,7 +47,7 @@ func (t *Tree) Binaries(ctx context.Context) (string, error) {
 		if err := os.MkdirAll(t.Bin(), 0o755); err != nil {
 			return "", fmt.Errorf("make binary folder: %w", err)
 		}
-		args := []string{"build", "-trimpath", "-ldflags", "-s -w -X main.version=test", "-o", t.Bin() + "/", "./cmd/..."}
+		args := []string{"build", "-ldflags", "-s -w -X main.version=test", "-o", t.Bin() + "/", "./cmd/..."}
 		return t.Bin(), t.goCommand(ctx, nil, args...)
 	})
 }
@@ -65,7 +65,7 @@ func (t *Tree) Crane(ctx context.Context) (string, error) {
 func (t *Tree) tool(ctx context.Context, name, pkg string) (string, error) {
 	return t.once(name, func() (string, error) {
 		path := filepath.Join(t.Bin(), "tools", name)
-		return path, t.goCommand(ctx, nil, "build", "-trimpath", "-ldflags", "-s -w", "-o", path, pkg)
+		return path, t.goCommand(ctx, nil, "build", "-ldflags", "-s -w", "-o", path, pkg)
 	})
 }
 
@@ -73,7 +73,7 @@ func (t *Tree) tool(ctx context.Context, name, pkg string) (string, error) {
 func (t *Tree) Program(ctx context.Context, pkg string) (string, error) {
 	return t.once(pkg, func() (string, error) {
 		path := filepath.Join(t.Bin(), "tools", filepath.Base(pkg))
-		return path, t.goCommand(ctx, nil, "build", "-trimpath", "-ldflags", "-s -w", "-o", path, pkg)
+		return path, t.goCommand(ctx, nil, "build", "-ldflags", "-s -w", "-o", path, pkg)
 	})
 }
 
