@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"crypto/rand"
 	"io"
 	"math"
 	"runtime"
@@ -29,7 +28,7 @@ func (in *Instance) config(spec Spec) wazero.ModuleConfig {
 		WithName("").
 		WithStartFunctions().
 		WithArgs(spec.Args...).
-		WithRandSource(rand.Reader).
+		WithRandSource(&source{in: in}).
 		WithWalltime(walltime, sys.ClockResolution(clockTick)).
 		WithNanotime(func() int64 { return monotonic(born) }, sys.ClockResolution(clockTick)).
 		WithNanosleep(in.sleep).
@@ -54,7 +53,7 @@ func (in *Instance) config(spec Spec) wazero.ModuleConfig {
 
 func (in *Instance) output(w io.Writer) io.Writer {
 	if w == nil {
-		return io.Discard
+		return &discard{in: in}
 	}
 	return &stdout{in: in, w: w}
 }
@@ -79,6 +78,13 @@ func (in *Instance) sleep(ns int64) {
 	select {
 	case <-timer.C:
 	case <-in.ctx.Done():
+		interrupt()
+	}
+}
+
+// alive ends the guest when it is killed. Host functions that a guest can keep busy call it again and again.
+func (in *Instance) alive() {
+	if in.ctx.Err() != nil {
 		interrupt()
 	}
 }

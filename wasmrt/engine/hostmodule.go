@@ -8,7 +8,6 @@ import (
 	"github.com/petrelrun/petrel/wasmrt/module"
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
-	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 )
 
 // HostModule is a set of functions that guests may import. Their types are those of package module's table, so that what
@@ -66,8 +65,7 @@ func (p *program) link(ctx context.Context) error {
 
 func (p *program) linkModule(ctx context.Context, name string) error {
 	if name == module.WASIModule {
-		_, err := wasi_snapshot_preview1.Instantiate(ctx, p.runtime)
-		return err
+		return linkWASI(ctx, p.runtime)
 	}
 	host, ok := p.engine.hostModule(name)
 	if !ok {

@@ -49,6 +49,7 @@ func (in *Instance) open(ctx context.Context, spec Spec) error {
 	if in.files, err = wasi.Open(spec.Mounts); err != nil {
 		return err
 	}
+	in.files.Alive = in.alive
 	if p.info.HasMemory {
 		if in.memory, err = newLinear(p.info, spec.MemoryLimit); err != nil {
 			return err

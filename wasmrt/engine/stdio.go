@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"crypto/rand"
 	"io"
 )
 
@@ -76,4 +77,28 @@ func (s *stdout) write(p []byte) (int, error) {
 		interrupt()
 		return 0, nil // not reached
 	}
+}
+
+// discard is standard output that nobody wants.
+type discard struct{ in *Instance }
+
+func (d *discard) Write(p []byte) (int, error) {
+	d.in.alive()
+	return len(p), nil
+}
+
+// source is the kernel's randomness, in pieces: a guest may ask for gigabytes at once.
+type source struct{ in *Instance }
+
+func (s *source) Read(p []byte) (int, error) {
+	read := 0
+	for read < len(p) {
+		s.in.alive()
+		n, err := rand.Read(p[read:min(len(p), read+maxStreamChunk)])
+		read += n
+		if err != nil {
+			return read, err
+		}
+	}
+	return read, nil
 }

@@ -72,51 +72,61 @@ func (f *file) SetAppend(enable bool) sys.Errno {
 	return errnoOf(err)
 }
 
+// maxPiece bounds what is read or written without asking whether the guest still lives.
+const maxPiece = 1 << 20
+
 func (f *file) Read(p []byte) (int, sys.Errno) {
-	if f.dir {
-		return 0, sys.EISDIR
-	}
-	if len(p) == 0 {
-		return 0, 0
-	}
-	n, err := f.f.Read(p)
-	return n, ioErrno(err)
+	return f.pieces(p, f.f.Read)
 }
 
 func (f *file) Pread(p []byte, off int64) (int, sys.Errno) {
-	if f.dir {
-		return 0, sys.EISDIR
-	}
 	if off < 0 {
 		return 0, sys.EINVAL
 	}
-	n, err := f.f.ReadAt(p, off)
-	return n, ioErrno(err)
+	return f.pieces(p, func(p []byte) (int, error) {
+		n, err := f.f.ReadAt(p, off)
+		off += int64(n)
+		return n, err
+	})
 }
 
+// Write writes all or fails: the engine goes on with the guest's next buffer whatever the count is.
 func (f *file) Write(p []byte) (int, sys.Errno) {
-	if f.dir {
-		return 0, sys.EISDIR
-	}
-	if len(p) == 0 {
-		return 0, 0
-	}
-	n, err := f.f.Write(p)
-	return n, ioErrno(err)
+	return f.pieces(p, f.f.Write)
 }
 
 func (f *file) Pwrite(p []byte, off int64) (int, sys.Errno) {
-	if f.dir {
-		return 0, sys.EISDIR
-	}
 	if off < 0 {
 		return 0, sys.EINVAL
 	}
 	if f.append { // package os refuses it; POSIX on Linux appends whatever the offset is
 		return f.Write(p)
 	}
-	n, err := f.f.WriteAt(p, off)
-	return n, ioErrno(err)
+	return f.pieces(p, func(p []byte) (int, error) {
+		n, err := f.f.WriteAt(p, off)
+		off += int64(n)
+		return n, err
+	})
+}
+
+// pieces moves p piece by piece until one comes short.
+func (f *file) pieces(p []byte, move func([]byte) (int, error)) (int, sys.Errno) {
+	if f.dir {
+		return 0, sys.EISDIR
+	}
+	done := 0
+	for done < len(p) {
+		if f.tree.Alive != nil {
+			f.tree.Alive()
+		}
+		piece := p[done:min(len(p), done+maxPiece)]
+		n, err := move(piece)
+		done += n
+		if err != nil || n < len(piece) {
+			return done, ioErrno(err)
+		}
+	}
+	return done, 0
 }
 
 // ioErrno makes the end of the file no error: the guest sees it by the count.

@@ -24,6 +24,10 @@ type Preopen struct {
 
 // Tree is the files one instance sees.
 type Tree struct {
+	// Alive is called before each piece of a read or write. It may panic to end the guest: one call of a guest can move
+	// any number of pieces. Nil: nothing is called.
+	Alive func()
+
 	preopens []Preopen
 	roots    []*os.Root
 

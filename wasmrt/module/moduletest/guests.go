@@ -42,15 +42,23 @@ func Served(from, name string) module.Import {
 // Command is a command with one function body, a page of memory and WASI's proc_exit (0), fd_write (1), fd_read (2) and
 // poll_oneoff (3) to call.
 func Command(body []byte) Module {
-	return Module{
-		Imports: []module.Import{
-			Served(module.WASIModule, "proc_exit"), Served(module.WASIModule, "fd_write"),
-			Served(module.WASIModule, "fd_read"), Served(module.WASIModule, "poll_oneoff"),
-		},
+	return CommandWith(body, "proc_exit", "fd_write", "fd_read", "poll_oneoff")
+}
+
+// CommandWith is a command that imports the named functions of WASI, to be called by their place in the list.
+func CommandWith(body []byte, wasi ...string) Module {
+	m := Module{
 		Funcs:     []Func{{Name: module.StartExport, Body: body, Export: true}},
 		HasMemory: true, Pages: 1,
 	}
+	for _, name := range wasi {
+		m.Imports = append(m.Imports, Served(module.WASIModule, name))
+	}
+	return m
 }
+
+// I64 encodes i64.const.
+func I64(v int32) []byte { return cat([]byte{0x42}, I32(v)) }
 
 // Exit is a command that exits with a code.
 func Exit(code int32) []byte { return Build(Command(cat(Const(code), Call(0)))) }
