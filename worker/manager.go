@@ -38,7 +38,10 @@ type manager struct {
 	closed bool
 	actors map[types.UID]*actor
 	names  map[types.NamespacedName]types.UID
-	loops  sync.WaitGroup
+	// unclaimed is what the runtime held, when the worker started, of pods that were not on disk. Of any other pod
+	// that is new to the worker the runtime holds nothing, and need not be asked.
+	unclaimed map[types.UID]bool
+	loops     sync.WaitGroup
 }
 
 // begin counts a loop in, unless the manager is closed.
@@ -73,6 +76,9 @@ func (m *manager) accept(object *corev1.Pod) {
 	a, known := m.actors[object.UID]
 	if !known {
 		a = newActor(m, object, true)
+		if !m.unclaimed[object.UID] {
+			a.listing = &found{}
+		}
 		m.actors[object.UID] = a
 	}
 	m.names[types.NamespacedName{Namespace: object.Namespace, Name: object.Name}] = object.UID

@@ -62,6 +62,11 @@ func (m *manager) adopt(ctx context.Context) error {
 	if err != nil {
 		m.log.Error("some pods were not read back", "error", err)
 	}
+	m.mu.Lock()
+	for uid := range all {
+		m.unclaimed[uid] = true
+	}
+	m.mu.Unlock()
 	for _, object := range kept {
 		m.adoptPod(object, all[object.UID])
 	}

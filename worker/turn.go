@@ -175,9 +175,24 @@ const lostCode = 137
 // afterChange follows a change of what the runtime holds: ends are counted, probes begun and stopped.
 func (a *actor) afterChange() {
 	for name, m := range a.view.Memory {
+		before := m.Crashes
 		m.ObserveExit(a.view.Newest(name))
+		if m.Crashes != before && m.RestartDelay() > 0 {
+			a.tellBackOff(name)
+		}
 	}
 	a.adjustWatches()
+}
+
+// tellBackOff says that a container that ended will not be started again at once, if it will be at all.
+func (a *actor) tellBackOff(name string) {
+	if ended, _ := a.view.Ended(); ended || a.view.Stopping != nil || a.view.Over {
+		return
+	}
+	if inst := a.view.Newest(name); inst.ExitCode == 0 && a.view.Pod.Spec.RestartPolicy != corev1.RestartPolicyAlways {
+		return
+	}
+	a.m.events.warn(a.view.Pod, name, eventBackOff, "Back-off restarting failed container %s in pod %s_%s(%s)", name, a.view.Pod.Name, a.view.Pod.Namespace, a.uid)
 }
 
 // takeEnd notes why the pod is to end, if it is.

@@ -132,7 +132,7 @@ func (w *Worker) newManager(ctx context.Context, events *events, services *servi
 		puller: &puller{rt: w.cri, ctx: ctx}, events: events, statuses: newStatusWriter(w.cfg.Client, w.metrics),
 		metrics: w.metrics, log: w.cfg.Logger, ctx: ctx, starts: make(chan struct{}, maxStarts),
 		baseEnv: func() []env.Var { return kubernetesEnv(services) },
-		actors:  map[types.UID]*actor{}, names: map[types.NamespacedName]types.UID{},
+		actors:  map[types.UID]*actor{}, names: map[types.NamespacedName]types.UID{}, unclaimed: map[types.UID]bool{},
 	}
 }
 

@@ -117,6 +117,7 @@ func TestCrashesAreRestartedWithBackOff(t *testing.T) {
 	if p.Status.Phase != corev1.PodRunning || isReady(p) {
 		t.Errorf("phase %s, ready %v", p.Status.Phase, isReady(p))
 	}
+	n.event("a", eventBackOff)
 }
 
 func TestWorkerRestartTouchesNoPod(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -37,6 +38,7 @@ type Client struct {
 	conn   *grpc.ClientConn
 	rt     runtimev1.RuntimeServiceClient
 	images runtimev1.ImageServiceClient
+	socket string
 	log    *slog.Logger
 }
 
@@ -72,6 +74,7 @@ func New(cfg Config) (*Client, error) {
 		conn:   conn,
 		rt:     runtimev1.NewRuntimeServiceClient(conn),
 		images: runtimev1.NewImageServiceClient(conn),
+		socket: socketPath(cfg.Endpoint),
 		log:    log,
 	}, nil
 }
@@ -86,7 +89,10 @@ func (c *Client) WaitReady(ctx context.Context) error {
 	defer ticker.Stop()
 	told := false
 	for {
-		err := c.Ready(ctx)
+		err := c.there()
+		if err == nil {
+			err = c.Ready(ctx)
+		}
 		if err == nil {
 			return nil
 		}
@@ -101,6 +107,14 @@ func (c *Client) WaitReady(ctx context.Context) error {
 		case <-ticker.C:
 		}
 	}
+}
+
+// there reports whether there is a socket at all: gRPC cries out for each attempt to connect to none.
+func (c *Client) there() error {
+	if _, err := os.Stat(c.socket); err != nil {
+		return fmt.Errorf("runtime is not reachable: %w", err)
+	}
+	return nil
 }
 
 // Ready asks the runtime whether it can run pods.

@@ -21,13 +21,14 @@ const (
 
 // gateway serves the URLs of apps.
 type gateway struct {
-	routes *routes
-	proxy  *httputil.ReverseProxy
-	log    *slog.Logger
+	routes  *routes
+	forward *forwarder
+	proxy   *httputil.ReverseProxy // for what the forwarder leaves
+	log     *slog.Logger
 }
 
 func newGateway(routes *routes, log *slog.Logger) *gateway {
-	g := &gateway{routes: routes, log: log}
+	g := &gateway{routes: routes, forward: newForwarder(routes), log: log}
 	g.proxy = &httputil.ReverseProxy{
 		Rewrite:      rewrite,
 		Transport:    newBackends(routes),
@@ -43,6 +44,12 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	to := g.routes.find(r.Host)
 	if to == nil {
 		unknownHost(w, r)
+		return
+	}
+	if plain(r) {
+		if err := g.forward.serve(w, r, to); err != nil {
+			g.failed(w, r, err)
+		}
 		return
 	}
 	g.proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), routeKey{}, to)))
@@ -78,6 +85,7 @@ func (g *gateway) serve(ctx context.Context, listener net.Listener) error {
 		ErrorLog: slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
 	}
 	var ending sync.WaitGroup
+	ending.Go(func() { g.forward.conns.run(ctx) })
 	stop := context.AfterFunc(ctx, func() {
 		ending.Go(func() {
 			deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
@@ -153,7 +161,7 @@ func (b *backends) RoundTrip(r *http.Request) (*http.Response, error) {
 			}
 			return answer, nil
 		}
-		if !neverSent(err) || !repeatable(r) {
+		if !neverSent(err) || !repeatable(r.Method) || r.Body != nil && r.Body != http.NoBody {
 			return nil, err
 		}
 		tried, last = append(tried, backend.Addr), err
@@ -175,10 +183,11 @@ func neverSent(err error) bool {
 	return errors.As(err, &op) && op.Op == "dial"
 }
 
-func repeatable(r *http.Request) bool {
-	switch r.Method {
+// repeatable reports whether a request may be sent again though the first may have arrived.
+func repeatable(method string) bool {
+	switch method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
-		return r.Body == nil || r.Body == http.NoBody
+		return true
 	default:
 		return false
 	}

@@ -45,6 +45,10 @@ const (
 	backendIdle     = 90 * time.Second
 	// copyBuffer is the unit of copying bodies.
 	copyBuffer = 32 << 10
+	// maxSmallBody is what a request's body may have to be sent on in one piece, and so more than once.
+	maxSmallBody = 64 << 10
+	// upstreamBuffer is the buffer of a connection to an endpoint, each way.
+	upstreamBuffer = 4 << 10
 	// maxAnswerHeader bounds the header of an endpoint's answer.
 	maxAnswerHeader = 1 << 20
 	// shutdownTimeout is what requests under way have when the worker ends.
