@@ -10,20 +10,28 @@ gateway=${GATEWAY_LISTEN:-127.0.0.1:8081}
 export PETREL_SERVER=http://$api PATH=$PWD/bin:$PATH
 
 say() { printf '\n\033[1m$ %s\033[0m\n' "$*"; }
-type_() { say "$*"; "$@"; }
+typed() { say "${*@Q}"; "$@"; }
 
 # petrel gets a process group of its own: at Ctrl-C this script tells it, once.
 set -m
-petrel up --data-dir "$data" --listen "$api" --gateway-listen "$gateway" &
+exec 3< <(exec petrel up --data-dir "$data" --listen "$api" --gateway-listen "$gateway" 2>&1)
 petrel=$!
 set +m
-trap 'trap - INT TERM EXIT; kill -INT "$petrel" 2>/dev/null || true; wait "$petrel" || exit $?; exit 0' INT TERM EXIT
+stop() {
+	trap - INT TERM EXIT
+	kill -INT "$petrel" 2>/dev/null && echo 'stopping petrel …'
+	cat <&3
+	exit "${1:-0}"
+}
+trap 'stop $?' EXIT
+trap 'stop 0' INT TERM
 
-for _ in $(seq 600); do
-	curl -fso /dev/null "$PETREL_SERVER/readyz" && break
-	kill -0 "$petrel" 2>/dev/null || { wait "$petrel"; exit 1; }
-	sleep 0.1
+# It greets when its node is ready; what it says instead is why it did not come up.
+while IFS= read -r line <&3; do
+	printf '%s\n' "$line"
+	[[ $line != Stop\ with* ]] || { up=yes; break; }
 done
+[ "${up:-}" = yes ] || stop 1
 
 for app in hello httpbin; do
 	say "curl -T examples/bin/$app.wasm $PETREL_SERVER/v1/apps/$app"
@@ -37,12 +45,12 @@ curl -sS --fail-with-body -w '   (%{http_code} in %{time_total} s)\n' "http://he
 say "curl http://httpbin.localhost:$port/get?shipped=by-petrel"
 curl -sS --fail-with-body -w '   (%{http_code} in %{time_total} s)\n' "http://httpbin.localhost:$port/get?shipped=by-petrel"
 
-type_ petrel run examples/bin/gojq.wasm -- -n -c '[range(1; 6)] | map({n: ., square: (. * .)})'
+typed petrel run examples/bin/gojq.wasm -- -n -c '[range(1; 6)] | map({n: ., square: (. * .)})'
 for command in wordcount csvstat; do
 	[ -e "examples/bin/$command.wasm" ] || { echo; echo "(left out: $command, its compiler is not installed)"; continue; }
-	type_ petrel run "examples/bin/$command.wasm"
+	typed petrel run "examples/bin/$command.wasm"
 done
-type_ petrel ls
+typed petrel ls
 
 printf '\nEverything above is live. In another terminal: export PATH=%s:$PATH\nCtrl-C stops it; the state stays in %s.\n' "$PWD/bin" "$data"
-while kill -0 "$petrel" 2>/dev/null; do wait "$petrel" || true; done
+cat <&3

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/petrelrun/petrel/worker"
+)
+
+// upOptions are the flags of `petrel up`. `petrel controlplane` and `petrel worker` have the ones that concern them.
+type upOptions struct {
+	DataDir       string
+	Listen        string
+	GatewayListen string
+	PodCIDR       string
+	ServiceCIDR   string
+	NodeName      string
+	EtcdEndpoints []string
+	Wasmrt        string
+	MaxPods       int
+	logOptions
+
+	started time.Time
+}
+
+func newUpCommand(io streams) *cobra.Command {
+	o := &upOptions{}
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Run a cluster of one node",
+		Long: `Run a cluster of one node: the control plane and a worker in this process, petrel-wasmrt beside it.
+
+Everything listens on loopback addresses only and needs no privilege. State is kept in the data directory, so the next
+start goes on where this one ended. Ctrl-C ends everything, pods included; when the process is killed instead, pods
+run on, and the next start on the same directory adopts them.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.started = time.Now()
+			return o.run(cmd.Context(), io)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.DataDir, "data-dir", defaultDataDir(), "directory of all state")
+	addListenFlags(f, &o.Listen, &o.GatewayListen)
+	addCIDRFlags(f, &o.PodCIDR, &o.ServiceCIDR)
+	f.StringVar(&o.NodeName, "node-name", "", "name of the node (default: the host's name)")
+	f.StringSliceVar(&o.EtcdEndpoints, "etcd-endpoints", nil, "use this etcd instead of the embedded one")
+	addWasmrtFlags(f, &o.Wasmrt, &o.MaxPods)
+	o.addFlags(f)
+	return cmd
+}
+
+func (o *upOptions) run(ctx context.Context, io streams) (err error) {
+	dir, err := openDataDir(o.DataDir)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	logger, closeLog, err := o.open(io.Err, dir.join("petrel.log"))
+	if err != nil {
+		return err
+	}
+	defer closeLog()
+	if o.GatewayListen, err = settlePort(o.GatewayListen); err != nil {
+		return err
+	}
+	if o.Listen, err = settlePort(o.Listen); err != nil {
+		return err
+	}
+	runtime, err := o.runtime(dir, logger)
+	if err != nil {
+		return err
+	}
+	cp, err := o.controlPlane(ctx, dir, logger)
+	if err != nil {
+		return err
+	}
+	// The parts stop first, the runtime after them: a worker that still ran would see its pods die.
+	defer func() { err = errors.Join(err, runtime.Stop()) }()
+	return o.runParts(ctx, io, dir, logger, runtime, cp)
+}
+
+func (o *upOptions) runParts(ctx context.Context, io streams, dir *dataDir, logger *slog.Logger, runtime *wasmrt, cp *controlPlane) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return runtime.Run(ctx) })
+	group.Go(func() error { return cp.Run(ctx) })
+	group.Go(func() error {
+		addr, err := cp.server.Addr(ctx)
+		if err != nil {
+			return nil // ctx ended, or Run has the reason
+		}
+		url := "http://" + addr.String()
+		node, err := newWorker(workerOptions{
+			Server: url, RootDir: dir.join("worker"), Socket: runtime.Socket, NodeName: o.NodeName,
+			GatewayListen: o.GatewayListen, PodCIDR: o.PodCIDR, MaxPods: o.MaxPods,
+		}, logger)
+		if err != nil {
+			return err
+		}
+		group.Go(func() error { return node.Run(ctx) })
+		group.Go(func() error { return o.announce(ctx, io, dir, runtime, url) })
+		return nil
+	})
+	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// announce tells people and scripts where everything is, and people when the node is ready.
+func (o *upOptions) announce(ctx context.Context, io streams, dir *dataDir, runtime *wasmrt, url string) error {
+	pid, err := runtime.PID(ctx)
+	if err != nil {
+		return nil // ctx ended
+	}
+	where := whereabouts{API: url, Gateway: o.GatewayListen, PID: os.Getpid(), WasmrtPID: pid}
+	if err := dir.publish(where); err != nil {
+		return err
+	}
+	client, err := newClient(url, "petrel-up")
+	if err != nil {
+		return err
+	}
+	node, err := awaitNode(ctx, client)
+	if err != nil {
+		return nil // ctx ended
+	}
+	greet(io.Out, greeting{where: where, node: node, took: time.Since(o.started), data: dir.path, log: o.logPath(dir)})
+	return nil
+}
+
+func (o *upOptions) controlPlane(ctx context.Context, dir *dataDir, logger *slog.Logger) (*controlPlane, error) {
+	services, err := netip.ParsePrefix(o.ServiceCIDR)
+	if err != nil {
+		return nil, fmt.Errorf("--service-cidr: %w", err)
+	}
+	return newControlPlane(ctx, controlPlaneConfig{
+		DataDir: dir.path, Listen: o.Listen, GatewayListen: o.GatewayListen,
+		ServiceCIDR: services, EtcdEndpoints: o.EtcdEndpoints, Logger: logger,
+	})
+}
+
+func (o *upOptions) runtime(dir *dataDir, logger *slog.Logger) (*wasmrt, error) {
+	return newWasmrt(o.Wasmrt, dir.join("wasmrt"), "http://"+o.Listen, logger)
+}
+
+// newWorker makes the node's agent from what both `petrel up` and `petrel worker` know.
+func newWorker(o workerOptions, logger *slog.Logger) (*worker.Worker, error) {
+	client, err := newClient(o.Server, "petrel-worker")
+	if err != nil {
+		return nil, err
+	}
+	return worker.New(worker.Config{
+		Client: client, NodeName: o.NodeName, MaxPods: o.MaxPods, RuntimeEndpoint: o.Socket, RootDir: o.RootDir,
+		PodCIDR: o.PodCIDR, GatewayListen: o.GatewayListen, Logger: logger.With("room", "worker"),
+	})
+}
+
+// settlePort turns port 0 into one that is free now: the parts, and the URLs they write down, have to agree on it
+// before anybody listens. Should somebody take it in between, listening fails and says so.
+func settlePort(listen string) (string, error) {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return "", fmt.Errorf("listen address %q: %w", listen, err)
+	}
+	if port != "0" {
+		return listen, nil
+	}
+	l, err := net.Listen("tcp", listen)
+	if err != nil {
+		return "", fmt.Errorf("find a free port on %s: %w", host, err)
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}
+
+func portOf(address string) string {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return address
+	}
+	return port
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+)
+
+// workerOptions are the flags of `petrel worker`, and what `petrel up` tells its worker.
+type workerOptions struct {
+	Server        string
+	RootDir       string
+	Socket        string
+	NodeName      string
+	GatewayListen string
+	PodCIDR       string
+	MaxPods       int
+}
+
+func newWorkerCommand(io streams) *cobra.Command {
+	o := &workerOptions{}
+	var dataDir, binary string
+	var logs logOptions
+	cmd := &cobra.Command{
+		Use:   "worker",
+		Short: "Run a worker alone",
+		Long: `Run a worker alone: the node's agent, its service proxy and gateway, with petrel-wasmrt beside it.
+
+When it ends, pods run on, whatever way it ended, and the next start on the same data directory adopts them.
+--stop-pods ends them with it.`,
+		Args: cobra.NoArgs,
+	}
+	f := cmd.Flags()
+	f.StringVar(&dataDir, "data-dir", defaultDataDir(), "directory of all state")
+	f.StringVar(&o.Server, "server", "http://127.0.0.1:8080", "URL of the API")
+	f.StringVar(&o.GatewayListen, "gateway-listen", "127.0.0.1:8081", "where apps are served: a loopback address; port 0 takes a free one")
+	f.StringVar(&o.PodCIDR, "pod-cidr", "127.42.0.0/16", "addresses of pods: within 127.0.0.0/8")
+	f.StringVar(&o.NodeName, "node-name", "", "name of the node (default: the host's name)")
+	stopPods := f.Bool("stop-pods", false, "end the pods when the worker ends")
+	addWasmrtFlags(f, &binary, &o.MaxPods)
+	logs.addFlags(f)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return runWorker(cmd.Context(), io, o, logs, dataDir, binary, *stopPods)
+	}
+	return cmd
+}
+
+func runWorker(ctx context.Context, io streams, o *workerOptions, logs logOptions, dataDir, binary string, stopPods bool) (err error) {
+	dir, err := openDataDir(dataDir)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	logger, closeLog, err := logs.open(io.Err, dir.join("petrel.log"))
+	if err != nil {
+		return err
+	}
+	defer closeLog()
+	if o.GatewayListen, err = settlePort(o.GatewayListen); err != nil {
+		return err
+	}
+	runtime, err := newWasmrt(binary, dir.join("wasmrt"), o.Server, logger)
+	if err != nil {
+		return err
+	}
+	o.RootDir, o.Socket = dir.join("worker"), runtime.Socket
+	node, err := newWorker(*o, logger)
+	if err != nil {
+		return err
+	}
+	if stopPods {
+		defer func() { err = errors.Join(err, runtime.Stop()) }()
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return runtime.Run(ctx) })
+	group.Go(func() error { return node.Run(ctx) })
+	group.Go(func() error {
+		pid, err := runtime.PID(ctx)
+		if err != nil {
+			return nil // ctx ended
+		}
+		fmt.Fprintf(io.Out, "worker of %s; apps at %s (log: %s)\n", o.Server, o.GatewayListen, dir.join("petrel.log"))
+		return dir.publish(whereabouts{Gateway: o.GatewayListen, PID: os.Getpid(), WasmrtPID: pid})
+	})
+	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
