@@ -10,7 +10,15 @@ gateway=${GATEWAY_LISTEN:-127.0.0.1:8081}
 export PETREL_SERVER=http://$api PATH=$PWD/bin:$PATH
 
 say() { printf '\n\033[1m$ %s\033[0m\n' "$*"; }
-typed() { say "${*@Q}"; "$@"; }
+typed() {
+	local line='' word
+	for word; do
+		[[ $word =~ ^[[:alnum:]_./=:,-]+$ ]] || word=${word@Q}
+		line+="${line:+ }$word"
+	done
+	say "$line"
+	"$@"
+}
 
 # petrel gets a process group of its own: at Ctrl-C this script tells it, once.
 set -m

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -118,6 +119,13 @@ func logOptions(q url.Values, now time.Time) (o logs.Options, previous bool, err
 	}
 	o = logs.Options{Follow: flag("follow"), Timestamps: flag("timestamps"), Tail: number("tailLines"), LimitBytes: number("limitBytes")}
 	previous = flag("previous")
+	switch stream := q.Get("stream"); stream {
+	case "", corev1.LogStreamAll:
+	case corev1.LogStreamStdout, corev1.LogStreamStderr:
+		o.Stream = strings.ToLower(stream)
+	default:
+		err = fmt.Errorf("stream: want %s, %s or %s", corev1.LogStreamAll, corev1.LogStreamStdout, corev1.LogStreamStderr)
+	}
 	if seconds := number("sinceSeconds"); seconds != nil {
 		o.Since = now.Add(-time.Duration(*seconds) * time.Second)
 	}

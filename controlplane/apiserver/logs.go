@@ -142,6 +142,17 @@ func logOptions(q url.Values) (url.Values, error) {
 			out.Set(name, strconv.FormatInt(n, 10))
 		}
 	}
+	switch stream := q.Get("stream"); stream {
+	case "", corev1.LogStreamAll:
+	case corev1.LogStreamStdout, corev1.LogStreamStderr:
+		if out.Has("tailLines") {
+			errs = append(errs, field.Forbidden(field.NewPath("tailLines"), "the last lines are counted over both streams: it may not be given with stream "+stream))
+		}
+		out.Set("stream", stream)
+	default:
+		errs = append(errs, field.NotSupported(field.NewPath("stream"), stream,
+			[]string{corev1.LogStreamAll, corev1.LogStreamStdout, corev1.LogStreamStderr}))
+	}
 	if since := q.Get("sinceTime"); since != "" {
 		if _, err := time.Parse(time.RFC3339Nano, since); err != nil {
 			errs = append(errs, field.Invalid(field.NewPath("sinceTime"), since, "must be a time as in RFC 3339"))

@@ -50,6 +50,17 @@ func read(t *testing.T, path string, o Options) string {
 	return out.String()
 }
 
+// TestStreams reads one stream of two whose parts of lines are mixed.
+func TestStreams(t *testing.T) {
+	onErr := func(line string) string { return strings.Replace(line, " stdout ", " stderr ", 1) }
+	path := writeLog(t, entry(0, "P", "o")+onErr(entry(1, "P", "e"))+entry(2, "F", "ut")+onErr(entry(3, "F", "rr"))+entry(4, "F", "end"))
+	for stream, want := range map[string]string{"stdout": "out\nend\n", "stderr": "err\n"} {
+		if got := read(t, path, Options{Stream: stream}); got != want {
+			t.Errorf("%s: %q, want %q", stream, got, want)
+		}
+	}
+}
+
 func TestCopy(t *testing.T) {
 	path := writeLog(t, sampleLog())
 	stamp := func(n int) string { return epoch.Add(time.Duration(n)*time.Second).Format(time.RFC3339Nano) + " " }

@@ -26,6 +26,8 @@ type Options struct {
 	Since      time.Time
 	Timestamps bool
 	LimitBytes *int64
+	// Stream is "stdout" or "stderr" to leave the other out; empty for both. Tail counts lines of both.
+	Stream string
 }
 
 // Copy writes a log to w, which is flushed by flush whenever the reader has to wait. alive reports whether the
@@ -198,6 +200,9 @@ func (p *printer) line(line []byte) error {
 		record = Record{Content: line}
 	}
 	if !p.options.Since.IsZero() && !record.Time.IsZero() && record.Time.Before(p.options.Since) {
+		return nil
+	}
+	if p.options.Stream != "" && record.Stream != p.options.Stream {
 		return nil
 	}
 	p.buffer = p.buffer[:0]
