@@ -47,7 +47,9 @@ func (s *Server) routeHealth() {
 		GitVersion: gitVersion, GitTreeState: "clean",
 		GoVersion: runtime.Version(), Compiler: runtime.Compiler, Platform: runtime.GOOS + "/" + runtime.GOARCH,
 	}
-	s.echo.GET("/version", s.open(func(c echo.Context) error { return writePlain(c, http.StatusOK, form{}, info) }))
+	version := s.open(func(c echo.Context) error { return writePlain(c, http.StatusOK, form{}, info) })
+	s.echo.GET("/version", version)
+	s.echo.GET("/version/", version)
 }
 
 // health runs checks and says in words how they went: all of it when one failed or the client wants to know.
