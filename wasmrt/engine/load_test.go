@@ -171,6 +171,17 @@ func TestCache(t *testing.T) {
 	if loadOnce() {
 		t.Error("an entry of another version counts as cached")
 	}
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	open, _ := New(t.Context(), Config{CacheDir: dir})
+	if tmpl, err := open.Load(t.Context(), wasm); err == nil {
+		_ = tmpl.Close()
+		t.Error("machine code is taken from a directory that anybody can write to")
+	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	e, _ := New(t.Context(), Config{CacheDir: dir})
 	info, _ := module.Check(wasm, module.Limits{})
 	if err := e.EvictCache(info.Digest); err != nil {
@@ -178,6 +189,22 @@ func TestCache(t *testing.T) {
 	}
 	if loadOnce() {
 		t.Error("an evicted entry is cached")
+	}
+}
+
+// A cache that cannot be written to costs time, not the load.
+func TestLoadWithoutRoomForCode(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, cacheOptions), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e, err := New(t.Context(), Config{CacheDir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl := load(t, e, moduletest.Exit(4))
+	if code, err := tmpl.Run(t.Context(), Spec{}); code != 4 || err != nil || tmpl.Cached() {
+		t.Errorf("code %d, %v, cached %v", code, err, tmpl.Cached())
 	}
 }
 
@@ -227,7 +254,7 @@ func TestLoopLetsTheCollectorRun(t *testing.T) {
 	for range 3 {
 		start := time.Now()
 		runtime.GC()
-		if took := time.Since(start); took > 500*time.Millisecond {
+		if took := time.Since(start); took > 5*time.Second {
 			t.Errorf("a collection took %s beside a looping guest", took)
 		}
 	}

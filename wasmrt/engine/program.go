@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"time"
 
@@ -45,15 +44,11 @@ func (p *program) compile(ctx context.Context, wasm []byte) {
 	e := p.engine
 	e.compiles <- struct{}{}
 	start := time.Now()
-	c, err := compile(withWorkers(ctx), wasm, e.cacheDir(p.info.Digest))
+	c, err := e.compile(ctx, wasm, p.info.Digest)
 	<-e.compiles
 	p.compileTime = time.Since(start)
 	if err != nil {
-		p.err = &module.Error{
-			Code:  module.CodeInvalid,
-			Cause: fmt.Sprintf("the module does not compile: %v", err),
-			Fix:   "build it with a current toolchain for WebAssembly 2.0 without proposals beyond it",
-		}
+		p.err = err
 	} else {
 		p.code = c
 		e.log.Debug("compiled module", "digest", p.info.Digest, "cached", c.cached, "duration", p.compileTime)

@@ -35,7 +35,7 @@ type Config struct {
 	Logger   *slog.Logger     // may be nil
 
 	WallTime        time.Duration // of one request
-	Concurrency     int           // requests that run at a time
+	Concurrency     int           // requests that run at a time; each has up to Spec.MemoryLimit of memory
 	Queue           int           // requests that wait; negative: none
 	QueueTime       time.Duration // how long they wait
 	MaxRequestBody  int64         // bytes

@@ -184,7 +184,7 @@ func TestClientGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	cancel()
-	deadline := time.Now().Add(3 * time.Second)
+	deadline := time.Now().Add(20 * time.Second)
 	for !strings.Contains(s.log.String(), "context: context canceled") {
 		if time.Now().After(deadline) {
 			t.Fatalf("the guest's context did not end with its client: %q", s.log)
@@ -227,7 +227,7 @@ func TestLogLines(t *testing.T) {
 func TestColdStart(t *testing.T) {
 	s := apiServer(t, Config{})
 	took, err := s.handler.ColdStart(t.Context())
-	if err != nil || took <= 0 || took > 5*time.Second {
+	if err != nil || took <= 0 || took > time.Minute {
 		t.Errorf("cold start %s, %v", took, err)
 	}
 	broken := apiServer(t, Config{Spec: engine.Spec{Env: []string{"FAIL_INIT=1"}}})

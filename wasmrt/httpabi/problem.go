@@ -61,7 +61,7 @@ func (p *Problem) write(w http.ResponseWriter) {
 	if p.retryAfter > 0 {
 		h.Set("Retry-After", fmt.Sprint(max(1, int(p.retryAfter.Round(time.Second)/time.Second))))
 	}
-	if p.Status == http.StatusGatewayTimeout {
+	if p.Code == CodeWallTime || p.Code == CodeClosing {
 		h.Set("Connection", "close") // the deadline that ended a blocked read has spoilt it
 	}
 	w.WriteHeader(p.Status)
