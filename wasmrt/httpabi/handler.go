@@ -17,7 +17,7 @@ const coldStarts = 5
 // Handler answers requests with guests. It is safe for concurrent use.
 type Handler struct {
 	cfg    Config
-	guests *fresh
+	guests instances // that requests get
 	queue  *queue
 
 	ctx   context.Context // ends with Close
@@ -157,18 +157,18 @@ func (h *Handler) ColdStart(ctx context.Context) (time.Duration, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, h.cfg.WallTime, errWallTime)
 	defer cancel()
 	took := make([]time.Duration, coldStarts)
-	spec := h.cfg.Spec
+	source := &fresh{template: h.cfg.Template, spec: h.cfg.Spec}
 	for i := range took {
 		start := time.Now()
-		g, err := h.guests.get(ctx, spec)
+		g, err := source.Get(ctx)
 		if err != nil {
 			return 0, fmt.Errorf("measure cold start: %w", err)
 		}
 		took[i] = time.Since(start)
-		if err := h.guests.Put(g); err != nil {
+		if err := source.Put(g); err != nil {
 			return 0, fmt.Errorf("measure cold start: %w", err)
 		}
-		spec.Stdout, spec.Stderr = nil, nil
+		source.spec.Stdout, source.spec.Stderr = nil, nil
 	}
 	slices.Sort(took)
 	return took[coldStarts/2], nil

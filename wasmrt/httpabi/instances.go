@@ -30,11 +30,7 @@ type fresh struct {
 }
 
 func (f *fresh) Get(ctx context.Context) (*guest, error) {
-	return f.get(ctx, f.spec)
-}
-
-func (f *fresh) get(ctx context.Context, spec engine.Spec) (*guest, error) {
-	g := &guest{}
+	g, spec := &guest{}, f.spec
 	if spec.Stdout != nil {
 		g.stdout = &lineWriter{mu: &f.mu, w: spec.Stdout}
 		spec.Stdout = g.stdout

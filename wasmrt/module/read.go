@@ -48,7 +48,6 @@ type reader struct {
 	types     []FuncType
 	functions []uint32 // type index of each function, imported ones first
 	imported  struct{ functions, tables, memories, globals, tags uint32 }
-	tags      uint32
 	dataCount *uint32
 	bodies    uint32
 	lastOrder int
