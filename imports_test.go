@@ -56,7 +56,7 @@ var rooms = map[string][]string{
 	"wasmrt/httpabi":    {"wasmrt/engine", "wasmrt/module", "wasmrt/wasi"},
 	"wasmrt/runner":     {"wasmrt/engine", "wasmrt/httpabi", "wasmrt/module", "wasmrt/wasi"},
 	"wasmrt/supervisor": {"wasmrt/module", "wasmrt/runner"},
-	"wasmrt/guest":      {},
+	"wasmrt/guest":      {"wasmrt/httpabi/wire"}, // the wire format alone, which imports the standard library
 
 	"ebpfproxy":     {"ebpfproxy/bpf"},
 	"ebpfproxy/bpf": {},

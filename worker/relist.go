@@ -53,9 +53,7 @@ func (m *manager) adopt(ctx context.Context) error {
 	}
 	for uid, f := range all {
 		for _, s := range f.sandboxes {
-			if s.GetState() == sandboxReady {
-				m.reserve(ctx, uid, s)
-			}
+			m.reserve(ctx, uid, s) // one that is not ready too: its pod may go on in another
 		}
 	}
 	kept, err := m.paths.kept()

@@ -195,7 +195,10 @@ func (a *actor) stopSandbox(ctx context.Context, id string) error {
 	if s := knownSandbox(&a.view.Observed, id); s != nil {
 		s.Ready = false
 	}
-	if a.view.Sandbox() == nil {
+	// A pod that goes on keeps its address for its next sandbox: endpoints name it until they are told otherwise, and
+	// must not lead to another pod meanwhile.
+	ended, _ := a.view.Ended()
+	if a.view.Sandbox() == nil && (ended || a.view.Over || a.view.Stopping != nil) {
 		a.m.pool.Release(string(a.uid))
 	}
 	return nil

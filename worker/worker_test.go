@@ -259,6 +259,28 @@ func TestLostSandboxIsMadeAnew(t *testing.T) {
 	n.event("a", eventSandboxChanged)
 }
 
+// TestAddressesOutliveTheRuntime: until the API is told otherwise, endpoints and clients know a pod by its address, so
+// no other pod may have it when everything comes up again.
+func TestAddressesOutliveTheRuntime(t *testing.T) {
+	n := newTestNode(t)
+	before := map[string]string{}
+	for _, name := range []string{"a", "b", "c", "d"} {
+		n.create(testPod(name, "idle"))
+		before[name] = n.ready(name).Status.PodIP
+	}
+	n.stop()
+	for name := range before {
+		n.runtime.LoseSandbox("uid-" + name)
+	}
+	n.start()
+	for name, ip := range before {
+		p := n.until(name, "running again", func(p *corev1.Pod) bool { return restarts(p) == 1 && isReady(p) })
+		if p.Status.PodIP != ip {
+			t.Errorf("pod %s had %s and has %s", name, ip, p.Status.PodIP)
+		}
+	}
+}
+
 func TestImagePullFailure(t *testing.T) {
 	n := newTestNode(t)
 	n.create(testPod("a", "no/such:image"))
