@@ -147,7 +147,7 @@ func walkGo(t *testing.T, visit func(path string)) {
 			return err
 		}
 		if d.IsDir() {
-			if name := d.Name(); path != "." && (strings.HasPrefix(name, ".") || name == "testdata" || name == "examples" || name == "warm") {
+			if name := d.Name(); path != "." && (strings.HasPrefix(name, ".") || name == "testdata" || name == "examples") {
 				return filepath.SkipDir
 			}
 			return nil
