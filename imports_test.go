@@ -50,13 +50,15 @@ var rooms = map[string][]string{
 	"worker/network": {},
 	"worker/service": {},
 
-	"wasmrt/module":     {},
-	"wasmrt/wasi":       {},
-	"wasmrt/engine":     {"wasmrt/module", "wasmrt/wasi"},
-	"wasmrt/httpabi":    {"wasmrt/engine", "wasmrt/module", "wasmrt/wasi"},
-	"wasmrt/runner":     {"wasmrt/engine", "wasmrt/httpabi", "wasmrt/module", "wasmrt/wasi"},
-	"wasmrt/supervisor": {"wasmrt/module", "wasmrt/runner"},
-	"wasmrt/guest":      {"wasmrt/httpabi/wire"}, // the wire format alone, which imports the standard library
+	"wasmrt/module":  {},
+	"wasmrt/wasi":    {},
+	"wasmrt/engine":  {"wasmrt/module", "wasmrt/wasi"},
+	"wasmrt/httpabi": {"wasmrt/engine", "wasmrt/httpabi/wire", "wasmrt/module", "wasmrt/wasi"},
+	// The guest's SDK is built into every guest: of the host it gets the wire format and nothing more.
+	"wasmrt/httpabi/wire": {},
+	"wasmrt/runner":       {"wasmrt/engine", "wasmrt/httpabi", "wasmrt/module", "wasmrt/wasi"},
+	"wasmrt/supervisor":   {"wasmrt/module", "wasmrt/runner"},
+	"wasmrt/guest":        {"wasmrt/httpabi/wire"},
 
 	"ebpfproxy":     {"ebpfproxy/bpf"},
 	"ebpfproxy/bpf": {},
