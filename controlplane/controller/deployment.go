@@ -110,15 +110,14 @@ func (c *deployments) step(ctx context.Context, key types.NamespacedName) (time.
 func (c *deployments) claimSets(
 	ctx context.Context, d *appsv1.Deployment, selector labels.Selector,
 ) ([]*appsv1.ReplicaSet, error) {
-	candidates := byIndex[*appsv1.ReplicaSet](c.sets, indexController, string(d.UID))
-	candidates = append(candidates, byIndex[*appsv1.ReplicaSet](c.sets, indexController, orphansOf(d.Namespace))...)
-	for i, rs := range candidates {
-		candidates[i] = c.own.newest(rs)
-	}
-	claim := claimer[*appsv1.ReplicaSet]{env: c.env, owner: d, kind: deploymentKind, selector: selector}
-	claimed, err := claim.claim(ctx, candidates)
+	belongs := func(rs *appsv1.ReplicaSet) bool { return metav1.IsControlledBy(rs, d) }
+	candidates, err := c.own.overlay(ctx, c.env, belongs, func() []*appsv1.ReplicaSet {
+		owned := byIndex[*appsv1.ReplicaSet](c.sets, indexController, string(d.UID))
+		return append(owned, byIndex[*appsv1.ReplicaSet](c.sets, indexController, orphansOf(d.Namespace))...)
+	})
 	if err != nil {
 		return nil, err
 	}
-	return claimed, nil
+	claim := claimer[*appsv1.ReplicaSet]{env: c.env, owner: d, kind: deploymentKind, selector: selector}
+	return claim.claim(ctx, candidates)
 }

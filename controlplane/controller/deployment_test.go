@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -14,6 +15,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
+
+	"github.com/petrelrun/petrel/controlplane/api"
 )
 
 var deploymentsAndSets = []build{newDeployments, newReplicaSets}
@@ -327,9 +330,13 @@ func TestDeploymentUnderLag(t *testing.T) {
 			w.lag[deploymentsResource] = time.Duration(r.IntN(1000)) * time.Millisecond
 			w.mu.Unlock()
 			b := boundsOf(d)
-			for i := range 3 {
+			for i := range 6 {
 				edit(w, d, image(fmt.Sprint("v", i+2)))
-				watchRollout(t, w, d, b, seed)
+				watchRollout(t, w, d, b, seed, r.IntN(100)) // often the next one comes in the middle
+			}
+			watchRollout(t, w, d, b, seed, 4000)
+			if fresh := get(w, d); !through(fresh) {
+				t.Errorf("seed %d: never through: %+v", seed, fresh.Status)
 			}
 			cancel()
 			<-done
@@ -341,9 +348,10 @@ func TestDeploymentUnderLag(t *testing.T) {
 	}
 }
 
-func watchRollout(t *testing.T, w *world, d *appsv1.Deployment, b bounds, seed uint64) {
+// watchRollout looks at the pods for so many twentieths of a second, or until the rollout is through.
+func watchRollout(t *testing.T, w *world, d *appsv1.Deployment, b bounds, seed uint64, looks int) {
 	t.Helper()
-	for range 4000 {
+	for range looks {
 		w.settle(50 * time.Millisecond)
 		available := int32(0)
 		live := w.live()
@@ -355,12 +363,80 @@ func watchRollout(t *testing.T, w *world, d *appsv1.Deployment, b bounds, seed u
 		if int32(len(live)) > b.most || available < b.least {
 			t.Fatalf("seed %d: %d pods of at most %d, %d available of at least %d", seed, len(live), b.most, available, b.least)
 		}
-		fresh := get(w, d)
-		if rolledOutStatus(fresh) && deploymentCondition(fresh, conditionProgressing).Reason == reasonSetAvailable {
+		if through(get(w, d)) {
 			return
 		}
 	}
-	t.Fatalf("seed %d: never through: %+v", seed, get(w, d).Status)
+}
+
+func through(d *appsv1.Deployment) bool {
+	return rolledOutStatus(d) && deploymentCondition(d, conditionProgressing).Reason == reasonSetAvailable
+}
+
+// TestDeploymentCountsWhatItJustMade changes the template again before the cache shows the ReplicaSet of the last one.
+func TestDeploymentCountsWhatItJustMade(t *testing.T) {
+	inWorld(t, deploymentsAndSets, func(w *world) {
+		w.mu.Lock()
+		w.lag[replicaSetsResource] = time.Minute
+		w.mu.Unlock()
+		for i := range 4 {
+			edit(w, deployment(4), image(fmt.Sprint("v", i+2)))
+			w.settle(time.Second)
+			var total int32
+			for _, rs := range w.sets() {
+				total += *rs.Spec.Replicas
+			}
+			if total > 5 {
+				t.Fatalf("%d pods wanted in all, at most 5 are allowed", total)
+			}
+		}
+	}, deployment(4))
+}
+
+// TestDeploymentRollbackThatCannotMove goes back to an old template while no pod can be made.
+func TestDeploymentRollbackThatCannotMove(t *testing.T) {
+	inWorld(t, deploymentsAndSets, func(w *world) {
+		w.withNode(time.Second, always, func() {
+			w.settle(time.Minute)
+			edit(w, deployment(1), image("v2"))
+			w.settle(time.Minute)
+			w.setFault(func(verb string, obj api.Object) error {
+				if _, ok := obj.(*corev1.Pod); ok && verb == "create" {
+					return errors.New("quota is used up")
+				}
+				return nil
+			})
+			edit(w, deployment(1), image("v1"))
+			w.settle(2 * time.Minute)
+			d := get(w, deployment(1))
+			if c := deploymentCondition(d, conditionProgressing); c.Reason != "ProgressDeadlineExceeded" {
+				t.Errorf("condition %+v", c)
+			}
+			if c := deploymentCondition(d, appsv1.DeploymentReplicaFailure); c.Status != corev1.ConditionTrue {
+				t.Errorf("the ReplicaSet's trouble is not passed on: %+v", d.Status.Conditions)
+			}
+		})
+	}, deployment(1, func(d *appsv1.Deployment) { d.Spec.ProgressDeadlineSeconds = ptr.To[int32](60) }))
+}
+
+// TestDeploymentSlowProgress takes longer than the deadline in all, but never without progress for so long.
+func TestDeploymentSlowProgress(t *testing.T) {
+	slow := func(p *corev1.Pod) bool { return time.Since(p.CreationTimestamp.Time) > 50*time.Second }
+	inWorld(t, deploymentsAndSets, func(w *world) {
+		w.withNode(time.Second, slow, func() {
+			for range 5 {
+				w.settle(50 * time.Second)
+				if c := deploymentCondition(get(w, deployment(4)), conditionProgressing); c.Status == corev1.ConditionFalse {
+					t.Fatalf("timed out while it came forward: %+v", c)
+				}
+				edit(w, deployment(4), func(d *appsv1.Deployment) { d.Spec.Template.Annotations = map[string]string{"roll": "on"} })
+			}
+			w.settle(50 * time.Second)
+			if d := get(w, deployment(4)); !through(d) {
+				t.Errorf("status %+v", d.Status)
+			}
+		})
+	}, deployment(4, func(d *appsv1.Deployment) { d.Spec.ProgressDeadlineSeconds = ptr.To[int32](60) }))
 }
 
 func TestTemplateHash(t *testing.T) {

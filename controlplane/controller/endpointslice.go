@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -94,12 +95,17 @@ func sameEndpoint(a, b *corev1.Pod) bool {
 
 // step brings one service's slices up to date.
 func (c *endpointSlices) step(ctx context.Context, key types.NamespacedName) (time.Duration, error) {
-	var existing []*discoveryv1.EndpointSlice
-	for _, s := range byIndex[*discoveryv1.EndpointSlice](c.slices, indexService, key.String()) {
-		if s = c.own.newest(s); s.Labels[discoveryv1.LabelManagedBy] == managedBy {
-			existing = append(existing, s)
-		}
+	existing, err := c.own.overlay(ctx, c.env, func(s *discoveryv1.EndpointSlice) bool {
+		return s.Namespace == key.Namespace && s.Labels[discoveryv1.LabelServiceName] == key.Name
+	}, func() []*discoveryv1.EndpointSlice {
+		return byIndex[*discoveryv1.EndpointSlice](c.slices, indexService, key.String())
+	})
+	if err != nil {
+		return 0, err
 	}
+	existing = slices.DeleteFunc(existing, func(s *discoveryv1.EndpointSlice) bool {
+		return s.Labels[discoveryv1.LabelManagedBy] != managedBy
+	})
 	service, ok := lookup[*corev1.Service](c.services, key)
 	if !ok || service.DeletionTimestamp != nil || len(service.Spec.Selector) == 0 ||
 		service.Spec.Type == corev1.ServiceTypeExternalName {
@@ -118,7 +124,7 @@ func (c *endpointSlices) step(ctx context.Context, key types.NamespacedName) (ti
 // carryOut writes a plan: what is served in more places before what is served in fewer.
 func (c *endpointSlices) carryOut(ctx context.Context, service *corev1.Service, plan *slicePlan) error {
 	for _, s := range plan.create {
-		if err := c.create(ctx, s); err != nil {
+		if err := c.create(ctx, service, s); err != nil {
 			if namespaceTerminating(err) {
 				return nil
 			}
@@ -131,12 +137,16 @@ func (c *endpointSlices) carryOut(ctx context.Context, service *corev1.Service, 
 		if err != nil {
 			return fmt.Errorf("update endpointslice: %w", err)
 		}
-		key := keyOf(s)
-		c.own.wrote(result.(*discoveryv1.EndpointSlice), func() (*discoveryv1.EndpointSlice, bool) {
-			return lookup[*discoveryv1.EndpointSlice](c.slices, key)
-		})
+		c.own.wrote(result.(*discoveryv1.EndpointSlice), c.cached(s))
 	}
 	return c.remove(ctx, plan.remove)
+}
+
+// cached reads a slice as the cache has it.
+func (c *endpointSlices) cached(s *discoveryv1.EndpointSlice) func() (*discoveryv1.EndpointSlice, bool) {
+	return func() (*discoveryv1.EndpointSlice, bool) {
+		return lookup[*discoveryv1.EndpointSlice](c.slices, keyOf(s))
+	}
 }
 
 // nameTries bounds how often another name is tried for a slice whose name a stranger has taken.
@@ -144,11 +154,13 @@ const nameTries = 4
 
 // create makes a slice. A name that exists is either the slice itself, made a moment ago and not in the cache yet,
 // which is an error that the next step resolves, or somebody else's.
-func (c *endpointSlices) create(ctx context.Context, s *discoveryv1.EndpointSlice) error {
+func (c *endpointSlices) create(ctx context.Context, service *corev1.Service, s *discoveryv1.EndpointSlice) error {
 	name := s.Name
 	for try := 0; ; try++ {
-		_, err := c.env.Client.Create(ctx, s)
+		stored, err := c.env.Client.Create(ctx, s)
 		if err == nil {
+			made := stored.(*discoveryv1.EndpointSlice)
+			c.own.created(made, c.cached(made), c.env.Clock.Now())
 			return nil
 		}
 		if !apierrors.IsAlreadyExists(err) || try == nameTries {
@@ -158,21 +170,22 @@ func (c *endpointSlices) create(ctx context.Context, s *discoveryv1.EndpointSlic
 		if getErr != nil {
 			return fmt.Errorf("read endpointslice: %w", getErr)
 		}
-		if there.GetLabels()[discoveryv1.LabelManagedBy] == managedBy {
+		if there.GetLabels()[discoveryv1.LabelManagedBy] == managedBy && metav1.IsControlledBy(there, service) {
 			return apierrors.NewConflict(endpointSlicesResource.GroupResource(), s.Name, err)
 		}
 		s.Name = fmt.Sprintf("%s-%d", name, try+1)
 	}
 }
 
-func (c *endpointSlices) remove(ctx context.Context, slices []*discoveryv1.EndpointSlice) error {
-	for _, s := range slices {
+func (c *endpointSlices) remove(ctx context.Context, stale []*discoveryv1.EndpointSlice) error {
+	for _, s := range stale {
 		err := c.env.Client.Delete(ctx, named(s), metav1.DeleteOptions{
 			Preconditions: metav1.NewUIDPreconditions(string(s.UID)),
 		})
 		if err != nil && !apierrors.IsNotFound(err) {
 			return fmt.Errorf("delete endpointslice: %w", err)
 		}
+		c.own.forget(s.UID)
 	}
 	return nil
 }

@@ -64,6 +64,9 @@ func (c *jobs) onJob(ch change) {
 		c.ledger.forget(ch.old.GetUID())
 	}
 	c.add(keyOf(ch.object()))
+	if job, ok := ch.new.(*batchv1.Job); !ok || job.DeletionTimestamp != nil || jobFinished(job) != nil {
+		c.add(types.NamespacedName{Namespace: ch.object().GetNamespace()}) // pods it might have adopted
+	}
 }
 
 func (c *jobs) onPod(ch change) {

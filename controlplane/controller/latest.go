@@ -1,9 +1,14 @@
 package controller
 
 import (
+	"context"
+	"fmt"
+	"slices"
 	"strconv"
 	"sync"
+	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/petrelrun/petrel/controlplane/api"
@@ -13,23 +18,41 @@ import (
 type latest[T api.Object] struct {
 	mu      sync.Mutex
 	written map[types.UID]T
+	// made is since when an object is held that the cache has not shown at all.
+	made map[types.UID]time.Time
 }
 
-func newLatest[T api.Object]() *latest[T] { return &latest[T]{written: make(map[types.UID]T)} }
+func newLatest[T api.Object]() *latest[T] {
+	return &latest[T]{written: make(map[types.UID]T), made: make(map[types.UID]time.Time)}
+}
+
+// created remembers what the API returned for a creation. has reads the cache, to leave out what it shows already.
+func (l *latest[T]) created(obj T, has func() (T, bool), now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if cached, ok := has(); ok && cached.GetUID() == obj.GetUID() {
+		return
+	}
+	l.written[obj.GetUID()] = obj
+	l.made[obj.GetUID()] = now
+}
 
 // wrote remembers what the API returned for an update. has reads the cache, to leave out what it shows already.
 func (l *latest[T]) wrote(obj T, has func() (T, bool)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if before, ok := l.written[obj.GetUID()]; ok && !newer(obj, before) {
+	uid := obj.GetUID()
+	if before, ok := l.written[uid]; ok && !newer(obj, before) {
 		return
 	}
 	// The cache's event may have come before the write returned; observe would then never come again. What was
-	// updated was in the cache: when it is not there now, it is gone.
-	if cached, ok := has(); !ok || cached.GetUID() != obj.GetUID() || !newer(obj, cached) {
+	// updated and is not in the cache now is gone, unless it has never been there.
+	cached, ok := has()
+	_, unseen := l.made[uid]
+	if ok && (cached.GetUID() != uid || !newer(obj, cached)) || !ok && !unseen {
 		return
 	}
-	l.written[obj.GetUID()] = obj
+	l.written[uid] = obj
 }
 
 // newest returns what is known best of an object that a cache shows.
@@ -42,16 +65,68 @@ func (l *latest[T]) newest(cached T) T {
 	return cached
 }
 
+// overlay returns the objects that a cache shows and those that were created and it does not show yet, each as it is
+// known best. belongs tells which of the latter are asked for.
+func (l *latest[T]) overlay(ctx context.Context, e *env, belongs func(T) bool, read func() []T) ([]T, error) {
+	// The cache is read last: an object that it receives in between is then in both, never in neither.
+	unseen, doubtful := l.unseen(belongs, e.Clock.Now().Add(-ledgerPatience))
+	for _, obj := range doubtful {
+		fresh, err := e.Client.Get(ctx, named(obj))
+		switch {
+		case apierrors.IsNotFound(err), err == nil && fresh.GetUID() != obj.GetUID():
+			l.forget(obj.GetUID()) // it came and went before the cache showed it
+		case err != nil:
+			return nil, fmt.Errorf("read %s: %w", obj.GetName(), err)
+		default:
+			unseen = append(unseen, obj)
+		}
+	}
+	objects := read()
+	for i, obj := range objects {
+		objects[i] = l.newest(obj)
+	}
+	for _, obj := range unseen {
+		if !slices.ContainsFunc(objects, func(have T) bool { return have.GetUID() == obj.GetUID() }) {
+			objects = append(objects, obj)
+		}
+	}
+	return objects, nil
+}
+
+// unseen lists the created objects that the cache has not shown and that belong is true for; doubtful are those among
+// them that were made before a time.
+func (l *latest[T]) unseen(belongs func(T) bool, before time.Time) (fresh, doubtful []T) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for uid, at := range l.made {
+		switch obj := l.written[uid]; {
+		case !belongs(obj):
+		case at.Before(before):
+			doubtful = append(doubtful, obj)
+		default:
+			fresh = append(fresh, obj)
+		}
+	}
+	return fresh, doubtful
+}
+
+// forget drops an object that is gone.
+func (l *latest[T]) forget(uid types.UID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.written, uid)
+	delete(l.made, uid)
+}
+
 // observe takes note of an event of the cache.
 func (l *latest[T]) observe(c change) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	own, ok := l.written[c.object().GetUID()]
-	if !ok {
-		return
-	}
-	if c.new == nil || !newer(own, c.new) {
-		delete(l.written, own.GetUID())
+	uid := c.object().GetUID()
+	delete(l.made, uid)
+	own, ok := l.written[uid]
+	if ok && (c.new == nil || !newer(own, c.new)) {
+		delete(l.written, uid)
 	}
 }
 

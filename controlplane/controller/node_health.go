@@ -19,9 +19,10 @@ type heartbeats struct {
 }
 
 type beat struct {
-	lease  time.Time // what the lease said
-	status time.Time // what the Ready condition said
-	heard  time.Time // when either changed
+	lease  time.Time              // what the lease said
+	status time.Time              // when the node wrote its Ready condition, by its own clock
+	ready  corev1.ConditionStatus // what it wrote
+	heard  time.Time              // when any of them changed
 }
 
 func newHeartbeats() *heartbeats { return &heartbeats{last: make(map[string]beat)} }
@@ -35,10 +36,16 @@ func (h *heartbeats) heard(node *corev1.Node, lease *coordinationv1.Lease, now t
 	if lease != nil && lease.Spec.RenewTime != nil {
 		next.lease = lease.Spec.RenewTime.Time
 	}
-	if c := nodeCondition(node, corev1.NodeReady); c != nil && c.Status != corev1.ConditionUnknown {
-		next.status = c.LastHeartbeatTime.Time
+	spoke := false
+	if c := nodeCondition(node, corev1.NodeReady); c != nil {
+		next.ready = c.Status
+		// Unknown is what this controller wrote.
+		if c.Status != corev1.ConditionUnknown {
+			next.status = c.LastHeartbeatTime.Time
+			spoke = !next.status.Equal(b.status) || next.ready != b.ready
+		}
 	}
-	if !known || !next.lease.Equal(b.lease) || !next.status.Equal(b.status) {
+	if !known || spoke || !next.lease.Equal(b.lease) {
 		next.heard = now
 	}
 	h.last[node.Name] = next

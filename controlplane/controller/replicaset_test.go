@@ -152,6 +152,23 @@ func TestReplicaSetAdoptsAndReleases(t *testing.T) {
 	}, stranger("match", web), stranger("other", map[string]string{"app": "x"}), replicaSet(2))
 }
 
+// TestReplicaSetThatGoesAdoptsNothing is being deleted though its cache does not show it yet.
+func TestReplicaSetThatGoesAdoptsNothing(t *testing.T) {
+	rs := replicaSet(1)
+	rs.Finalizers = []string{"example.com/hold"}
+	inWorld(t, onlyReplicaSets, func(w *world) {
+		w.mu.Lock()
+		w.lag[replicaSetsResource] = time.Hour
+		w.mu.Unlock()
+		w.delete(rs, metav1.DeletePropagationBackground)
+		orphan := w.create(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "orphan", Labels: web}})
+		w.settle(time.Minute)
+		if metav1.GetControllerOf(get(w, orphan.(*corev1.Pod))) != nil {
+			t.Error("adopted: the garbage collector would take it")
+		}
+	}, rs)
+}
+
 func TestReplicaSetMinReady(t *testing.T) {
 	rs := replicaSet(1)
 	rs.Spec.MinReadySeconds = 30

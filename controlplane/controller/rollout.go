@@ -11,7 +11,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 )
 
@@ -163,6 +162,7 @@ func (r *rollout) create(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("create replicaset: %w", err), statusErr)
 	}
 	r.sets.current = stored.(*appsv1.ReplicaSet)
+	r.c.own.created(r.sets.current, r.cached(r.sets.current), r.now.Time)
 	if size := ptr.Deref(rs.Spec.Replicas, 0); size > 0 {
 		r.c.env.event(r.d, reasonScaled, "Scaled up replica set %s from 0 to %d", rs.Name, size)
 	}
@@ -217,6 +217,7 @@ func (r *rollout) taken(ctx context.Context, rs *appsv1.ReplicaSet) error {
 	there := found.(*appsv1.ReplicaSet)
 	if metav1.IsControlledBy(there, r.d) && sameTemplate(&there.Spec.Template, &r.d.Spec.Template) {
 		r.sets.current = there
+		r.c.own.created(there, r.cached(there), r.now.Time)
 		return nil
 	}
 	r.d.Status.CollisionCount = ptr.To(ptr.Deref(r.d.Status.CollisionCount, 0) + 1)
@@ -253,10 +254,14 @@ func (r *rollout) write(ctx context.Context, changed *appsv1.ReplicaSet) error {
 		return fmt.Errorf("update replicaset: %w", err)
 	}
 	stored := result.(*appsv1.ReplicaSet)
-	key := types.NamespacedName{Namespace: stored.Namespace, Name: stored.Name}
-	r.c.own.wrote(stored, func() (*appsv1.ReplicaSet, bool) { return lookup[*appsv1.ReplicaSet](r.c.sets, key) })
+	r.c.own.wrote(stored, r.cached(stored))
 	r.sets.replace(stored)
 	return nil
+}
+
+// cached reads a ReplicaSet as the cache has it.
+func (r *rollout) cached(rs *appsv1.ReplicaSet) func() (*appsv1.ReplicaSet, bool) {
+	return func() (*appsv1.ReplicaSet, bool) { return lookup[*appsv1.ReplicaSet](r.c.sets, keyOf(rs)) }
 }
 
 // cleanUp removes old ReplicaSets beyond the history limit once the rollout is through.

@@ -49,28 +49,40 @@ func boundsOf(d *appsv1.Deployment) bounds {
 type setState struct {
 	want      int32 // spec.replicas
 	available int32
+	// pods is how many pods it has or is about to have: more than wanted while its controller has yet to take some
+	// down.
+	pods int32
+	// pending tells that its controller has not followed the last change yet: its number of pods is not known.
+	pending bool
 }
 
 func stateOf(rs *appsv1.ReplicaSet) setState {
 	want := ptr.Deref(rs.Spec.Replicas, 1)
 	// A ReplicaSet scaled down a moment ago may still count pods that are about to go.
-	return setState{want: want, available: min(rs.Status.AvailableReplicas, want)}
+	return setState{
+		want: want, available: min(rs.Status.AvailableReplicas, want), pods: max(rs.Status.Replicas, want),
+		pending: rs.Status.ObservedGeneration < rs.Generation,
+	}
 }
 
 // planRolling takes the next step of a rolling update: how many replicas the present ReplicaSet and each old one
 // (oldest first) shall have. It first grows the present one as far as the surge allows; only when nothing is to
-// grow does it shrink old ones, those pods first that are not available anyway.
+// grow does it shrink old ones, those pods first that are not available anyway. The surge is reckoned by pods that there are, not by those wanted, so that it
+// holds while ReplicaSets are still following earlier steps.
 func planRolling(b bounds, current setState, old []setState) (int32, []int32) {
 	wants := make([]int32, len(old))
 	var oldTotal int32
+	pods, pending := current.pods, current.pending
 	for i, s := range old {
 		wants[i] = s.want
 		oldTotal += s.want
+		pods += s.pods
+		pending = pending || s.pending
 	}
 	if current.want > b.desired {
 		return b.desired, wants
 	}
-	if room := min(b.most-current.want-oldTotal, b.desired-current.want); room > 0 {
+	if room := min(b.most-pods, b.desired-current.want); room > 0 && !pending {
 		return current.want + room, wants
 	}
 	if oldTotal == 0 {

@@ -37,30 +37,49 @@ func TestPlanRolling(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
 		bounds  bounds
-		current setState
-		old     []setState
+		current [2]int32 // wanted, available
+		old     [][2]int32
 		want    int32
 		wants   []int32
 	}{
-		{"the first", bounds{3, 4, 3}, setState{}, nil, 3, []int32{}},
-		{"surge first", bounds{3, 4, 3}, setState{}, []setState{{3, 3}}, 1, []int32{3}},
-		{"wait for the new one", bounds{3, 4, 3}, setState{1, 0}, []setState{{3, 3}}, 1, []int32{3}},
-		{"then shrink", bounds{3, 4, 3}, setState{1, 1}, []setState{{3, 3}}, 1, []int32{2}},
-		{"unavailable old ones go at once", bounds{3, 4, 2}, setState{1, 0}, []setState{{3, 1}}, 1, []int32{2}},
-		{"all old ones are broken", bounds{3, 4, 3}, setState{1, 1}, []setState{{3, 0}}, 1, []int32{2}},
-		{"oldest first", bounds{4, 5, 4}, setState{3, 3}, []setState{{1, 1}, {1, 1}}, 3, []int32{0, 1}},
-		{"the last old one", bounds{3, 4, 3}, setState{3, 3}, []setState{{1, 1}}, 3, []int32{0}},
-		{"not below the least", bounds{3, 4, 3}, setState{3, 2}, []setState{{1, 1}}, 3, []int32{1}},
-		{"too large", bounds{3, 4, 3}, setState{5, 5}, nil, 3, []int32{}},
-		{"through", bounds{3, 4, 3}, setState{3, 3}, []setState{{0, 0}}, 3, []int32{0}},
-		{"scaled to nothing", bounds{0, 0, 0}, setState{0, 0}, []setState{{2, 2}}, 0, []int32{0}},
+		{"the first", bounds{3, 4, 3}, [2]int32{}, nil, 3, []int32{}},
+		{"surge first", bounds{3, 4, 3}, [2]int32{}, [][2]int32{{3, 3}}, 1, []int32{3}},
+		{"wait for the new one", bounds{3, 4, 3}, [2]int32{1, 0}, [][2]int32{{3, 3}}, 1, []int32{3}},
+		{"then shrink", bounds{3, 4, 3}, [2]int32{1, 1}, [][2]int32{{3, 3}}, 1, []int32{2}},
+		{"unavailable old ones go at once", bounds{3, 4, 2}, [2]int32{1, 0}, [][2]int32{{3, 1}}, 1, []int32{2}},
+		{"all old ones are broken", bounds{3, 4, 3}, [2]int32{1, 1}, [][2]int32{{3, 0}}, 1, []int32{2}},
+		{"oldest first", bounds{4, 5, 4}, [2]int32{3, 3}, [][2]int32{{1, 1}, {1, 1}}, 3, []int32{0, 1}},
+		{"the last old one", bounds{3, 4, 3}, [2]int32{3, 3}, [][2]int32{{1, 1}}, 3, []int32{0}},
+		{"not below the least", bounds{3, 4, 3}, [2]int32{3, 2}, [][2]int32{{1, 1}}, 3, []int32{1}},
+		{"too large", bounds{3, 4, 3}, [2]int32{5, 5}, nil, 3, []int32{}},
+		{"through", bounds{3, 4, 3}, [2]int32{3, 3}, [][2]int32{{0, 0}}, 3, []int32{0}},
+		{"scaled to nothing", bounds{0, 0, 0}, [2]int32{0, 0}, [][2]int32{{2, 2}}, 0, []int32{0}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			want, wants := planRolling(tc.bounds, tc.current, tc.old)
+			state := func(s [2]int32) setState { return setState{want: s[0], available: s[1], pods: s[0]} }
+			old := []setState{}
+			for _, s := range tc.old {
+				old = append(old, state(s))
+			}
+			want, wants := planRolling(tc.bounds, state(tc.current), old)
 			if want != tc.want || !slices.Equal(wants, tc.wants) {
 				t.Errorf("got %d %v, want %d %v", want, wants, tc.want, tc.wants)
 			}
 		})
+	}
+}
+
+// TestPlanRollingWaitsForPodsToGo has an old ReplicaSet that was scaled down and still has its pods: their places are
+// not free yet.
+func TestPlanRollingWaitsForPodsToGo(t *testing.T) {
+	b := bounds{desired: 3, most: 4, least: 2}
+	want, _ := planRolling(b, setState{want: 1, pods: 1}, []setState{{want: 1, available: 1, pods: 3}})
+	if want != 1 {
+		t.Errorf("grows to %d while five pods would be too many", want)
+	}
+	want, _ = planRolling(b, setState{want: 1, pods: 1}, []setState{{want: 1, available: 1, pods: 1, pending: true}})
+	if want != 1 {
+		t.Errorf("grows to %d while nobody knows how many old pods there are", want)
 	}
 }
 
@@ -152,10 +171,10 @@ func applyPlan(b bounds, sets []*simSet) {
 	old := sets[:len(sets)-1]
 	states := make([]setState, len(old))
 	for i, s := range old {
-		states[i] = setState{want: s.want, available: s.available()}
+		states[i] = setState{want: s.want, available: s.available(), pods: s.want}
 	}
 	current := sets[len(sets)-1]
-	want, wants := planRolling(b, setState{want: current.want, available: current.available()}, states)
+	want, wants := planRolling(b, setState{want: current.want, available: current.available(), pods: current.want}, states)
 	current.want = want
 	for i, s := range old {
 		s.want = wants[i]

@@ -110,7 +110,10 @@ func TestFitsSince(t *testing.T) {
 func TestHeartbeatsChangeNothing(t *testing.T) {
 	c := newCluster()
 	c.SetNode(node("a"))
-	beat := node("a", func(n *corev1.Node) { n.ResourceVersion = "2"; n.Status.Conditions = []corev1.NodeCondition{{Type: "Ready"}} })
+	beat := node("a", func(n *corev1.Node) {
+		n.ResourceVersion = "2"
+		n.Status.Conditions = []corev1.NodeCondition{{Type: "Ready"}}
+	})
 	if _, changed := c.SetNode(beat); changed {
 		t.Error("a heartbeat wakes pods")
 	}

@@ -5,7 +5,7 @@
 // machines without goroutines (Queue, the cluster cache; time is passed in) and one loop that drives them.
 //
 // Invariants:
-//   - Equal inputs give equal decisions: ties are ended by the number of pods, then by name.
+//   - Equal inputs give equal decisions: ties are ended by name.
 //   - A pod that was given a node counts on it from that moment, while the bind is still under way; a bind that fails
 //     gives the room back.
 //   - A snapshot shares every node that did not change with the one before.

@@ -28,5 +28,5 @@ func Place(p *Pod, s *Snapshot) Decision {
 	case 1:
 		return Decision{Node: feasible[0].Name, Diagnosis: diagnosis}
 	}
-	return Decision{Node: feasible[best(feasible, rate(p, feasible))].Name, Diagnosis: diagnosis}
+	return Decision{Node: feasible[best(rate(p, feasible))].Name, Diagnosis: diagnosis}
 }

@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/record"
 )
 
 func TestSchedulesPods(t *testing.T) {
@@ -233,28 +234,69 @@ func TestDeletedWhileBinding(t *testing.T) {
 	}, node("a"))
 }
 
-// TestThousandPods schedules as a Deployment scaled from nothing does.
-func TestThousandPods(t *testing.T) {
+// TestManyPods schedules as a Deployment scaled from nothing does.
+func TestManyPods(t *testing.T) {
 	var objects []runtime.Object
 	for _, n := range manyNodes(10) {
 		objects = append(objects, n)
 	}
-	for i := range 1000 {
+	for i := range 300 {
 		objects = append(objects, pod(fmt.Sprint("p", i), asking("cpu", "10m")))
 	}
 	inBubble(t, func(r *rig) {
 		r.settle(time.Second)
 		perNode := map[string]int{}
-		for i := range 1000 {
+		for i := range 300 {
 			perNode[r.nodeOf(fmt.Sprint("p", i))]++
 		}
 		for _, n := range manyNodes(10) {
-			if perNode[n.Name] != 100 {
-				t.Errorf("%s has %d pods, want 100", n.Name, perNode[n.Name])
+			if perNode[n.Name] != 30 {
+				t.Errorf("%s has %d pods, want 30", n.Name, perNode[n.Name])
 			}
 		}
-		if r.binds != 1000 {
-			t.Errorf("%d binds for a thousand pods", r.binds)
+		if r.binds != 300 {
+			t.Errorf("%d binds for three hundred pods", r.binds)
 		}
 	}, objects...)
+}
+
+// TestStaleEventAfterBind shows the scheduler a pod without node after its bind: the cache is behind.
+func TestStaleEventAfterBind(t *testing.T) {
+	f := newFakeAPI()
+	s, err := New(Config{Client: f, Informers: f, Recorder: record.NewFakeRecorder(10)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.setNode(node("a"))
+	p := pod("p", asking("cpu", "1"))
+	s.setPod(nil, p)
+	s.cluster.Assume(s.queue.Pop(epoch), "a")
+	s.queue.Delete(p.UID) // bound
+	s.setPod(p, pod("p", asking("cpu", "1"), func(p *corev1.Pod) { p.Labels = map[string]string{"x": "y"} }))
+	if s.queue.Len() != 0 {
+		t.Error("a bound pod is to be scheduled again")
+	}
+	if used := s.used("a"); used != 1 {
+		t.Errorf("it counts %d times", used)
+	}
+}
+
+func (s *Scheduler) used(node string) int64 { return s.cluster.node(node).Used.Pods }
+
+// TestEventDuringAttempt has a node come after the snapshot that a pod was turned down by.
+func TestEventDuringAttempt(t *testing.T) {
+	f := newFakeAPI()
+	s, err := New(Config{Client: f, Informers: f, Recorder: record.NewFakeRecorder(10)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := pod("p", asking("cpu", "1"))
+	s.setPod(nil, p)
+	popped, snapshot := s.queue.Pop(time.Now()), s.cluster.Snapshot()
+	s.setNode(node("a"))
+	s.turnedDown(t.Context(), popped, snapshot, Place(popped, snapshot))
+	s.group.Wait()
+	if at, ok := s.queue.Next(); !ok || time.Until(at) > firstBackoff {
+		t.Error("the pod waits for a flush though a node came that takes it")
+	}
 }

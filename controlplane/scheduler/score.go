@@ -50,12 +50,11 @@ func rate(p *Pod, nodes []*Node) []int64 {
 	return total
 }
 
-// best is the index of the node with the highest sum; among equals the one with the fewest pods, then the first by
-// name.
-func best(nodes []*Node, total []int64) int {
+// best is the index of the highest sum, the first among equals: nodes come sorted by name.
+func best(total []int64) int {
 	at := 0
-	for i := 1; i < len(nodes); i++ {
-		if total[i] > total[at] || total[i] == total[at] && nodes[i].Used.Pods < nodes[at].Used.Pods {
+	for i := range total {
+		if total[i] > total[at] {
 			at = i
 		}
 	}
