@@ -195,6 +195,18 @@ func TestForms(t *testing.T) {
 	}
 }
 
+func TestNamesInPathsAreDecoded(t *testing.T) {
+	ns := space(t)
+	if _, err := client(t, contentJSON).CoreV1().ConfigMaps(ns).Create(t.Context(), newConfigMap("a.b"), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for path, code := range map[string]int{"a.b": 200, "a%2Eb": 200, "%61.b": 200, "a%2Fb": 400, "%2E%2E": 400, "a%252Eb": 404} {
+		if resp, body := request(t, "GET", "/api/v1/namespaces/"+ns+"/configmaps/"+path, ""); resp.StatusCode != code {
+			t.Errorf("%s: %s %s", path, resp.Status, body)
+		}
+	}
+}
+
 func TestTables(t *testing.T) {
 	ns := space(t)
 	if _, err := client(t, contentJSON).CoreV1().Pods(ns).Create(t.Context(), newPod("p"), metav1.CreateOptions{}); err != nil {

@@ -30,6 +30,8 @@ const (
 	// shutdownTimeout bounds how long requests under way may take once the server is to stop.
 	shutdownTimeout = 5 * time.Second
 
+	// flushEvery is how many initial events a watch sends before it flushes and gives the client time for the next.
+	flushEvery = 256
 	// bookmarkInterval is how often a quiet watch tells how far it has seen.
 	bookmarkInterval = 30 * time.Second
 	// minWatch and maxWatch bound a watch that names no timeout; the spread keeps clients from coming back at once.

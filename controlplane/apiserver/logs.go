@@ -65,7 +65,7 @@ func (s *Server) logTarget(c echo.Context, pods, nodes *resource.Definition) (*l
 	if err != nil {
 		return nil, err
 	}
-	entry, err := s.registry.Get(ctx, pods, c.Param("ns"), c.Param("name"), true)
+	entry, err := s.registry.Get(ctx, pods, param(c, "ns"), param(c, "name"), true)
 	if err != nil {
 		return nil, err
 	}

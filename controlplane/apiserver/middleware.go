@@ -53,7 +53,7 @@ func (s *Server) authenticate(next echo.HandlerFunc) echo.HandlerFunc {
 // authorize asks whether the user may; attributes that the URL holds are filled in here.
 func (s *Server) authorize(c echo.Context, a auth.Attributes) error {
 	a.User, _ = auth.UserFrom(c.Request().Context())
-	a.Namespace, a.Name, a.Path = c.Param("ns"), c.Param("name"), c.Request().URL.Path
+	a.Namespace, a.Name, a.Path = param(c, "ns"), param(c, "name"), c.Request().URL.Path
 	return s.cfg.Authorizer.Authorize(c.Request().Context(), &a)
 }
 
@@ -78,10 +78,25 @@ func (s *Server) limited(mutating bool, next echo.HandlerFunc) echo.HandlerFunc 
 		r := c.Request()
 		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
 		defer cancel()
+		defer bounded(c.Response().Writer)()
 		r = r.WithContext(ctx)
 		r.Body = http.MaxBytesReader(c.Response().Writer, r.Body, MaxRequestBody)
 		c.SetRequest(r)
 		return next(c)
+	}
+}
+
+// bounded gives the connection as long as the request, so that a client that sends or takes its bytes one by one holds
+// its place among the requests no longer; what it answers takes the bounds away again. A transport without deadlines
+// has none to set.
+func bounded(w http.ResponseWriter) func() {
+	control := http.NewResponseController(w)
+	deadline := time.Now().Add(requestTimeout)
+	_ = control.SetReadDeadline(deadline)
+	_ = control.SetWriteDeadline(deadline)
+	return func() {
+		_ = control.SetReadDeadline(time.Time{})
+		_ = control.SetWriteDeadline(time.Time{})
 	}
 }
 

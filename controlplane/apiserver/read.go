@@ -18,7 +18,7 @@ func (s *Server) get(d *resource.Definition) echo.HandlerFunc {
 		if err != nil {
 			return err
 		}
-		e, err := s.registry.Get(c.Request().Context(), d, c.Param("ns"), c.Param("name"), r.version != "0")
+		e, err := s.registry.Get(c.Request().Context(), d, param(c, "ns"), param(c, "name"), r.version != "0")
 		if err != nil {
 			return err
 		}

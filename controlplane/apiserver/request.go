@@ -20,7 +20,7 @@ import (
 func (s *Server) call(c echo.Context, subresource string) (resource.Call, error) {
 	q := c.QueryParams()
 	call := resource.Call{
-		Namespace: c.Param("ns"), Name: c.Param("name"), Subresource: subresource,
+		Namespace: param(c, "ns"), Name: param(c, "name"), Subresource: subresource,
 		Manager: q.Get("fieldManager"), FieldValidation: q.Get("fieldValidation"),
 		Warn: warner(c.Response().Header()),
 	}
@@ -144,4 +144,13 @@ func integer(q url.Values, name string) (value int64, given bool, err error) {
 		return 0, true, apierrors.NewBadRequest(fmt.Sprintf("%s %q: must be a number", name, v))
 	}
 	return value, true, nil
+}
+
+// param is a part of the path, decoded: echo leaves it as it was sent where the path has escapes that it need not have.
+func param(c echo.Context, name string) string {
+	raw := c.Param(name)
+	if decoded, err := url.PathUnescape(raw); err == nil && c.Request().URL.RawPath != "" {
+		return decoded
+	}
+	return raw
 }

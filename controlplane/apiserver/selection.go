@@ -19,7 +19,7 @@ import (
 
 // query reads the namespace and the selectors.
 func query(c echo.Context, d *resource.Definition) (store.Query, error) {
-	return parseQuery(c.Param("ns"), c.QueryParams(), d.Rules.Selectable())
+	return parseQuery(param(c, "ns"), c.QueryParams(), d.Rules.Selectable())
 }
 
 func parseQuery(namespace string, q url.Values, selectable []string) (store.Query, error) {

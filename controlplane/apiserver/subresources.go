@@ -58,7 +58,7 @@ func (s *Server) evict(c echo.Context) error {
 
 func (s *Server) getScale(d *resource.Definition) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		scale, err := s.registry.GetScale(c.Request().Context(), d, resource.Call{Namespace: c.Param("ns"), Name: c.Param("name")})
+		scale, err := s.registry.GetScale(c.Request().Context(), d, resource.Call{Namespace: param(c, "ns"), Name: param(c, "name")})
 		return writeScale(c, scale, err)
 	}
 }

@@ -129,9 +129,14 @@ func revisionOf(page *store.List) int64 {
 
 // initial shows what there is, and says where that ends if the client asked for it.
 func (w *watching) initial(entries []*store.Entry, revision int64) error {
-	for _, e := range entries {
+	for i, e := range entries {
 		if err := w.send(watch.Added, e); err != nil {
 			return err
+		}
+		if i%flushEvery == flushEvery-1 {
+			if err := w.flush(); err != nil {
+				return err
+			}
 		}
 	}
 	if r := w.reading; r.initial != nil && *r.initial && w.bookmarks {

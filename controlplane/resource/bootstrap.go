@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -100,21 +99,5 @@ func kubernetesEndpoints(server netip.AddrPort) *discoveryv1.EndpointSlice {
 		Ports: []discoveryv1.EndpointPort{{
 			Name: ptr.To("http"), Protocol: ptr.To(corev1.ProtocolTCP), Port: ptr.To(int32(server.Port())),
 		}},
-	}
-}
-
-// Run keeps claims and Services in agreement until ctx ends.
-func (r *Registry) Run(ctx context.Context) error {
-	tick := time.NewTicker(repairPeriod)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		if err := r.Repair(ctx); err != nil && ctx.Err() == nil {
-			r.cfg.Logger.Error("repair of service addresses failed; it is tried again", "error", err)
-		}
 	}
 }

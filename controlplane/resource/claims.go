@@ -112,6 +112,14 @@ func (r *Registry) Repair(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("list services: %w", err)
 	}
+	standing := map[claim]types.UID{}
+	for _, entry := range list.Entries {
+		obj, err := object[*metav1.PartialObjectMetadata](entry)
+		if err != nil {
+			return err
+		}
+		standing[claim{entry.Namespace, entry.Name}] = holderOf(obj).uid
+	}
 	held := map[types.UID][]claim{}
 	for _, entry := range all.Entries {
 		svc, err := serviceOf(entry)
@@ -120,6 +128,9 @@ func (r *Registry) Repair(ctx context.Context) error {
 		}
 		held[svc.UID] = heldBy(svc)
 		for _, c := range held[svc.UID] {
+			if standing[c] == svc.UID {
+				continue
+			}
 			if _, err := r.services.take(ctx, c.pool, c.value, holderFor(svc)); err != nil {
 				// Two Services with one address can only come from outside; the elder keeps it.
 				r.cfg.Logger.Error("service holds what another has claimed", "service", holderFor(svc).String(),

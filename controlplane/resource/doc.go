@@ -12,3 +12,5 @@
 //
 // It may import controlplane/store, upstream and api, and apimachinery, api and client-go.
 package resource
+
+//go:generate go run ./gendescriptions

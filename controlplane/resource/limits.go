@@ -23,6 +23,10 @@ const (
 	claimGrace = time.Minute
 	// repairPeriod is how often left-over claims are looked for.
 	repairPeriod = 10 * time.Minute
+	// eventLifetime is how long an event is kept after it was last seen, as in Kubernetes, and reapPeriod how often old
+	// ones are looked for.
+	eventLifetime = time.Hour
+	reapPeriod    = 5 * time.Minute
 	// settleTimeout bounds giving back claims after a request whose own context may have ended.
 	settleTimeout = 5 * time.Second
 )

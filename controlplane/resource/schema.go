@@ -72,6 +72,7 @@ func (b schemas) add(t reflect.Type) string {
 	}
 	s := &spec.Schema{SchemaProps: spec.SchemaProps{Type: spec.StringOrArray{"object"}, Properties: map[string]spec.Schema{}}}
 	b[name] = s // before its fields, which may refer to it
+	s.Description = describes(t, "")
 	b.fields(s, t)
 	return name
 }
@@ -85,12 +86,22 @@ func (b schemas) fields(s *spec.Schema, t reflect.Type) {
 		case f.Anonymous && (tag == "" || strings.Contains(opts, "inline")):
 			b.fields(s, f.Type)
 		default:
-			s.Properties[tag] = listed(b.of(f.Type), f.Tag)
+			p := listed(b.of(f.Type), f.Tag)
+			p.Description = describes(t, "."+tag)
+			s.Properties[tag] = p
 			if !strings.Contains(opts, "omitempty") && f.Type.Kind() != reflect.Pointer {
 				s.Required = append(s.Required, tag)
 			}
 		}
 	}
+}
+
+// describes finds the comment on one of our own types or its field.
+func describes(t reflect.Type, field string) string {
+	if t.PkgPath() != reflect.TypeFor[api.App]().PkgPath() {
+		return ""
+	}
+	return descriptions[t.Name()+field]
 }
 
 // listed says how a list is merged, as the struct tags of Kubernetes' own types tell it for metadata.

@@ -26,6 +26,9 @@ func TestOwnSchemas(t *testing.T) {
 			t.Errorf("AppSpec has no %s: %v", name, spec.Properties)
 		}
 	}
+	if spec.Description == "" || spec.Properties["replicas"].Description == "" {
+		t.Error("AppSpec is not described; run go generate")
+	}
 	for name, s := range all {
 		for prop, p := range s.Properties {
 			if ref := p.Ref.String(); ref != "" && all[strings.TrimPrefix(ref, "#/definitions/")] == nil {

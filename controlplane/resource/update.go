@@ -41,10 +41,7 @@ func (r *Registry) Update(ctx context.Context, d *Definition, call Call, obj run
 		if err := checkVersion(d, call, current, version, uid); err != nil {
 			return nil, err
 		}
-		if version != "" {
-			return obj, nil // a second round fails the check above, so nobody sees what this one does to obj
-		}
-		return obj.DeepCopyObject(), nil
+		return obj.DeepCopyObject(), nil // each round changes what it is given
 	})
 	if apierrors.IsNotFound(err) && d.Rules.CreateOnUpdate() && call.Subresource == "" && uid == "" && version == "" {
 		out, err = r.Create(ctx, d, call, obj)
