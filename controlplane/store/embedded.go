@@ -66,6 +66,9 @@ func openEmbedded(ctx context.Context, cfg *Config) (*backend, error) {
 			}
 			return etcd.Server.KV().Rev(), nil
 		},
+		// The directory is locked: no other etcd can take its place.
+		identify:     func(context.Context) (string, error) { return "", nil },
+		accept:       func(string) {},
 		watchContext: func(ctx context.Context) context.Context { return ctx },
 		stopped:      etcd.Server.StopNotify(),
 		close:        closeAll,

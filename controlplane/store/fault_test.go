@@ -260,10 +260,16 @@ func TestEtcdRestarts(t *testing.T) {
 	}
 }
 
-// TestEtcdReplaced puts another, empty etcd in the place of the one there was: watchers are sent to list anew, and
-// what they list is the new one's.
+// TestEtcdReplaced puts another etcd in the place of the one there was, once with fewer revisions than that had, once
+// with more: watchers are sent to list anew, and what they list is the new one's.
 func TestEtcdReplaced(t *testing.T) {
 	t.Parallel()
+	for name, ahead := range map[string]int{"behind": 0, "ahead": 200} {
+		t.Run(name, func(t *testing.T) { etcdReplaced(t, ahead) })
+	}
+}
+
+func etcdReplaced(t *testing.T, ahead int) {
 	etcd := startEtcd(t)
 	k := newLink(t, etcd.addr)
 	s := start(t, store.Config{Endpoints: []string{k.listener.Addr().String()}})
@@ -273,8 +279,14 @@ func TestEtcdReplaced(t *testing.T) {
 	etcd.stop()
 	etcd.dir = t.TempDir()
 	etcd.start(t)
-	k.mend()
 	ctx := testContext(t)
+	other := etcd.client(t)
+	for i := range ahead {
+		if _, err := other.Put(ctx, "/elsewhere", fmt.Sprint(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	k.mend()
 	// A fresh read finds out; until it has, it says that it cannot be served.
 	for {
 		l, err := s.List(ctx, storetest.ConfigMaps, store.ListOptions{Fresh: true})

@@ -13,7 +13,7 @@ import (
 var (
 	errWatchEnded   = errors.New("etcd ended the watch")
 	errBackendEnded = errors.New("etcd stopped")
-	errSuspect      = errors.New("etcd's revision went back")
+	errSuspect      = errors.New("etcd was replaced or set back")
 )
 
 // follow keeps the cache on etcd's heels until ctx ends or the embedded etcd stops. Whatever breaks the watch, it
@@ -87,9 +87,6 @@ func (s *Store) followWatch(ctx context.Context) error {
 func (s *Store) take(resp clientv3.WatchResponse) error {
 	if err := resp.Err(); err != nil {
 		return fmt.Errorf("watch etcd: %w", err)
-	}
-	if s.cluster != 0 && resp.Header.ClusterId != 0 && resp.Header.ClusterId != s.cluster {
-		return errSuspect
 	}
 	if resp.IsProgressNotify() {
 		if resp.Header.Revision > s.cache.now() {

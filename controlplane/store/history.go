@@ -30,6 +30,9 @@ func (s *Store) listHistory(ctx context.Context, t *table, present *btree.BTreeG
 		if errors.Is(err, rpctypes.ErrCompacted) {
 			return nil, errExpired(revision, lostToken(after))
 		}
+		if errors.Is(err, rpctypes.ErrFutureRev) { // etcd was set back just now
+			return nil, errTooLarge(revision, s.cache.now())
+		}
 		if err != nil {
 			return nil, s.failed("list "+t.resource.GVR.GroupResource().String(), err)
 		}

@@ -12,21 +12,24 @@ import (
 
 // snapshot is the whole registry at one revision.
 type snapshot struct {
-	cluster  uint64 // etcd's identity
+	identity string // of the etcd it was read from
 	revision int64
 	kvs      []*mvccpb.KeyValue
 }
 
 // readAll reads the registry, page by page, all at one revision: the one given, or with 0 the present one.
 func (s *Store) readAll(ctx context.Context, revision int64) (*snapshot, error) {
-	snap := &snapshot{revision: revision}
+	identity, err := s.backend.identify(ctx)
+	if err != nil {
+		return nil, err
+	}
+	snap := &snapshot{identity: identity, revision: revision}
 	end := clientv3.GetPrefixRangeEnd(registryPrefix)
 	for from := registryPrefix; ; {
 		resp, err := s.get(ctx, from, clientv3.WithRange(end), clientv3.WithRev(snap.revision), clientv3.WithLimit(etcdPageKeys))
 		if err != nil {
 			return nil, err
 		}
-		snap.cluster = resp.Header.ClusterId
 		if snap.revision == 0 {
 			snap.revision = resp.Header.Revision
 		}
@@ -100,7 +103,8 @@ func (s *Store) replace(snap *snapshot) {
 			}
 		}
 	})
-	s.cluster = snap.cluster
+	s.identity = snap.identity
+	s.backend.accept(snap.identity)
 }
 
 // state is what etcd holds, or held, under a key of a table.

@@ -29,14 +29,14 @@ func TestLogBounds(t *testing.T) {
 	r := testResource("as", "A")
 	for name, limits := range map[string]logLimits{
 		"events":         {events: 7, bytes: 1 << 30},
-		"bytes":          {events: 1 << 30, bytes: 20 << 10},
+		"bytes":          {events: 1 << 30, bytes: 40 << 10},
 		"less than one":  {events: 1 << 30, bytes: 10},
 		"a single event": {events: 1, bytes: 1 << 30},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tab := newTable(r, limits)
 			for revision := int64(1); revision <= 500; revision++ {
-				tab.put(logEntry(t, r, revision, 100))
+				tab.put(logEntry(t, r, revision, 2000))
 				l := &tab.log
 				live := l.changes[l.head:]
 				if len(live) > limits.events || l.bytes > limits.bytes {
@@ -48,12 +48,16 @@ func TestLogBounds(t *testing.T) {
 				if l.end() != revision || l.base != revision-int64(len(live)) || l.floor != revision-int64(len(live)) {
 					t.Fatalf("at %d it goes from %d, floor %d, to %d with %d", revision, l.base, l.floor, l.end(), len(live))
 				}
-				var sum int64
+				var sum, forms int64
 				for i, c := range live {
 					sum += c.bytes()
+					forms += int64(3 * len(c.cur.raw)) // as stored, and as JSON
 					if c.revision != l.base+int64(i)+1 || l.after(c.revision) != c.revision {
 						t.Fatalf("place %d holds %d", l.base+int64(i), c.revision)
 					}
+				}
+				if forms > limits.bytes {
+					t.Fatalf("at %d it may come to keep %d bytes", revision, forms)
 				}
 				if sum != l.bytes {
 					t.Fatalf("at %d it counts %d bytes of %d", revision, l.bytes, sum)

@@ -15,7 +15,7 @@ func (s *Store) resync(ctx context.Context) error {
 		return err
 	}
 	before := s.cache.now()
-	if snap.cluster != s.cluster || snap.revision < before {
+	if snap.identity != s.identity || snap.revision < before {
 		s.log.Error("etcd is another one or was set back: every watch starts anew", "revision", snap.revision, "cache", before)
 		s.replace(snap)
 		return nil

@@ -301,7 +301,7 @@ func TestResyncReplaced(t *testing.T) {
 	if want := etcdState(t, s, r, 0); len(l.Entries) != len(want) || l.Revision != from {
 		t.Errorf("%d objects at %d, not %d", len(l.Entries), l.Revision, len(want))
 	}
-	s.cluster++ // another etcd, with a revision that fits
+	s.identity = "another" // etcd, with a revision that fits
 	if w, err = s.Watch(t.Context(), r, Query{}, from); err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,7 @@ type Store struct {
 	cache     *cache
 	backend   *backend
 	farewells farewells
-	cluster   uint64        // etcd's identity; the follower's
+	identity  string        // of the etcd that the cache is filled from; the follower's
 	progress  chan struct{} // asks the follower for etcd's progress
 	suspect   chan struct{} // tells the follower that etcd may not be the one it was
 
@@ -151,13 +151,13 @@ func (s *Store) fresh(ctx context.Context) error {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	revision, err := s.backend.readIndex(ctx)
+	if errors.Is(err, errReplaced) || err == nil && revision < before {
+		// A quorum that knows less than what it told before was set back.
+		signal(s.suspect)
+		return apierrors.NewServiceUnavailable("etcd was replaced or set back; the cache is being filled anew")
+	}
 	if err != nil {
 		return s.failed("read etcd's revision", err)
-	}
-	if revision < before {
-		// A quorum that knows less than what it told before is another etcd, or one that was set back.
-		signal(s.suspect)
-		return apierrors.NewServiceUnavailable("etcd's revision went back; the cache is being filled anew")
 	}
 	return s.cache.wait(ctx, revision, requestTimeout, s.askProgress)
 }
