@@ -11,6 +11,7 @@ import (
 
 func newCompile() *cobra.Command {
 	var r compile.Request
+	var evict bool
 	cmd := &cobra.Command{
 		Use:    "compile",
 		Short:  "Inspect and compile one module into the cache; started by serve",
@@ -20,7 +21,11 @@ func newCompile() *cobra.Command {
 			if err := compile.Confine(); err != nil {
 				return err
 			}
-			result, err := compile.Run(cmd.Context(), r)
+			work := compile.Run
+			if evict {
+				work = compile.Evict
+			}
+			result, err := work(cmd.Context(), r)
 			if err != nil {
 				return err
 			}
@@ -33,5 +38,6 @@ func newCompile() *cobra.Command {
 	cmd.Flags().StringVar(&r.CacheDir, "cache-dir", "", "directory of compiled code")
 	cmd.Flags().StringVar(&r.ModulePath, "module", "", "the module's file")
 	cmd.Flags().StringVar(&r.Digest, "digest", "", "what the file's digest must be")
+	cmd.Flags().BoolVar(&evict, "evict", false, "remove the digest's compiled code instead")
 	return cmd
 }

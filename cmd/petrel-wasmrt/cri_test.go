@@ -255,8 +255,12 @@ func TestImages(t *testing.T) {
 	if r, err := n.img.ListImages(n.ctx(), &runtimev1.ListImagesRequest{Filter: &runtimev1.ImageFilter{Image: &runtimev1.ImageSpec{Image: "registry.test/other:v1"}}}); err != nil || len(r.Images) != 0 {
 		t.Errorf("list of another: %v, %v", r, err)
 	}
+	cached := cacheEntries(t, n.root)
 	if _, err := n.img.RemoveImage(n.ctx(), &runtimev1.RemoveImageRequest{Image: &runtimev1.ImageSpec{Image: digest}}); err != nil {
 		t.Fatal(err)
+	}
+	if got := cacheEntries(t, n.root); got != cached-1 {
+		t.Errorf("%d modules' compiled code is kept, before %d", got, cached)
 	}
 	if r, err := n.img.ListImages(n.ctx(), &runtimev1.ListImagesRequest{}); err != nil || len(r.Images) != 0 {
 		t.Errorf("after the removal: %v, %v", r, err)
@@ -333,4 +337,14 @@ func TestGracefulStop(t *testing.T) {
 	if _, _, err := ask(p, "/"); err == nil {
 		t.Error("it answers after the stop")
 	}
+}
+
+// cacheEntries counts the modules whose compiled code is on disk.
+func cacheEntries(t *testing.T, root string) int {
+	t.Helper()
+	entries, err := filepath.Glob(filepath.Join(root, "cache", "*", "sha256*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
 }

@@ -47,7 +47,7 @@ func TestMain(m *testing.M) {
 
 func buildAll(dir string) error {
 	binary = filepath.Join(dir, "petrel-wasmrt")
-	if err := build(nil, "-o", binary, "."); err != nil {
+	if err := build(raceEnv, append(raceFlags, "-o", binary, ".")...); err != nil {
 		return err
 	}
 	for _, g := range []struct {
@@ -175,7 +175,7 @@ func (n *node) terminate() {
 }
 
 func (n *node) ctx() context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute) // a module is compiled within it, on a busy machine
 	n.t.Cleanup(cancel)
 	return ctx
 }

@@ -89,7 +89,13 @@ func serve(cmd *cobra.Command, f *serveFlags) error {
 			return child(exec.Command(self), "runner", "--namespace", namespace, "--cache-dir", cache, "--log-level", f.logLevel)
 		},
 		Compiler: supervisor.NewProcessCompiler(func(ctx context.Context, module, digest string) *exec.Cmd {
-			return child(exec.CommandContext(ctx, self), "compile", "--cache-dir", cache, "--module", module, "--digest", digest)
+			args := []string{"compile", "--cache-dir", cache, "--digest", digest}
+			if module == "" {
+				args = append(args, "--evict")
+			} else {
+				args = append(args, "--module", module)
+			}
+			return child(exec.CommandContext(ctx, self), args...)
 		}),
 		Logger: log, Now: time.Now,
 	})

@@ -76,10 +76,8 @@ func (r *Runner) newContainer(p *control.CreateParams) (*container, error) {
 	return c, nil
 }
 
-// load gets the container's template, and with it makes it exist.
+// load gets the container's template, and with it makes it exist. c.op is held.
 func (c *container) load(ctx context.Context, templates *templates) error {
-	c.op.Lock()
-	defer c.op.Unlock()
 	t, took, cached, err := templates.acquire(ctx, c.params.Digest, c.params.ModulePath)
 	if err != nil {
 		return err
@@ -98,7 +96,11 @@ func (c *container) load(ctx context.Context, templates *templates) error {
 func (c *container) start(ctx, runCtx context.Context) error {
 	c.op.Lock()
 	defer c.op.Unlock()
-	if state := c.snapshot().State; state != control.StateCreated {
+	state := c.snapshot().State
+	if state == "" {
+		return control.Errorf(control.CodeNotFound, "container %s could not be created", c.params.ID)
+	}
+	if state != control.StateCreated {
 		return control.Errorf(control.CodePrecondition, "container %s is %s: only a created one can be started", c.params.ID, state)
 	}
 	work, err := c.prepare(ctx, runCtx)
@@ -109,7 +111,9 @@ func (c *container) start(ctx, runCtx context.Context) error {
 	c.mu.Lock()
 	c.work = work
 	c.status.State, c.status.StartedAt = control.StateRunning, c.now().UnixNano()
+	status := c.status
 	c.mu.Unlock()
+	c.publish(status)                    // whoever asked may be gone, and the next supervisor have listed already
 	go func() { c.exited(work.run()) }() // ends by stop, at the latest with the process's
 	return nil
 }
@@ -219,4 +223,14 @@ func (c *container) snapshot() control.Status {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.status
+}
+
+// loaded is a snapshot that is not taken while the container is being made: who lists must not miss what comes of it.
+func (c *container) loaded() control.Status {
+	if s := c.snapshot(); s.State != "" {
+		return s
+	}
+	c.op.Lock()
+	defer c.op.Unlock()
+	return c.snapshot()
 }

@@ -53,7 +53,10 @@ func (r *Runner) create(ctx context.Context, p *control.CreateParams) (any, erro
 	if err != nil {
 		return nil, err
 	}
-	// The name is taken before the module is loaded, so that of two requests for one id only one loads.
+	// The id is taken before the module is loaded, so that of two requests for one only one loads. Whoever finds it
+	// meanwhile waits for the outcome.
+	c.op.Lock()
+	defer c.op.Unlock()
 	r.mu.Lock()
 	if r.ending {
 		r.mu.Unlock()
@@ -138,7 +141,7 @@ func (r *Runner) list(after string) *control.ListResult {
 	result := &control.ListResult{More: more}
 	for _, id := range ids {
 		if c, err := r.find(id); err == nil {
-			if s := c.snapshot(); s.State != "" { // else it is still loading
+			if s := c.loaded(); s.State != "" { // else it could not be
 				result.Containers = append(result.Containers, s)
 			}
 		}

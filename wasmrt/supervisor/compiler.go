@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os/exec"
 	"strings"
@@ -23,45 +24,71 @@ const (
 	maxAnswer = 64 << 10
 )
 
+// Compiler is what images are inspected and compiled by.
+type Compiler interface {
+	image.Compiler
+	// Evict removes a module's compiled code.
+	Evict(ctx context.Context, digest string) error
+}
+
+// CompilerCommand makes the command of a compiler's process. Without a module it is to evict the digest's code.
+type CompilerCommand func(ctx context.Context, modulePath, digest string) *exec.Cmd
+
 // ProcessCompiler compiles each module in a process of its own.
 type ProcessCompiler struct {
-	command func(ctx context.Context, modulePath, digest string) *exec.Cmd
+	command CompilerCommand
 	slots   chan struct{}
 }
 
 // NewProcessCompiler returns a compiler whose processes run the command that compile.Run answers.
-func NewProcessCompiler(command func(ctx context.Context, modulePath, digest string) *exec.Cmd) *ProcessCompiler {
+func NewProcessCompiler(command CompilerCommand) *ProcessCompiler {
 	return &ProcessCompiler{command: command, slots: make(chan struct{}, maxCompilers)}
 }
 
-// Compile runs the process and waits for its answer. The process dies with ctx.
+// Compile runs the process and waits for its answer. The process dies with ctx. What is the module's fault is
+// image.ErrUnsupported; anything else may go better another time.
 func (c *ProcessCompiler) Compile(ctx context.Context, modulePath, digest string) (image.Compiled, error) {
+	r, err := c.run(ctx, modulePath, digest)
+	if err == nil && r.Error != nil {
+		err = fmt.Errorf("%w: %s: %w", image.ErrUnsupported, r.Error.Code, r.Error)
+	}
+	return image.Compiled{Kind: r.Kind, Micros: r.Micros, Cached: r.Cached}, err
+}
+
+// Evict runs the process that removes a module's compiled code.
+func (c *ProcessCompiler) Evict(ctx context.Context, digest string) error {
+	_, err := c.run(ctx, "", digest)
+	return err
+}
+
+func (c *ProcessCompiler) run(ctx context.Context, modulePath, digest string) (r compile.Result, err error) {
 	select {
 	case c.slots <- struct{}{}:
 		defer func() { <-c.slots }()
 	case <-ctx.Done():
-		return image.Compiled{}, ctx.Err()
+		return r, ctx.Err()
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, compileTimeout, fmt.Errorf("it takes longer than %s", compileTimeout))
+	late := fmt.Errorf("%w: compiling it takes longer than %s", image.ErrUnsupported, compileTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, compileTimeout, late)
 	defer cancel()
 	cmd := c.command(ctx, modulePath, digest)
 	out, said := &capped{}, &capped{}
-	cmd.Stdout, cmd.Stderr = out, said
-	err := cmd.Run()
-	if ctx.Err() != nil {
-		return image.Compiled{}, fmt.Errorf("compile module: %w", context.Cause(ctx))
+	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = out, said, settle
+	err = cmd.Run()
+	var exit *exec.ExitError
+	switch {
+	case ctx.Err() != nil:
+		return r, fmt.Errorf("compile module: %w", context.Cause(ctx))
+	case errors.As(err, &exit) && exit.ExitCode() != 1:
+		// A signal or a fatal error, not the compiler's own word: the module was too much for it.
+		return r, fmt.Errorf("%w: the compiler ended with %w: %s", image.ErrUnsupported, err, firstLine(said.Bytes()))
+	case err != nil:
+		return r, fmt.Errorf("compile module: %w: %s", err, firstLine(said.Bytes()))
 	}
-	if err != nil {
-		return image.Compiled{}, fmt.Errorf("compile module: the compiler ended with %w: %s", err, firstLine(said.Bytes()))
-	}
-	var r compile.Result
 	if err := json.Unmarshal(out.Bytes(), &r); err != nil {
-		return image.Compiled{}, fmt.Errorf("compile module: read the compiler's answer: %w", err)
+		return r, fmt.Errorf("compile module: read the compiler's answer: %w", err)
 	}
-	if r.Error != nil {
-		return image.Compiled{}, fmt.Errorf("%s: %w", r.Error.Code, r.Error)
-	}
-	return image.Compiled{Kind: r.Kind, Micros: r.Micros, Cached: r.Cached}, nil
+	return r, nil
 }
 
 // firstLine is where a Go program that dies tells what of: a panic or a fatal error.

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -23,6 +24,8 @@ func TestMain(m *testing.M) {
 		goleak.VerifyTestMain(m)
 	case "die":
 		panic("out of luck")
+	case "bad":
+		os.Exit(1)
 	case "hang":
 		time.Sleep(time.Minute)
 	case "flood":
@@ -40,6 +43,7 @@ func TestProcessCompiler(t *testing.T) {
 		`{"error":{"code":"not_wasm","message":"the file is no module"}}`: "not_wasm: the file is no module",
 		"die":   "out of luck",
 		"hang":  "deadline",
+		"bad":   "exit status 1",
 		"flood": "read the compiler's answer",
 		"{":     "read the compiler's answer",
 	} {
@@ -65,6 +69,10 @@ func TestProcessCompiler(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("error %v does not tell %q", err, want)
 			}
+			fault := strings.HasPrefix(say, `{"error"`) || say == "die"
+			if errors.Is(err, image.ErrUnsupported) != fault {
+				t.Errorf("error %v blames the wrong one", err)
+			}
 			if len(c.slots) != 0 {
 				t.Error("a slot is still taken")
 			}
@@ -73,6 +81,8 @@ func TestProcessCompiler(t *testing.T) {
 }
 
 type fixedCompiler struct{ image.Compiled }
+
+func (c fixedCompiler) Evict(context.Context, string) error { return nil }
 
 func (c fixedCompiler) Compile(context.Context, string, string) (image.Compiled, error) {
 	return c.Compiled, nil

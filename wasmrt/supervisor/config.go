@@ -53,7 +53,7 @@ type Config struct {
 	// RunnerCommand makes the command of a namespace's runner.
 	RunnerCommand func(namespace string) *exec.Cmd
 	// Compiler inspects and compiles modules, in processes of their own.
-	Compiler image.Compiler
+	Compiler Compiler
 	Timing   fleet.Timing
 	Logger   *slog.Logger
 	Now      func() time.Time

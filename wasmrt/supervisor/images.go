@@ -64,12 +64,21 @@ func (s *Supervisor) ImageStatus(_ context.Context, r *runtimev1.ImageStatusRequ
 	return response, nil
 }
 
-// RemoveImage forgets an image with all its names.
-func (s *Supervisor) RemoveImage(_ context.Context, r *runtimev1.RemoveImageRequest) (*runtimev1.RemoveImageResponse, error) {
+// RemoveImage forgets an image with all its names, and the compiled code of its module.
+func (s *Supervisor) RemoveImage(ctx context.Context, r *runtimev1.RemoveImageRequest) (*runtimev1.RemoveImageResponse, error) {
 	if r.GetImage().GetImage() == "" {
 		return nil, status.Error(codes.InvalidArgument, "remove image: its name is required")
 	}
-	return &runtimev1.RemoveImageResponse{}, grpcError(s.images.Remove(r.GetImage().GetImage()))
+	unused, err := s.images.Remove(r.GetImage().GetImage())
+	if err != nil {
+		return nil, grpcError(err)
+	}
+	if unused != "" {
+		if err := s.cfg.Compiler.Evict(ctx, unused); err != nil {
+			s.cfg.Logger.Warn("compiled code not removed", "module", unused, "error", err)
+		}
+	}
+	return &runtimev1.RemoveImageResponse{}, nil
 }
 
 // ImageFsInfo tells what images take on disk. Containers take nothing: they have no layer that could be written.

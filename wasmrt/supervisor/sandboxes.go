@@ -286,10 +286,10 @@ func (s *Supervisor) onDeath(r *fleet.Runner, how string) {
 
 // lose marks a sandbox whose runner is gone. Its address is free: nobody listens there any more.
 func (s *Supervisor) lose(b *sandbox, how string) {
+	s.retire(b) // first, so that nobody who sees a container's end makes another in its sandbox
 	for _, c := range s.containersOf(b) {
 		s.apply(c, died(s.snapshot(c).Status, "runner died: "+how, s.cfg.Now()))
 	}
-	s.retire(b)
 	s.mu.Lock()
 	s.addresses.release(b.record.Address, b.record.ID)
 	s.mu.Unlock()

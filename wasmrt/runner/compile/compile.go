@@ -91,6 +91,19 @@ func Run(ctx context.Context, r Request) (Result, error) {
 	return Result{Kind: string(t.Info().Kind), Micros: t.CompileTime().Microseconds(), Cached: t.Cached()}, nil
 }
 
+// Evict removes the machine code of the request's digest. It answers as Run does, so that one caller can do with both.
+func Evict(ctx context.Context, r Request) (Result, error) {
+	if r.Digest == "" {
+		return Result{}, errors.New("evict machine code: no digest is given")
+	}
+	e, err := engine.New(ctx, engine.Config{CacheDir: r.CacheDir})
+	if err != nil {
+		return Result{}, err
+	}
+	defer e.Close()
+	return Result{}, e.EvictCache(r.Digest)
+}
+
 func refusal(err error) *Error {
 	var refused *module.Error
 	if errors.As(err, &refused) {

@@ -21,9 +21,14 @@ func request(t *testing.T, wasm []byte) Request {
 	return Request{CacheDir: filepath.Join(dir, "cache"), ModulePath: path, Digest: "sha256:" + hex.EncodeToString(sum[:])}
 }
 
-func TestRunCompilesOnce(t *testing.T) {
+func TestRunCompilesOnceUntilEvicted(t *testing.T) {
 	r := request(t, wasmtest.Serve("x", "", 0))
-	for _, cached := range []bool{false, true} {
+	for _, cached := range []bool{false, true, false} {
+		if !cached {
+			if _, err := Evict(t.Context(), r); err != nil { // the first time there is nothing
+				t.Fatal(err)
+			}
+		}
 		got, err := Run(t.Context(), r)
 		if err != nil || got.Error != nil || got.Kind != "reactor" || got.Cached != cached || got.Micros <= 0 {
 			t.Errorf("Run = %+v, %v; want cached %v", got, err, cached)

@@ -171,8 +171,11 @@ func FuzzStream(f *testing.F) {
 	f.Add([]byte("a\nb"), uint16(1))
 	f.Add(bytes.Repeat([]byte("x"), MaxLine+2), uint16(MaxLine-1))
 	f.Add([]byte("\n\n"), uint16(7))
+	path := filepath.Join(f.TempDir(), "log")
 	f.Fuzz(func(t *testing.T, data []byte, cut uint16) {
-		path := filepath.Join(t.TempDir(), "log")
+		if err := os.WriteFile(path, nil, filePerm); err != nil {
+			t.Fatal(err)
+		}
 		l := New(path, fixed)
 		s := l.Stream(Stdout)
 		at := min(int(cut), len(data))

@@ -45,7 +45,7 @@ func (p *Puller) store(ctx context.Context, img v1.Image, id string) (_ *Image, 
 	}
 	compiled, err := p.cfg.Compiler.Compile(ctx, p.cfg.Store.blobs.path(i.Module), i.Module)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUnsupported, err)
+		return nil, err
 	}
 	i.Kind, i.CompileMicros, i.CompileCached = compiled.Kind, compiled.Micros, compiled.Cached
 	return i, nil

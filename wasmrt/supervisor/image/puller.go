@@ -25,7 +25,7 @@ type Compiled struct {
 }
 
 // Compiler inspects and compiles a module in a process of its own, so that a module made to hurt does not hurt the
-// supervisor. An error it answers for a module that cannot run here says why.
+// supervisor. Its error for a module that cannot run here is ErrUnsupported and says why.
 type Compiler interface {
 	Compile(ctx context.Context, modulePath, digest string) (Compiled, error)
 }

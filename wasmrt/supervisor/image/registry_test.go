@@ -193,7 +193,7 @@ func (c *fakeCompiler) Compile(ctx context.Context, path, digest string) (Compil
 		return Compiled{}, err
 	}
 	if !bytes.HasPrefix(raw, []byte("\x00asm")) {
-		return Compiled{}, errors.New("not_wasm: the file is no WebAssembly module")
+		return Compiled{}, fmt.Errorf("%w: not_wasm: the file is no WebAssembly module", ErrUnsupported)
 	}
 	return Compiled{Kind: "command", Micros: 42}, nil
 }

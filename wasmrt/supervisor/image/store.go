@@ -118,13 +118,20 @@ func (s *Store) List(ref string) []*Image {
 	return list
 }
 
-// Remove forgets the image that ref names with all its names, and the blobs that no other image uses.
-func (s *Store) Remove(ref string) error {
+// Remove forgets the image that ref names with all its names, and the blobs that no other image uses. It answers the
+// module that nobody has any more, if it was the last image of it.
+func (s *Store) Remove(ref string) (unused string, err error) {
 	i := s.find(ref)
 	if i == nil {
-		return nil
+		return "", nil
 	}
-	return s.forget(i.ID)
+	err = s.forget(i.ID)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.used(i.Module) {
+		unused = i.Module
+	}
+	return unused, err
 }
 
 // Usage is what the store takes on disk: bytes of allocated blocks, and inodes.

@@ -128,8 +128,8 @@ func TestRemoveKeepsSharedBlobs(t *testing.T) {
 		t.Fatalf("usage %d, %v", before, err)
 	}
 	for range 2 {
-		if err := w.store.Remove("registry.test/x:v1"); err != nil {
-			t.Fatal(err)
+		if unused, err := w.store.Remove("registry.test/x:v1"); err != nil || unused != "" {
+			t.Fatalf("Remove = %q, %v: y has the same module", unused, err)
 		}
 	}
 	if _, err := w.store.Get(x.ID); !errors.Is(err, ErrNotFound) {
@@ -138,8 +138,8 @@ func TestRemoveKeepsSharedBlobs(t *testing.T) {
 	if _, err := os.Stat(w.store.ModulePath(y)); err != nil {
 		t.Errorf("y lost its module: %v", err)
 	}
-	if err := w.store.Remove(y.ID); err != nil {
-		t.Fatal(err)
+	if unused, err := w.store.Remove(y.ID); err != nil || unused != y.Module {
+		t.Fatalf("Remove = %q, %v", unused, err)
 	}
 	if entries, err := os.ReadDir(w.store.blobs.dir); err != nil || len(entries) != 0 {
 		t.Errorf("left %v, %v", entries, err)
@@ -162,7 +162,7 @@ func TestRemoveDuringAPullKeepsItsBlobs(t *testing.T) {
 		pulled <- err
 	}()
 	w.compiler.await(2)
-	if err := w.store.Remove("registry.test/x:v1"); err != nil {
+	if _, err := w.store.Remove("registry.test/x:v1"); err != nil {
 		t.Fatal(err)
 	}
 	close(w.compiler.block)
