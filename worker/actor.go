@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,6 +28,7 @@ type actor struct {
 	told     bool        // the API has the status of its end
 	probed   []probed    // results that wait
 	listing  *found      // what a listing held of it, in place of asking
+	ending   []string    // instances that are being stopped
 	pending  bool        // there is something to do
 	running  bool        // the loop runs
 	finished bool        // the actor is over
@@ -239,10 +241,21 @@ func (a *actor) show(status *corev1.PodStatus) {
 	a.shown = shown{pod: a.view.Pod, phase: status.Phase, ready: pod.Ready(status), instances: instances, states: states}
 }
 
-// knowsEnd reports whether the actor has seen the instance end, or never knew it.
+// knowsEnd reports whether the actor has seen the instance end, or is about to.
 func (a *actor) knowsEnd(id string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	state, ok := a.shown.states[id]
-	return ok && state == pod.Exited
+	return ok && state == pod.Exited || slices.Contains(a.ending, id)
+}
+
+// expectEnd notes that the instance is being stopped, so that its end is no news; "" that nothing is any longer.
+func (a *actor) expectEnd(id string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if id == "" {
+		a.ending = nil
+		return
+	}
+	a.ending = append(a.ending, id)
 }

@@ -6,6 +6,10 @@ const (
 	// maxStarts bounds the sandboxes and containers that are being made at a time. More would only make the first ones
 	// wait: making one is the processor's work.
 	maxStarts = 16
+	// maxFileWork bounds what is written and removed on disk at a time: each occupies a thread, and threads stay.
+	maxFileWork = 8
+	// maxVolumeWork bounds the pods whose volumes are being made: those wait for the API too.
+	maxVolumeWork = 16
 	// maxStatusWriters bounds the status calls to the API that are under way.
 	maxStatusWriters = 16
 	// apiTimeout bounds a call to the API.

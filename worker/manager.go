@@ -32,7 +32,7 @@ type manager struct {
 	baseEnv     func() []env.Var
 	runtimeName string
 
-	starts chan struct{}
+	starts, files, volumes chan struct{} // places for making things, for work on disk, and for making volumes
 
 	mu     sync.Mutex
 	closed bool
@@ -53,11 +53,18 @@ func (m *manager) begin() bool {
 	return true
 }
 
-// slot waits for one of the places for making things.
-func (m *manager) slot(ctx context.Context) (release func(), err error) {
+// onDisk does work on disk when it is its turn.
+func (m *manager) onDisk(work func() error) error {
+	m.files <- struct{}{}
+	defer func() { <-m.files }()
+	return work()
+}
+
+// slot waits for one of the places.
+func slot(ctx context.Context, places chan struct{}) (release func(), err error) {
 	select {
-	case m.starts <- struct{}{}:
-		return func() { <-m.starts }, nil
+	case places <- struct{}{}:
+		return func() { <-places }, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -110,7 +117,7 @@ func (m *manager) remove(a *actor) {
 	}
 	m.mu.Unlock()
 	m.statuses.forget(a.uid)
-	if err := m.paths.forget(object); err != nil {
+	if err := m.onDisk(func() error { return m.paths.forget(object) }); err != nil {
 		m.log.Error("files of a pod were not removed", "pod", a.name(), "error", err)
 	}
 }

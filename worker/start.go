@@ -38,7 +38,7 @@ func (a *actor) startContainer(ctx context.Context, step pod.Step) error {
 	if ok, err := a.image(ctx, c, m, config); !ok || err != nil {
 		return err
 	}
-	release, err := a.m.slot(ctx)
+	release, err := slot(ctx, a.m.starts)
 	if err != nil {
 		return err
 	}

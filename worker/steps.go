@@ -33,7 +33,7 @@ func (a *actor) do(ctx context.Context, step pod.Step) error {
 		return a.removeSandbox(ctx, step.ID)
 	case pod.RemoveVolumes:
 		a.view.Prepared = false
-		return os.RemoveAll(a.m.paths.volumes(a.uid))
+		return a.m.onDisk(func() error { return os.RemoveAll(a.m.paths.volumes(a.uid)) })
 	default:
 		return fmt.Errorf("no such step: %d", step.Kind)
 	}
@@ -52,6 +52,11 @@ func (a *actor) facts() env.Facts {
 }
 
 func (a *actor) makeVolumes(ctx context.Context) error {
+	release, err := slot(ctx, a.m.volumes)
+	if err != nil {
+		return err
+	}
+	defer release()
 	maker := &volume.Maker{Source: a.source()}
 	host, err := maker.Make(ctx, a.view.Pod, a.m.paths.volumes(a.uid), a.facts())
 	if err == nil {
@@ -79,7 +84,7 @@ func (a *actor) holdBack(d time.Duration, reason string, err error) {
 }
 
 func (a *actor) runSandbox(ctx context.Context, step pod.Step) error {
-	release, err := a.m.slot(ctx)
+	release, err := slot(ctx, a.m.starts)
 	if err != nil {
 		return err
 	}
@@ -130,9 +135,11 @@ func (a *actor) killContainers(ctx context.Context, step pod.Step) error {
 			message = "Stopping container " + inst.Name
 		}
 		a.m.events.everyday(a.view.Pod, inst.Name, eventKilling, "%s", message)
+		a.expectEnd(inst.ID)
 		wg.Go(func() { failures[n] = a.m.rt.StopContainer(ctx, inst.ID, step.Grace) })
 	}
 	wg.Wait()
+	defer a.expectEnd("")
 	if err := errors.Join(failures...); err != nil {
 		a.suspectLater()
 		if ctx.Err() == nil && !cri.IsUnavailable(err) {

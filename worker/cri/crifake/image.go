@@ -61,3 +61,10 @@ func (s *imageService) ListImages(context.Context, *runtimev1.ListImagesRequest)
 func fakeImage(image string) *runtimev1.Image {
 	return &runtimev1.Image{Id: imageRef(image), RepoTags: []string{image}, RepoDigests: []string{imageRef(image)}, Size: 1, Spec: &runtimev1.ImageSpec{Image: image}}
 }
+
+// Program is what AddImage put under the reference.
+func (r *Runtime) Program(ref string) Program {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.programs[ref]
+}

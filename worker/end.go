@@ -1,0 +1,108 @@
+package worker
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/petrelrun/petrel/worker/pod"
+)
+
+// takeEnd notes why the pod is to end, if it is.
+func (a *actor) takeEnd(in inbox) {
+	now := time.Now()
+	p := in.pod
+	switch {
+	case in.gone:
+		a.stopBy(now.Add(goneGrace(p)), pod.Why{})
+	case p.DeletionTimestamp != nil:
+		a.stopBy(p.DeletionTimestamp.Time, pod.Why{})
+	case pod.Terminal(p.Status.Phase) && !a.view.Over:
+		a.stopBy(now.Add(pod.Grace(p)), pod.Why{}) // ended by somebody else: the status is theirs
+	case pastDeadline(p, now):
+		a.stopBy(now.Add(pod.Grace(p)), pod.Why{
+			Reason: eventDeadline, Message: "Pod was active on the node longer than the specified deadline",
+		})
+	}
+	if pod.Terminal(p.Status.Phase) {
+		a.end(&p.Status)
+		a.view.Told = a.view.Told || in.fromAPI
+	}
+	a.view.Told = a.view.Told || in.told || in.gone
+}
+
+// stopBy sets the deadline, or an earlier one.
+func (a *actor) stopBy(deadline time.Time, why pod.Why) {
+	s := a.view.Stopping
+	if s == nil {
+		a.stopWatches()
+		a.view.Stopping = &pod.Stopping{Deadline: deadline, Why: why}
+		if why.Reason != "" {
+			a.m.events.warn(a.view.Pod, "", why.Reason, "%s", why.Message)
+		}
+		return
+	}
+	if deadline.Before(s.Deadline) {
+		s.Deadline = deadline
+	}
+}
+
+// goneGrace is what a pod may take that the API has let go of already.
+func goneGrace(p *corev1.Pod) time.Duration {
+	if p.DeletionGracePeriodSeconds != nil {
+		return min(pod.Grace(p), forcedGrace)
+	}
+	return forcedGrace
+}
+
+func pastDeadline(p *corev1.Pod, now time.Time) bool {
+	at := deadline(p)
+	return !at.IsZero() && !now.Before(at)
+}
+
+// deadline is when activeDeadlineSeconds end the pod; zero without.
+func deadline(p *corev1.Pod) time.Time {
+	if p.Spec.ActiveDeadlineSeconds == nil || p.Status.StartTime == nil {
+		return time.Time{}
+	}
+	return p.Status.StartTime.Add(time.Duration(*p.Spec.ActiveDeadlineSeconds) * time.Second)
+}
+
+// end notes the status that the pod ends with; the first is the one.
+func (a *actor) end(status *corev1.PodStatus) {
+	if a.final == nil {
+		a.final = status.DeepCopy()
+	}
+	a.view.Over = true
+}
+
+// noteEnd fixes the status of a pod whose containers have all ended for good, before the runtime forgets them.
+func (a *actor) noteEnd(now time.Time) {
+	if a.view.Over {
+		return
+	}
+	ended, _ := a.view.Ended()
+	if !ended && (a.view.Stopping == nil || len(a.view.Running()) > 0) {
+		return
+	}
+	a.stopWatches()
+	status := pod.Status(&a.view, now)
+	a.end(&status)
+	ending := *a.view.Pod
+	ending.Status = status
+	if err := a.m.onDisk(func() error { return a.m.paths.keep(&ending) }); err != nil {
+		a.m.log.Error("pod's end was not written down", "pod", a.name(), "error", err)
+	}
+}
+
+// finish lets go of a pod of which nothing is left to stop.
+func (a *actor) finish() {
+	a.mu.Lock()
+	gone := a.gone
+	a.finished = gone
+	a.mu.Unlock()
+	a.m.pool.Release(string(a.uid))
+	if gone {
+		a.m.remove(a)
+	}
+}
