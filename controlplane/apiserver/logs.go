@@ -227,14 +227,14 @@ func copyStream(c echo.Context, body io.Reader) error {
 		if n > 0 {
 			_ = control.SetWriteDeadline(time.Now().Add(streamWriteTimeout))
 			if _, err := w.Write(buf[:n]); err != nil {
-				return nil //nolint:nilerr // the reader is gone
+				return nil // the reader is gone
 			}
 			if err := control.Flush(); err != nil {
-				return nil //nolint:nilerr // the reader is gone
+				return nil // the reader is gone
 			}
 		}
 		if err != nil {
-			return nil //nolint:nilerr // the headers are out; the end of the stream is all that can be told
+			return nil // the headers are out; the end of the stream is all that can be told
 		}
 	}
 }

@@ -37,17 +37,6 @@ const (
 	asPartial = "PartialObjectMetadata"
 )
 
-// content is the answer's Content-Type.
-func (f form) content() string {
-	switch {
-	case f.protobuf:
-		return contentProtobuf
-	case f.yaml:
-		return contentYAML
-	}
-	return contentJSON
-}
-
 // negotiate picks the best form that the Accept header allows and can has; without the header that is JSON.
 func negotiate(accept string, can mediaSet) (form, error) {
 	if strings.TrimSpace(accept) == "" {

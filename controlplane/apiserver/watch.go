@@ -92,7 +92,7 @@ func (w *watching) run(ctx context.Context) error {
 	w.open()
 	defer w.close()
 	if err := w.initial(first, from); err != nil {
-		return nil //nolint:nilerr // the client is gone
+		return nil // the client is gone
 	}
 	err = w.follow(ctx, watcher)
 	if status := apierrors.APIStatus(nil); errors.As(err, &status) && ctx.Err() == nil {

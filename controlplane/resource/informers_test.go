@@ -111,7 +111,7 @@ func TestInformersServeEveryListableResource(t *testing.T) {
 }
 
 func TestClientFindsOnlyWhatIsServed(t *testing.T) {
-	if _, err := shared.Client("test").Get(t.Context(), &corev1.Endpoints{ObjectMeta: meta1("default", "x")}); err == nil { //nolint:staticcheck // deprecated, and not served
+	if _, err := shared.Client("test").Get(t.Context(), &corev1.Endpoints{ObjectMeta: meta1("default", "x")}); err == nil { // deprecated, and not served
 		t.Error("Endpoints are served")
 	}
 }

@@ -5,7 +5,6 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -17,9 +16,6 @@ func namespaces() *Definition { return must(corev1.SchemeGroupVersion.WithResour
 func pods() *Definition       { return must(corev1.SchemeGroupVersion.WithResource("pods")) }
 func servicesDefinition() *Definition {
 	return must(corev1.SchemeGroupVersion.WithResource("services"))
-}
-func endpointSlices() *Definition {
-	return must(discoveryv1.SchemeGroupVersion.WithResource("endpointslices"))
 }
 func events() *Definition      { return must(corev1.SchemeGroupVersion.WithResource("events")) }
 func deployments() *Definition { return must(appsv1.SchemeGroupVersion.WithResource("deployments")) }

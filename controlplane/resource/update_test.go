@@ -9,7 +9,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/petrelrun/petrel/controlplane/api"
 )
@@ -140,7 +139,7 @@ func TestUpdateMakesALeaseThatIsMissing(t *testing.T) {
 	if err != nil || !created {
 		t.Fatalf("created %v, %v", created, err)
 	}
-	if _, created, err = shared.Update(t.Context(), d, call(ns, "l"), out.(runtime.Object)); err != nil || created {
+	if _, created, err = shared.Update(t.Context(), d, call(ns, "l"), out); err != nil || created {
 		t.Fatalf("second time: created %v, %v", created, err)
 	}
 }
