@@ -10,11 +10,12 @@ import (
 // curl.
 func TestHTTPBin(t *testing.T) {
 	w := newWorld(t)
+	small := w.file("small.txt", []byte("a small file"))
 	url := strings.TrimSuffix(w.deploy("httpbin", w.example("httpbin"), 201).URL, "/")
 	host := strings.TrimPrefix(url, "http://")
 
 	for _, c := range []struct {
-		args   string // to curl, $U is the app
+		args   string // to curl; $U is the app, ~ a space
 		status int
 		want   []string // in the body
 	}{
@@ -22,7 +23,7 @@ func TestHTTPBin(t *testing.T) {
 		{"$U/get?a=1&a=2", 200, []string{`"a"`, `"1"`, `"2"`, `"method": "GET"`, url + "/get?a=1"}},
 		{"-d k=v $U/post", 200, []string{`"k"`, `"v"`, `"application/x-www-form-urlencoded"`}},
 		{`-H Content-Type:application/json -d {"x":[1]} $U/post`, 200, []string{`"json"`, `"x"`}},
-		{"-F file=@main_test.go $U/post", 200, []string{`"files"`, "func TestMain"}},
+		{"-F file=@" + small + " $U/post", 200, []string{`"files"`, "a small file"}},
 		{"-X PUT -d body $U/put", 200, []string{`"method": "PUT"`}},
 		{"-X PATCH -d body $U/patch", 200, []string{`"method": "PATCH"`}},
 		{"-X DELETE $U/delete", 200, []string{`"method": "DELETE"`}},
@@ -48,7 +49,7 @@ func TestHTTPBin(t *testing.T) {
 		{"--digest -u ann:word $U/digest-auth/auth/ann/word", 200, []string{`"authorized": true`}},
 		{"$U/hidden-basic-auth/ann/word", 404, nil},
 		{"$U/bearer", 401, nil},
-		{"-H Authorization:Bearer\u00a0t $U/bearer", 200, []string{`"authenticated": true`}},
+		{"-H Authorization:Bearer~t $U/bearer", 200, []string{`"authenticated": true`}},
 		{"$U/range/26", 200, []string{"abcdefghijklmnopqrstuvwxyz"}},
 		{"-r 3-5 $U/range/26", 206, []string{"def"}},
 		{"$U/etag/petrel", 200, nil},
@@ -70,7 +71,7 @@ func TestHTTPBin(t *testing.T) {
 	} {
 		args := strings.Fields(strings.ReplaceAll(c.args, "$U", url))
 		for i := range args {
-			args[i] = strings.ReplaceAll(args[i], "\u00a0", " ")
+			args[i] = strings.ReplaceAll(args[i], "~", " ")
 		}
 		a := w.curl(args...)
 		if a.Status != c.status {

@@ -29,8 +29,7 @@ func TestDrain(t *testing.T) {
 		}
 		return nil
 	})
-	w.eventually("the scheduler to say why", func() error { return hasEvents(w, "deployment/web", "ScalingReplicaSet") })
-	matches(t, w.kubectl("describe", "pods"), `FailedScheduling.*unschedulable`)
+	w.comes(`FailedScheduling .*unschedulable`, "events") // the scheduler says why
 	matches(t, w.kubectl("get", "pods", "-o", `jsonpath={.items[0].status.conditions[?(@.type=="PodScheduled")].reason}`), `^Unschedulable$`)
 
 	w.kubectl("uncordon", node)

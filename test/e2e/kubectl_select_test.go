@@ -14,7 +14,7 @@ func TestSelectorsAndPages(t *testing.T) {
 	const objects = 60
 	var manifest strings.Builder
 	for i := range objects {
-		fmt.Fprintf(&manifest, "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: item-%02d, labels: {tier: %c, n: \"%d\"}}\n", i, "abc"[i%3], i)
+		fmt.Fprintf(&manifest, "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: item-%02d, labels: {tier: %c, number: \"%d\"}}\n", i, "abc"[i%3], i)
 	}
 	w.kubectlIn(manifest.String(), "create", "-f", "-")
 
@@ -25,9 +25,9 @@ func TestSelectorsAndPages(t *testing.T) {
 		{"tier=a", 20},
 		{"tier!=a,tier", 40},
 		{"tier in (a, b)", 40},
-		{"tier in (a,b),n notin (0,1)", 38},
+		{"tier in (a,b),number notin (0,1)", 38},
 		{"!tier", 0},
-		{"n=7", 1},
+		{"number=7", 1},
 	} {
 		equal(t, c.selector, count(w, "get", "configmaps", "-l", c.selector, "-o", "name"), c.want)
 	}

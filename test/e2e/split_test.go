@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,18 +22,17 @@ func TestControlPlaneAndWorkerApart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &cluster.Cluster{Options: split.Options, State: cluster.State{API: split.API, Gateway: split.Gateway}}
-	w := worldIn(t, c)
 	t.Cleanup(func() {
 		if t.Failed() {
 			for _, part := range []string{"controlplane", "worker"} {
 				t.Logf("--- the end of %s\n%s", split.LogPath(part), cluster.Tail(split.LogPath(part), 60))
 			}
 		}
-		if err := split.Stop(w.background()); err != nil {
+		if err := split.Stop(context.Background()); err != nil {
 			t.Error(err)
 		}
 	})
+	w := worldIn(t, &cluster.Cluster{Options: split.Options, State: cluster.State{API: split.API, Gateway: split.Gateway}})
 	w.kubectl("wait", "node", "--all", "--for=create", "--timeout=60s")
 	w.kubectl("wait", "node", "--all", "--for=condition=Ready", "--timeout=60s")
 	w.apply(web)

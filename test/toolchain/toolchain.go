@@ -54,18 +54,23 @@ func (t *Tree) Binaries(ctx context.Context) (string, error) {
 
 // Kubectl builds the real kubectl at the version of go.mod.
 func (t *Tree) Kubectl(ctx context.Context) (string, error) {
-	return t.tool(ctx, "kubectl", "k8s.io/kubernetes/cmd/kubectl")
+	// kubectl refuses to tell its version when no release process has set it.
+	version, err := t.module(ctx, "{{.Version}}", "k8s.io/kubernetes")
+	if err != nil {
+		return "", err
+	}
+	return t.tool(ctx, "kubectl", "k8s.io/kubernetes/cmd/kubectl", "-X k8s.io/component-base/version.gitVersion="+version)
 }
 
 // Crane builds the real crane at the version of go.mod.
 func (t *Tree) Crane(ctx context.Context) (string, error) {
-	return t.tool(ctx, "crane", "github.com/google/go-containerregistry/cmd/crane")
+	return t.tool(ctx, "crane", "github.com/google/go-containerregistry/cmd/crane", "")
 }
 
-func (t *Tree) tool(ctx context.Context, name, pkg string) (string, error) {
+func (t *Tree) tool(ctx context.Context, name, pkg, linkerFlags string) (string, error) {
 	return t.once(name, func() (string, error) {
 		path := filepath.Join(t.Bin(), "tools", name)
-		return path, t.goCommand(ctx, nil, "build", "-ldflags", "-s -w", "-o", path, pkg)
+		return path, t.goCommand(ctx, nil, "build", "-ldflags", "-s -w "+linkerFlags, "-o", path, pkg)
 	})
 }
 
@@ -108,7 +113,12 @@ func (t *Tree) Example(ctx context.Context, name string) (string, error) {
 
 // ModuleDir answers where a dependency's source lies on this machine.
 func (t *Tree) ModuleDir(ctx context.Context, module string) (string, error) {
-	cmd := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", module)
+	return t.module(ctx, "{{.Dir}}", module)
+}
+
+// module answers what the go command knows of a dependency.
+func (t *Tree) module(ctx context.Context, format, module string) (string, error) {
+	cmd := exec.CommandContext(ctx, "go", "list", "-m", "-f", format, module)
 	cmd.Dir = t.Root
 	out, err := cmd.Output()
 	if err != nil {
