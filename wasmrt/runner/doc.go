@@ -10,5 +10,10 @@
 // containers nor a supervisor for a while. An idle container holds a listener, a goroutine for it and some small
 // structures: no instance, no log file, no timer.
 //
+// The collector runs with Go's defaults: guests' memories are mapped outside the Go heap, so the heap is small and a
+// larger GOGC would only keep garbage. What a load leaves behind (60 MB for a Go module that had to be compiled) is given
+// back to the kernel on purpose, two seconds after it, because an idle process would not collect it. GOGC, GOMEMLIMIT and
+// GOMAXPROCS of the supervisor's environment are handed on.
+//
 // It imports the engine's rooms and the standard library: nothing of Kubernetes, gRPC or the CRI.
 package runner
