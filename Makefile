@@ -60,8 +60,9 @@ tidy:
 generate: ## everything generated, made again
 	go generate ./...
 
-bench: deps build examples ## the benchmark table; BENCH=regexp runs the rows that match
-	go run ./bench -run '$(BENCH)'
+bench: deps build examples ## the benchmark table; BENCH=regexp measures the rows that match; a full run writes docs/benchmarks.md
+	go build -o $(BIN)/tools/bench ./bench
+	$(BIN)/tools/bench $(if $(filter .,$(BENCH)),-write,-run '$(BENCH)')
 
 deps: ## Debian packages the examples and tests need; only root can install them
 	@./examples/deps.sh
