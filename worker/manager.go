@@ -75,6 +75,7 @@ func (m *manager) accept(object *corev1.Pod) {
 	if object.Spec.NodeName != m.cfg.NodeName {
 		return
 	}
+	m.statuses.caughtUp(object)
 	m.mu.Lock()
 	if m.closed {
 		m.mu.Unlock()

@@ -63,6 +63,15 @@ func (w *statusWriter) put(uid types.UID, r *report) {
 	w.queue.Add(uid)
 }
 
+// caughtUp is told of each version of a pod that the API hands on, so that an answer that is no newer is not kept.
+func (w *statusWriter) caughtUp(object *corev1.Pod) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if seen := w.seen[object.UID]; seen != nil && !newer(seen, object) {
+		delete(w.seen, object.UID)
+	}
+}
+
 // forget drops what is known of a pod that is gone.
 func (w *statusWriter) forget(uid types.UID) {
 	w.mu.Lock()

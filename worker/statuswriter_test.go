@@ -167,3 +167,21 @@ func TestEndedPodIsDeletedByItsUID(t *testing.T) {
 		}
 	})
 }
+
+// TestAnswersAreKeptOnlyWhileTheyAreNews: an idle pod must not be held twice.
+func TestAnswersAreKeptOnlyWhileTheyAreNews(t *testing.T) {
+	w := newStatusWriter(fake.NewClientset(), newMetrics())
+	version := func(v string) *corev1.Pod {
+		return testPod("a", "idle", func(p *corev1.Pod) { p.ResourceVersion = v })
+	}
+	w.seen["uid-a"] = version("7")
+	w.caughtUp(version("6"))
+	if w.seen["uid-a"] == nil {
+		t.Error("an answer that is newer than what the API handed on was dropped")
+	}
+	w.caughtUp(version("7"))
+	if w.seen["uid-a"] != nil {
+		t.Error("an answer was kept that the API has handed on")
+	}
+	w.queue.ShutDown()
+}
