@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 func benchPod(ns string) *corev1.Pod {
@@ -49,6 +50,39 @@ func BenchmarkCreate(b *testing.B) {
 		for pb.Next() {
 			if _, err := c.Create(b.Context(), benchPod(ns.GetName())); err != nil {
 				b.Error(err)
+			}
+		}
+	})
+}
+
+// BenchmarkStatus measures what a node writes most: a pod's status, as a patch and as an update.
+func BenchmarkStatus(b *testing.B) {
+	ns, err := shared.Client("bench").Create(b.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "bench-"}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	c := shared.Client("node")
+	p, err := c.Create(b.Context(), benchPod(ns.GetName()))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Run("patch", func(b *testing.B) {
+		for i := range b.N {
+			patch := fmt.Sprintf(`{"status":{"message":"%d","conditions":[{"type":"Ready","status":"True"}]}}`, i)
+			if _, err := c.Patch(b.Context(), p, types.StrategicMergePatchType, []byte(patch), "status"); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("update", func(b *testing.B) {
+		obj, err := c.Get(b.Context(), p)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for i := range b.N {
+			obj.(*corev1.Pod).Status.Message = fmt.Sprint("u", i)
+			if obj, err = c.UpdateStatus(b.Context(), obj); err != nil {
+				b.Fatal(err)
 			}
 		}
 	})

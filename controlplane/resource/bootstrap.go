@@ -36,7 +36,16 @@ func (r *Registry) Bootstrap(ctx context.Context, apiServer netip.AddrPort) erro
 			return err
 		}
 	}
-	if err := ensure(ctx, c, r.kubernetesService(apiServer.Port()), nil); err != nil {
+	service := r.kubernetesService(apiServer.Port())
+	err := ensure(ctx, c, service, func(obj api.Object) bool {
+		have, ok := obj.(*corev1.Service)
+		if !ok || len(have.Spec.Ports) == 1 && have.Spec.Ports[0].Port == service.Spec.Ports[0].Port {
+			return false
+		}
+		have.Spec.Ports = service.Spec.Ports
+		return true
+	})
+	if err != nil {
 		return err
 	}
 	want := kubernetesEndpoints(apiServer)

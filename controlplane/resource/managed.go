@@ -109,7 +109,42 @@ func (m *managers) updated(d *Definition, call Call, live, obj runtime.Object) (
 	if err != nil {
 		return nil, err
 	}
-	return fm.UpdateNoErrors(live, obj, call.Manager), nil
+	accessor, err := meta.Accessor(obj)
+	if err != nil {
+		return nil, err
+	}
+	out := fm.UpdateNoErrors(m.thin(d, call.Subresource, live), m.thin(d, call.Subresource, obj), call.Manager)
+	from, err := meta.Accessor(out)
+	if err != nil {
+		return nil, err
+	}
+	accessor.SetManagedFields(from.GetManagedFields())
+	return obj, nil
+}
+
+// thin is a shallow copy of obj without the spec or the status, where a write to the subresource does not touch it.
+// Nobody can come to own anything there, so there is no use in comparing it, which is most of the work.
+func (m *managers) thin(d *Definition, subresource string, obj runtime.Object) runtime.Object {
+	reset := d.Rules.ResetFields(subresource)[fieldpath.APIVersion(d.GVK.GroupVersion().String())]
+	if reset == nil {
+		return obj
+	}
+	c := reflect.New(reflect.TypeOf(obj).Elem())
+	c.Elem().Set(reflect.ValueOf(obj).Elem())
+	for name, path := range resettable {
+		if f := c.Elem().FieldByName(name); f.IsValid() && reset.Has(path) {
+			f.SetZero()
+		}
+	}
+	out, ok := c.Interface().(runtime.Object)
+	if !ok {
+		return obj
+	}
+	return out
+}
+
+var resettable = map[string]fieldpath.Path{
+	"Spec": fieldpath.MakePathOrDie("spec"), "Status": fieldpath.MakePathOrDie("status"),
 }
 
 // unchanged tells whether obj differs from old in nothing but the times of its managed fields, which are set anew by

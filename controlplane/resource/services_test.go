@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -279,6 +280,15 @@ func TestBootstrap(t *testing.T) {
 	}
 	if svc = read(t, &corev1.Service{ObjectMeta: meta1("default", "kubernetes")}); svc.ResourceVersion != version {
 		t.Error("a second bootstrap wrote again")
+	}
+	// A server that has moved to another port says so.
+	if err := shared.Bootstrap(t.Context(), netip.MustParseAddrPort("127.0.0.1:9090")); err != nil {
+		t.Fatal(err)
+	}
+	slice := read(t, &discoveryv1.EndpointSlice{ObjectMeta: meta1("default", "kubernetes")})
+	svc = read(t, &corev1.Service{ObjectMeta: meta1("default", "kubernetes")})
+	if svc.Spec.Ports[0].Port != 9090 || *slice.Ports[0].Port != 9090 || slice.Endpoints[0].Addresses[0] != "127.0.0.1" {
+		t.Errorf("after the move: %+v %+v", svc.Spec.Ports, slice)
 	}
 	for _, name := range systemNamespaces {
 		if _, _, err := shared.Delete(t.Context(), namespaces(), call("", name), metav1.DeleteOptions{}); !apierrors.IsForbidden(err) {

@@ -213,3 +213,52 @@ func TestOwnershipOfCopiesIsTheSame(t *testing.T) {
 		}
 	}
 }
+
+// Leaving out what a write does not touch has to lead to the same owners too.
+func TestOwnershipIsTheSameWithoutTheRest(t *testing.T) {
+	m := newManagers()
+	d := pods()
+	live := newPod("x", "p")
+	live.SetGroupVersionKind(d.GVK)
+	live.UID = "u"
+	d.Rules.Default(live)
+	out, err := m.created(d, Call{Manager: "maker"}, shared.now(), live)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		manager, subresource string
+		change               func(*corev1.Pod)
+	}{
+		{"node", "status", func(p *corev1.Pod) {
+			p.Status.Phase = corev1.PodRunning
+			p.Status.Conditions = []corev1.PodCondition{{Type: "A", Status: "True"}, {Type: "B", Status: "True"}}
+		}},
+		{"labeller", "", func(p *corev1.Pod) { p.Labels = map[string]string{"a": "b"} }},
+		{"other", "status", func(p *corev1.Pod) { p.Status.Conditions[0].Status = "False" }},
+		{"other", "status", func(p *corev1.Pod) { p.Status.Conditions = p.Status.Conditions[1:]; p.Labels = nil }},
+		{"setter", "", func(p *corev1.Pod) { p.Spec.Containers[0].Image = "other"; p.Status.Phase = corev1.PodFailed }},
+	} {
+		c := Call{Manager: step.manager, Subresource: step.subresource}
+		next := out.DeepCopyObject().(*corev1.Pod)
+		step.change(next)
+		fm, err := m.get(d, step.subresource)
+		if err != nil {
+			t.Fatal(err)
+		}
+		whole, err := fm.Update(out.DeepCopyObject(), next.DeepCopy(), step.manager)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out, err = m.updated(d, c, out, next); err != nil {
+			t.Fatal(err)
+		}
+		a, b := whole.(*corev1.Pod).ManagedFields, out.(*corev1.Pod).ManagedFields
+		if !sameOwners(a, b) || len(b) == 0 {
+			t.Errorf("%s %s:\n%v\n%v", step.manager, step.subresource, a, b)
+		}
+		if out.(*corev1.Pod).Spec.Containers == nil {
+			t.Fatal("the object itself was thinned")
+		}
+	}
+}
