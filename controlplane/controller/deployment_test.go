@@ -320,7 +320,8 @@ func TestDeploymentUnderLag(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			done := make(chan struct{})
 			go func() {
-				w.nodeAgent(ctx, 300*time.Millisecond, func(*corev1.Pod) bool { return r.IntN(4) == 0 })
+				dice := rand.New(rand.NewPCG(seed, 55))
+				w.nodeAgent(ctx, 300*time.Millisecond, func(*corev1.Pod) bool { return dice.IntN(4) == 0 })
 				close(done)
 			}()
 			w.settle(time.Minute)

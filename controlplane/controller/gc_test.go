@@ -2,7 +2,6 @@ package controller
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -230,29 +229,23 @@ func collectRandomly(t *testing.T, seed uint64) {
 		}
 		w.create(owned(fmt.Sprint("o", i), refs...))
 	}
-	failing := true
-	w.setFault(func(verb string, _ api.Object) error {
-		if failing && r.IntN(6) == 0 {
-			return errors.New("the store is away")
-		}
-		return nil
-	})
+	failing := w.flaky(seed, 6)
 	policies := []metav1.DeletionPropagation{metav1.DeletePropagationBackground, metav1.DeletePropagationForeground}
 	gone := map[int]bool{}
 	for range 3 {
 		w.start(onlyGC...)
 		for range 1 + r.IntN(3) {
 			i := r.IntN(count)
-			failing = false
+			failing(false)
 			// It may be gone already, as another's dependent.
 			_ = w.Delete(context.Background(), owned(fmt.Sprint("o", i)), metav1.DeleteOptions{PropagationPolicy: &policies[r.IntN(2)]})
-			failing = true
+			failing(true)
 			gone[i] = true
 			w.settle(time.Duration(r.IntN(500)) * time.Millisecond)
 		}
 		w.stop()
 	}
-	failing = false
+	failing(false)
 	w.start(onlyGC...)
 	w.settle(10 * time.Minute)
 	w.stop()

@@ -2,7 +2,6 @@ package controller
 
 import (
 	"context"
-	"errors"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -13,8 +12,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
-
-	"github.com/petrelrun/petrel/controlplane/api"
 )
 
 var onlyJobs = []build{newJobs}
@@ -328,13 +325,7 @@ func countOnce(t *testing.T, seed uint64) {
 	r := rand.New(rand.NewPCG(seed, 6))
 	w := newWorld(t)
 	w.create(job(parallel(5), completions(30), func(j *batchv1.Job) { j.Spec.BackoffLimit = ptr.To[int32](1000) }))
-	failing := true
-	w.setFault(func(verb string, _ api.Object) error {
-		if failing && verb != "get" && r.IntN(8) == 0 {
-			return errors.New("the store is away")
-		}
-		return nil
-	})
+	failing := w.flaky(seed, 8)
 	failed, succeeded := 0, 0
 	for range 4 {
 		w.start(onlyJobs...)
@@ -344,7 +335,7 @@ func countOnce(t *testing.T, seed uint64) {
 		w.mu.Unlock()
 		for range 60 {
 			w.settle(time.Duration(r.IntN(2000)) * time.Millisecond)
-			failing = false
+			failing(false)
 			for _, p := range w.live() {
 				switch r.IntN(12) {
 				case 0:
@@ -360,11 +351,11 @@ func countOnce(t *testing.T, seed uint64) {
 					w.kill(p)
 				}
 			}
-			failing = true
+			failing(true)
 		}
 		w.stop()
 	}
-	failing = false
+	failing(false)
 	w.start(onlyJobs...)
 	w.settle(10 * time.Minute)
 	for range 40 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"testing"
@@ -322,5 +323,24 @@ func replicaSet(replicas int32) *appsv1.ReplicaSet {
 		Spec: appsv1.ReplicaSetSpec{
 			Replicas: ptr.To(replicas), Selector: &metav1.LabelSelector{MatchLabels: web}, Template: template("v1", web),
 		},
+	}
+}
+
+// flaky has writes fail, one in so many, until the function it returns switches that off.
+func (w *world) flaky(seed uint64, oneIn int) (on func(bool)) {
+	var mu sync.Mutex
+	r, failing := rand.New(rand.NewPCG(seed, 99)), true
+	w.setFault(func(verb string, _ api.Object) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if failing && r.IntN(oneIn) == 0 {
+			return errors.New("the store is away")
+		}
+		return nil
+	})
+	return func(now bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		failing = now
 	}
 }
