@@ -264,12 +264,15 @@ func TestEtcdRestarts(t *testing.T) {
 // with more: watchers are sent to list anew, and what they list is the new one's.
 func TestEtcdReplaced(t *testing.T) {
 	t.Parallel()
-	for name, ahead := range map[string]int{"behind": 0, "ahead": 200} {
-		t.Run(name, func(t *testing.T) { etcdReplaced(t, ahead) })
+	for name, c := range map[string]struct {
+		ahead   int
+		claimed bool
+	}{"behind": {}, "ahead": {ahead: 200}, "another store's": {ahead: 200, claimed: true}} {
+		t.Run(name, func(t *testing.T) { etcdReplaced(t, c.ahead, c.claimed) })
 	}
 }
 
-func etcdReplaced(t *testing.T, ahead int) {
+func etcdReplaced(t *testing.T, ahead int, claimed bool) {
 	etcd := startEtcd(t)
 	k := newLink(t, etcd.addr)
 	s := start(t, store.Config{Endpoints: []string{k.listener.Addr().String()}})
@@ -285,6 +288,9 @@ func etcdReplaced(t *testing.T, ahead int) {
 		if _, err := other.Put(ctx, "/elsewhere", fmt.Sprint(i)); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if claimed {
+		start(t, store.Config{Endpoints: []string{etcd.addr}})
 	}
 	k.mend()
 	// A fresh read finds out; until it has, it says that it cannot be served.
