@@ -71,7 +71,7 @@ func (s *Server) newWatching(c echo.Context, d *resource.Definition) (*watching,
 	}
 	lasts := minWatch + rand.N(maxWatch-minWatch)
 	if given && timeout > 0 {
-		lasts = min(time.Duration(timeout)*time.Second, maxWatch)
+		lasts = time.Duration(min(timeout, int64(maxWatch/time.Second))) * time.Second
 	}
 	w.deadline = time.Now().Add(lasts)
 	w.events, err = newEvents(c, d, f)
