@@ -31,7 +31,7 @@ func clusterRows() []row {
 			what: "The same with a folder that has state: `petrel up` after a clean stop, to a ready node, divided by a bare etcd's start on a\n" +
 				"folder that has state.",
 		},
-		idleRow("petrel", 10, "Kubernetes' types, validation and printers, etcd and its page cache are in it; a throw-away server with the same took 59 MiB."),
+		idleRow("petrel", 12, "Kubernetes' types, validation and printers and etcd are in it; a throw-away server with the same took 59 MiB, eleven times."),
 		idleRow("supervisor", 3, "gRPC is what it has beyond a trivial server."),
 		idleRow("runner", 8, "It holds one Go module's compiled code and its metadata, tens of MiB, beyond a trivial server."),
 	}

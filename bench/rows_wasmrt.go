@@ -76,7 +76,11 @@ func deployAndAsk(ctx context.Context, c *cluster.Cluster, app string, module []
 		return 0, "", err
 	}
 	seconds := time.Since(began).Seconds()
-	return seconds, fmt.Sprintf("%s, cold start %.0f µs", told.Timings, told.ColdStart), nil
+	var timings bytes.Buffer
+	if err := json.Compact(&timings, told.Timings); err != nil {
+		return 0, "", fmt.Errorf("deploy %s: %w", app, err)
+	}
+	return seconds, fmt.Sprintf("%s ms, cold start %.0f µs", &timings, told.ColdStart), nil
 }
 
 // request sends one request on a connection of its own and wants the status.

@@ -122,7 +122,7 @@ func TestRollingUpdateUnderLoad(t *testing.T) {
 	for _, failure := range load.failures {
 		t.Error(failure)
 	}
-	if load.requests < 50 {
+	if load.requests < 20 {
 		t.Errorf("only %d requests were made", load.requests)
 	}
 	w.becomes(url, 200, "probe three")
