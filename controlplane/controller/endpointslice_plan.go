@@ -9,6 +9,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 const (
@@ -102,9 +103,9 @@ func (p *slicePlan) place(service *corev1.Service, group *portGroup, have []*dis
 
 // keepPlaces leaves each endpoint in the slice it is in and returns those that have no place yet.
 func keepPlaces(group *portGroup, have []*discoveryv1.EndpointSlice) (drafts []*draft, rest []discoveryv1.Endpoint) {
-	want := make(map[string]discoveryv1.Endpoint, len(group.endpoints))
-	for _, e := range group.endpoints {
-		want[endpointKey(&e)] = e
+	want := make(map[types.UID]*discoveryv1.Endpoint, len(group.endpoints))
+	for i := range group.endpoints {
+		want[endpointKey(&group.endpoints[i])] = &group.endpoints[i]
 	}
 	for _, s := range have {
 		d := &draft{slice: s}
@@ -116,16 +117,16 @@ func keepPlaces(group *portGroup, have []*discoveryv1.EndpointSlice) (drafts []*
 				continue
 			}
 			delete(want, key)
-			if !equality.Semantic.DeepEqual(e, s.Endpoints[i]) {
+			if !equalEndpoint(e, &s.Endpoints[i]) {
 				d.changed = true
 			}
-			d.endpoints = append(d.endpoints, e)
+			d.endpoints = append(d.endpoints, *e)
 		}
 		drafts = append(drafts, d)
 	}
-	for _, e := range group.endpoints {
-		if _, ok := want[endpointKey(&e)]; ok {
-			rest = append(rest, e)
+	for i := range group.endpoints {
+		if _, ok := want[endpointKey(&group.endpoints[i])]; ok {
+			rest = append(rest, group.endpoints[i])
 		}
 	}
 	return drafts, rest

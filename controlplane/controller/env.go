@@ -18,8 +18,11 @@ type env struct {
 	Config
 }
 
-// now is the time by which a decision is made.
-func (e *env) now() metav1.Time { return metav1.NewTime(e.Clock.Now()) }
+// now is the time as objects keep it, in whole seconds: what is written must be equal to what is read back.
+func (e *env) now() metav1.Time {
+	now := metav1.NewTime(e.Clock.Now())
+	return now.Rfc3339Copy()
+}
 
 // addIndexers adds the indexes that the informer does not have yet: several controllers ask for the same ones.
 func (e *env) addIndexers(gvr schema.GroupVersionResource, indexers cache.Indexers) error {

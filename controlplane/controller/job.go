@@ -146,7 +146,8 @@ func (c *jobs) look(ctx context.Context, job *batchv1.Job) (*view, error) {
 // carryOut acts on a plan. The order is what makes the counts exact: finalizers go only after the status that
 // accounts for their pods is stored.
 func (c *jobs) carryOut(ctx context.Context, job *batchv1.Job, v *view, plan *jobPlan) (time.Duration, error) {
-	c.env.Logger.Debug("job step", "job", keyOf(job), "plan", plan.describe())
+	c.env.Logger.Debug("job step", "job", keyOf(job), "create", len(plan.create), "drop", len(plan.drop),
+		"stop", len(plan.stop), "account", len(plan.accounted))
 	made, failure := c.createPods(ctx, job, plan.create)
 	plan.status.Active += int32(made)
 	if err := c.removePods(ctx, job, plan); err != nil && failure == nil {

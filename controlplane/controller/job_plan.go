@@ -1,7 +1,6 @@
 package controller
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
@@ -337,9 +336,4 @@ func jobFinished(job *batchv1.Job) *batchv1.JobCondition {
 		}
 	}
 	return nil
-}
-
-// describe is the plan in a line, for logs.
-func (p *jobPlan) describe() string {
-	return fmt.Sprintf("create %d, drop %d, stop %d, account %d", len(p.create), len(p.drop), len(p.stop), len(p.accounted))
 }

@@ -21,8 +21,12 @@ const (
 	firstRetry = 5 * time.Millisecond
 	lastRetry  = 30 * time.Second
 	// batchPeriod is the least time between two steps of one key that addBatched caused. A thousand pods that turn
-	// ready within a second are then some twenty looks at their owner, not a thousand.
-	batchPeriod = 50 * time.Millisecond
+	// ready within a second are then some fifty looks at their owner, not a thousand.
+	batchPeriod = 20 * time.Millisecond
+	// batchShare and maxBatchPeriod stretch that time for a key whose steps take long: it waits batchShare times as
+	// long as its last step took, so that one large object cannot take a processor for itself.
+	batchShare     = 10
+	maxBatchPeriod = 500 * time.Millisecond
 	// lastRunLimit bounds the memory of when keys last ran; beyond it the old entries go.
 	lastRunLimit = 4096
 	// syncPoll is how often run looks whether the informers have filled.
@@ -46,7 +50,18 @@ type loop[K comparable] struct {
 
 	queue   workqueue.TypedRateLimitingInterface[K]
 	mu      sync.Mutex
-	lastRun map[K]time.Time
+	lastRun map[K]stepTimes
+}
+
+// stepTimes is when a key's last step began and how long it took; less than that while it is under way.
+type stepTimes struct {
+	began time.Time
+	took  time.Duration
+}
+
+// next is when the following batched step may begin.
+func (s stepTimes) next() time.Time {
+	return s.began.Add(min(max(batchPeriod, batchShare*s.took), maxBatchPeriod))
 }
 
 // source maps the events of one resource to keys.
@@ -76,12 +91,12 @@ func (l *loop[K]) add(key K) { l.queue.Add(key) }
 // addAfter has key worked on after d.
 func (l *loop[K]) addAfter(key K, d time.Duration) { l.queue.AddAfter(key, d) }
 
-// addBatched has key worked on at once when it was quiet, else when batchPeriod since its last step has passed.
+// addBatched has key worked on at once when it was quiet, else when some time since its last step has passed.
 func (l *loop[K]) addBatched(key K) {
 	l.mu.Lock()
 	last, ok := l.lastRun[key]
 	l.mu.Unlock()
-	if wait := batchPeriod - l.env.Clock.Since(last); ok && wait > 0 {
+	if wait := last.next().Sub(l.env.Clock.Now()); ok && wait > 0 {
 		l.queue.AddAfter(key, wait)
 		return
 	}
@@ -90,7 +105,7 @@ func (l *loop[K]) addBatched(key K) {
 
 // run registers the handlers, waits for the informers to fill, works until ctx ends, and leaves nothing behind.
 func (l *loop[K]) run(ctx context.Context) error {
-	l.lastRun = make(map[K]time.Time)
+	l.lastRun = make(map[K]stepTimes)
 	l.queue = workqueue.NewTypedRateLimitingQueueWithConfig(
 		workqueue.NewTypedItemExponentialFailureRateLimiter[K](firstRetry, lastRetry),
 		workqueue.TypedRateLimitingQueueConfig[K]{Name: l.title},
@@ -205,8 +220,10 @@ func (l *loop[K]) work(ctx context.Context) bool {
 	if ctx.Err() != nil {
 		return true
 	}
-	l.started(key)
+	began := l.env.Clock.Now()
+	l.note(key, stepTimes{began: began})
 	again, err := l.reconcile(ctx, key)
+	l.note(key, stepTimes{began: began, took: l.env.Clock.Since(began)})
 	if err != nil {
 		l.failed(ctx, key, err)
 		return true
@@ -231,17 +248,17 @@ func (l *loop[K]) failed(ctx context.Context, key K, err error) {
 	l.queue.AddRateLimited(key)
 }
 
-// started notes when key's step began, for addBatched.
-func (l *loop[K]) started(key K) {
-	now := l.env.Clock.Now()
+// note remembers a key's last step, for addBatched.
+func (l *loop[K]) note(key K, times stepTimes) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.lastRun) >= lastRunLimit {
-		for k, at := range l.lastRun {
-			if now.Sub(at) >= batchPeriod {
+		now := l.env.Clock.Now()
+		for k, last := range l.lastRun {
+			if !last.next().After(now) {
 				delete(l.lastRun, k)
 			}
 		}
 	}
-	l.lastRun[key] = now
+	l.lastRun[key] = times
 }

@@ -95,7 +95,7 @@ func (c *namespaces) step(ctx context.Context, key types.NamespacedName) (time.D
 	if left.total() > 0 || len(left.errs) > 0 {
 		return pollAfter(now.Sub(ns.DeletionTimestamp.Time)), nil
 	}
-	if wait := settled(conditions).Add(namespaceSettle).Sub(now.Time); wait > 0 {
+	if wait := settled(conditions).Add(namespaceSettle).Sub(c.env.Clock.Now()); wait > 0 {
 		return wait, nil
 	}
 	return 0, c.finalize(ctx, ns)
