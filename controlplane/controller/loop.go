@@ -88,9 +88,6 @@ func (l *loop[K]) name() string { return l.title }
 // add has key worked on soon.
 func (l *loop[K]) add(key K) { l.queue.Add(key) }
 
-// addAfter has key worked on after d.
-func (l *loop[K]) addAfter(key K, d time.Duration) { l.queue.AddAfter(key, d) }
-
 // addBatched has key worked on at once when it was quiet, else when some time since its last step has passed.
 func (l *loop[K]) addBatched(key K) {
 	l.mu.Lock()

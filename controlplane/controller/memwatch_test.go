@@ -151,7 +151,7 @@ func (w *memWatch) take() (logged, time.Duration, bool) {
 		entry := w.api.log[w.next]
 		w.next++
 		if entry.gvr == w.gvr && entry.rv > w.from {
-			return entry, entry.at.Add(w.api.lag[w.gvr]).Sub(time.Now()), true
+			return entry, time.Until(entry.at.Add(w.api.lag[w.gvr])), true
 		}
 	}
 	return logged{}, 0, false
