@@ -107,13 +107,13 @@ func TestRollingUpdateUnderLoad(t *testing.T) {
 	w.becomes(url, 200, "probe one")
 
 	ctx, stop := context.WithCancel(t.Context())
-	load := startLoad(ctx, url, 3)
-	for _, release := range []string{"two", "three"} {
+	load := startLoad(ctx, url, 4)
+	w.kubectl("scale", "deployment/web", "--replicas=4")
+	w.rollout("web")
+	for _, release := range []string{"two", "three", "four", "five", "six"} { // each ends four pods that are being asked
 		w.kubectl("set", "env", "deployment/web", "RELEASE="+release)
 		w.rollout("web")
 	}
-	w.kubectl("scale", "deployment/web", "--replicas=4")
-	w.rollout("web")
 	w.kubectl("scale", "deployment/web", "--replicas=1")
 	w.kubectl("wait", "deployment/web", "--for=jsonpath={.status.replicas}=1", "--timeout=60s")
 	stop()
@@ -125,7 +125,7 @@ func TestRollingUpdateUnderLoad(t *testing.T) {
 	if load.requests < 20 {
 		t.Errorf("only %d requests were made", load.requests)
 	}
-	w.becomes(url, 200, "probe three")
+	w.becomes(url, 200, "probe six")
 }
 
 // load asks for a URL from several clients without a pause and keeps what failed.
