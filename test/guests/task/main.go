@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"strconv"
 	"time"
 )
@@ -51,11 +52,9 @@ func do(verb, value string) {
 	}
 }
 
-var sink uint64
-
 func spin() {
-	for {
-		sink++
+	for n := uint64(0); ; n++ {
+		runtime.KeepAlive(n)
 	}
 }
 
