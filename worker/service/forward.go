@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -40,6 +41,8 @@ type exchange struct {
 	r    *http.Request
 	to   *route
 	body []byte
+	// resent says that an endpoint broke off before it answered and another was asked, which is done once.
+	resent bool
 }
 
 // serve forwards the request; an error means that nothing was answered yet.
@@ -56,6 +59,9 @@ func (f *forwarder) serve(w http.ResponseWriter, r *http.Request, to *route) err
 	var last error
 	for range maxDials {
 		backend, ok := f.routes.pick(r.Context(), to, client, tried)
+		if !ok && x.resent {
+			return last
+		}
 		if !ok {
 			return errors.Join(errNoEndpoint, last)
 		}
@@ -68,7 +74,8 @@ func (f *forwarder) serve(w http.ResponseWriter, r *http.Request, to *route) err
 	return last
 }
 
-// try sends the request to one endpoint. retry says that it was not even begun there.
+// try sends the request to one endpoint. retry says that another may be asked: the request was not even begun there,
+// or it only reads and the endpoint broke off without a word, as one that is being stopped may.
 func (x *exchange) try(backend *Backend) (retry bool, err error) {
 	repeat := repeatable(x.r.Method)
 	if u := x.idle(backend.Addr, repeat); u != nil {
@@ -90,10 +97,16 @@ func (x *exchange) try(backend *Backend) (retry bool, err error) {
 	answer, err := x.ask(u)
 	if err != nil {
 		_ = u.conn.Close()
-		return false, err
+		retry = !x.resent && reads(x.r.Method) && brokeOff(err)
+		x.resent = x.resent || retry
+		return retry, err
 	}
 	x.reply(u, answer, backend)
 	return false, nil
+}
+
+func brokeOff(err error) bool {
+	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // idle is a kept connection that may be used, or nil. Whether the endpoint has closed it is looked at only for

@@ -21,7 +21,8 @@ func rawBackend(t *testing.T, serve func(n int, conn net.Conn, in *bufio.Reader)
 		t.Fatal(err)
 	}
 	var serving sync.WaitGroup
-	t.Cleanup(func() { listener.Close(); serving.Wait() })
+	ended := make(chan struct{})
+	t.Cleanup(func() { listener.Close(); close(ended); serving.Wait() })
 	serving.Go(func() {
 		for n := 0; ; n++ {
 			conn, err := listener.Accept()
@@ -30,7 +31,7 @@ func rawBackend(t *testing.T, serve func(n int, conn net.Conn, in *bufio.Reader)
 			}
 			serving.Go(func() {
 				defer conn.Close()
-				_ = conn.SetDeadline(time.Now().Add(patience))
+				serving.Go(func() { <-ended; conn.Close() })
 				serve(n, conn, bufio.NewReader(conn))
 			})
 		}
@@ -123,6 +124,42 @@ func TestForwarderSendsNothingTwiceThatMayHaveBeenDone(t *testing.T) {
 	wantProblem(t, answer, body, http.StatusBadGateway, "bad_answer")
 	if requests.Load() > 2 {
 		t.Errorf("a request that kills its endpoint was sent %d times", requests.Load())
+	}
+}
+
+// TestForwarderAsksAnotherEndpointWhenOneIsBeingStopped: a server that shuts down may drop a connection that it has just
+// taken.
+func TestForwarderAsksAnotherEndpointWhenOneIsBeingStopped(t *testing.T) {
+	routes := newRoutes()
+	gateway := testGateway(t, routes)
+	var dropped atomic.Int32
+	drops := rawBackend(t, func(_ int, _ net.Conn, in *bufio.Reader) {
+		if next(in) {
+			dropped.Add(1)
+		}
+	})
+	answers := rawBackend(t, func(_ int, conn net.Conn, in *bufio.Reader) {
+		for next(in) {
+			fmt.Fprint(conn, okAnswer)
+		}
+	})
+	routes.apply(appService("a", "default", drops, answers))
+	for range 6 {
+		if answer, body := ask(t, gateway, http.MethodGet, "a.localhost", "/", nil); body != "ok" {
+			t.Fatalf("%s %q", answer.Status, body)
+		}
+	}
+	if dropped.Load() == 0 {
+		t.Fatal("the endpoint that drops was not asked")
+	}
+	failed := 0
+	for range 4 { // it may have been done there
+		if answer, _ := ask(t, gateway, http.MethodPost, "a.localhost", "/", strings.NewReader("x")); answer.StatusCode == http.StatusBadGateway {
+			failed++
+		}
+	}
+	if failed == 0 {
+		t.Error("a POST was sent twice")
 	}
 }
 

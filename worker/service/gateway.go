@@ -183,14 +183,19 @@ func neverSent(err error) bool {
 	return errors.As(err, &op) && op.Op == "dial"
 }
 
-// repeatable reports whether a request may be sent again though the first may have arrived.
-func repeatable(method string) bool {
+// reads reports whether a request changes nothing.
+func reads(method string) bool {
 	switch method {
-	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
 		return true
 	default:
 		return false
 	}
+}
+
+// repeatable reports whether a request may be sent again though the first may have arrived.
+func repeatable(method string) bool {
+	return reads(method) || method == http.MethodPut || method == http.MethodDelete
 }
 
 func (b *backends) close() { b.transport.CloseIdleConnections() }
