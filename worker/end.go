@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"net/netip"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -36,6 +37,7 @@ func (a *actor) stopBy(deadline time.Time, why pod.Why) {
 	s := a.view.Stopping
 	if s == nil {
 		a.stopWatches()
+		a.leaveServices()
 		a.view.Stopping = &pod.Stopping{Deadline: deadline, Why: why}
 		if why.Reason != "" {
 			a.m.events.warn(a.view.Pod, "", why.Reason, "%s", why.Message)
@@ -44,6 +46,15 @@ func (a *actor) stopBy(deadline time.Time, why pod.Why) {
 	}
 	if deadline.Before(s.Deadline) {
 		s.Deadline = deadline
+	}
+}
+
+// leaveServices has the node's services send nothing more to the pod, before it is stopped.
+func (a *actor) leaveServices() {
+	for _, s := range a.view.Sandboxes {
+		if addr, err := netip.ParseAddr(s.IP); err == nil && s.Ready {
+			a.m.leave(addr)
+		}
 	}
 }
 

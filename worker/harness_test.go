@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/utils/ptr"
@@ -23,7 +24,10 @@ import (
 	"github.com/petrelrun/petrel/worker/cri/crifake"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// The fake API's watches lose a goroutine when they are stopped with an event on its way; a real one's do not.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("k8s.io/apimachinery/pkg/watch.(*filteredWatch).loop"))
+}
 
 // patience bounds each wait of these tests.
 const patience = 15 * time.Second
@@ -54,6 +58,7 @@ func newTestNode(t *testing.T, objects ...runtime.Object) *testNode {
 		}
 		return false, nil, nil
 	})
+	n.client.PrependWatchReactor("*", n.watchCopies)
 	n.runtime.AddImage("idle", crifake.Idle)
 	n.runtime.AddImage("task", crifake.Task)
 	n.runtime.AddImage("web", crifake.Server(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") })))
@@ -72,6 +77,23 @@ func newTestNode(t *testing.T, objects ...runtime.Object) *testNode {
 	n.start()
 	t.Cleanup(func() { n.stop() })
 	return n
+}
+
+// watchCopies gives watchers objects of their own, as decoding does for those of a real client: the fake's are shared
+// with its store.
+func (n *testNode) watchCopies(action clienttesting.Action) (bool, watch.Interface, error) {
+	var opts metav1.ListOptions
+	if a, ok := action.(clienttesting.WatchActionImpl); ok {
+		opts = a.ListOptions
+	}
+	w, err := n.client.Tracker().Watch(action.GetResource(), action.GetNamespace(), opts)
+	if err != nil {
+		return true, nil, err
+	}
+	return true, watch.Filter(w, func(in watch.Event) (watch.Event, bool) {
+		in.Object = in.Object.DeepCopyObject()
+		return in, true
+	}), nil
 }
 
 // start runs a worker; stop ends it as a killed process ends, without a word to pods.

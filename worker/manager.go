@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -31,6 +32,8 @@ type manager struct {
 	allocatable func() corev1.ResourceList
 	baseEnv     func() []env.Var
 	runtimeName string
+	// leave and arrive tell the node's services which addresses are about to go and to come.
+	leave, arrive func(netip.Addr)
 
 	starts, files, volumes chan struct{} // places for making things, for work on disk, and for making volumes
 

@@ -94,6 +94,7 @@ func (a *actor) runSandbox(ctx context.Context, step pod.Step) error {
 		a.holdBack(runtimeRetryMax, eventFailedSandbox, err)
 		return nil
 	}
+	a.m.arrive(ip)
 	if step.Attempt > 0 {
 		a.m.events.everyday(a.view.Pod, "", eventSandboxChanged, "Pod sandbox changed, it will be killed and re-created.")
 	}

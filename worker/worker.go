@@ -131,6 +131,7 @@ func (w *Worker) newManager(ctx context.Context, events *events, services *servi
 		cfg: &w.cfg, rt: w.cri, paths: files, pool: w.pool, prober: probe.NewProber(probe.NewNetwork()),
 		puller: &puller{rt: w.cri, ctx: ctx}, events: events, statuses: newStatusWriter(w.cfg.Client, w.metrics),
 		metrics: w.metrics, log: w.cfg.Logger, ctx: ctx, starts: make(chan struct{}, maxStarts), files: make(chan struct{}, maxFileWork), volumes: make(chan struct{}, maxVolumeWork),
+		leave: services.Leave, arrive: services.Arrive,
 		baseEnv: func() []env.Var { return kubernetesEnv(services) },
 		actors:  map[types.UID]*actor{}, names: map[types.NamespacedName]types.UID{}, unclaimed: map[types.UID]bool{},
 	}

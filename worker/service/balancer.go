@@ -8,8 +8,36 @@ import (
 	"time"
 )
 
+// leavers are the addresses of pods that this node is about to stop. The API's endpoints name them for a while yet, but
+// what is sent to them now would be lost.
+type leavers struct {
+	mu  sync.RWMutex
+	all map[netip.Addr]struct{}
+}
+
+func newLeavers() *leavers { return &leavers{all: map[netip.Addr]struct{}{}} }
+
+func (l *leavers) set(addr netip.Addr, leaving bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if leaving {
+		l.all[addr] = struct{}{}
+		return
+	}
+	delete(l.all, addr)
+}
+
+func (l *leavers) has(addr netip.Addr) bool {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	_, leaving := l.all[addr]
+	return leaving
+}
+
 // balancer chooses endpoints: round robin, or the client's last one with session affinity.
 type balancer struct {
+	leavers *leavers
+
 	mu       sync.Mutex
 	backends []Backend
 	affinity time.Duration
@@ -24,8 +52,8 @@ type stick struct {
 	until   time.Time
 }
 
-func newBalancer() *balancer {
-	return &balancer{sticky: map[netip.Addr]*list.Element{}, order: list.New()}
+func newBalancer(l *leavers) *balancer {
+	return &balancer{leavers: l, sticky: map[netip.Addr]*list.Element{}, order: list.New()}
 }
 
 func (b *balancer) set(backends []Backend, affinity time.Duration) {
@@ -40,7 +68,7 @@ func (b *balancer) empty() bool {
 	return len(b.backends) == 0
 }
 
-// pick chooses an endpoint for the client that is not among those tried already.
+// pick chooses an endpoint for the client that is not among those tried already, nor one that leaves.
 func (b *balancer) pick(client netip.Addr, tried []netip.AddrPort, now time.Time) (Backend, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -52,7 +80,7 @@ func (b *balancer) pick(client netip.Addr, tried []netip.AddrPort, now time.Time
 	for range b.backends {
 		backend := b.backends[b.next%len(b.backends)]
 		b.next = (b.next + 1) % len(b.backends)
-		if slices.Contains(tried, backend.Addr) {
+		if slices.Contains(tried, backend.Addr) || b.leavers.has(backend.Addr.Addr()) {
 			continue
 		}
 		if b.affinity > 0 {
@@ -71,7 +99,7 @@ func (b *balancer) stuck(client netip.Addr, tried []netip.AddrPort, now time.Tim
 	}
 	s := element.Value.(*stick)
 	i := slices.IndexFunc(b.backends, func(x Backend) bool { return x.Addr == s.backend })
-	if now.After(s.until) || i < 0 || slices.Contains(tried, s.backend) {
+	if now.After(s.until) || i < 0 || slices.Contains(tried, s.backend) || b.leavers.has(s.backend.Addr()) {
 		return Backend{}, false
 	}
 	s.until = now.Add(b.affinity)

@@ -57,10 +57,10 @@ func (f *forwarder) serve(w http.ResponseWriter, r *http.Request, to *route) err
 	client := clientOf(r)
 	var tried []netip.AddrPort
 	var last error
-	for range maxDials {
+	for begin := time.Now(); mayTry(tried, begin); {
 		backend, ok := f.routes.pick(r.Context(), to, client, tried)
 		if !ok && x.resent {
-			return last
+			return last // it was begun once: that there is no other endpoint is not the news
 		}
 		if !ok {
 			return errors.Join(errNoEndpoint, last)
@@ -71,7 +71,7 @@ func (f *forwarder) serve(w http.ResponseWriter, r *http.Request, to *route) err
 		}
 		tried, last = append(tried, backend.Addr), err
 	}
-	return last
+	return errors.Join(errNoEndpoint, last)
 }
 
 // try sends the request to one endpoint. retry says that another may be asked: the request was not even begun there,

@@ -52,7 +52,7 @@ func next(in *bufio.Reader) bool {
 }
 
 func TestForwarderKeepsConnections(t *testing.T) {
-	routes := newRoutes()
+	routes := newRoutes(newLeavers())
 	gateway := testGateway(t, routes)
 	var conns atomic.Int32
 	routes.apply(appService("a", "default", rawBackend(t, func(n int, conn net.Conn, in *bufio.Reader) {
@@ -79,7 +79,7 @@ func TestForwarderKeepsConnections(t *testing.T) {
 }
 
 func TestForwarderOutlivesConnectionsThatWereClosed(t *testing.T) {
-	routes := newRoutes()
+	routes := newRoutes(newLeavers())
 	gateway := testGateway(t, routes)
 	var requests atomic.Int32
 	routes.apply(appService("a", "default", rawBackend(t, func(n int, conn net.Conn, in *bufio.Reader) {
@@ -101,7 +101,7 @@ func TestForwarderOutlivesConnectionsThatWereClosed(t *testing.T) {
 }
 
 func TestForwarderSendsNothingTwiceThatMayHaveBeenDone(t *testing.T) {
-	routes := newRoutes()
+	routes := newRoutes(newLeavers())
 	gateway := testGateway(t, routes)
 	var requests atomic.Int32
 	routes.apply(appService("a", "default", rawBackend(t, func(n int, conn net.Conn, in *bufio.Reader) {
@@ -130,7 +130,7 @@ func TestForwarderSendsNothingTwiceThatMayHaveBeenDone(t *testing.T) {
 // TestForwarderAsksAnotherEndpointWhenOneIsBeingStopped: a server that shuts down may drop a connection that it has just
 // taken.
 func TestForwarderAsksAnotherEndpointWhenOneIsBeingStopped(t *testing.T) {
-	routes := newRoutes()
+	routes := newRoutes(newLeavers())
 	gateway := testGateway(t, routes)
 	var dropped atomic.Int32
 	drops := rawBackend(t, func(_ int, _ net.Conn, in *bufio.Reader) {
@@ -171,7 +171,7 @@ func TestForwarderRefusesWhatIsNoAnswer(t *testing.T) {
 		"silence":           "",
 	} {
 		t.Run(name, func(t *testing.T) {
-			routes := newRoutes()
+			routes := newRoutes(newLeavers())
 			gateway := testGateway(t, routes)
 			routes.apply(appService("a", "default", rawBackend(t, func(_ int, conn net.Conn, in *bufio.Reader) {
 				if next(in) {
@@ -185,7 +185,7 @@ func TestForwarderRefusesWhatIsNoAnswer(t *testing.T) {
 }
 
 func TestForwarderBreaksOffWithItsEndpoint(t *testing.T) {
-	routes := newRoutes()
+	routes := newRoutes(newLeavers())
 	gateway := testGateway(t, routes)
 	routes.apply(appService("a", "default", rawBackend(t, func(_ int, conn net.Conn, in *bufio.Reader) {
 		if next(in) {
@@ -205,7 +205,7 @@ func TestForwarderBreaksOffWithItsEndpoint(t *testing.T) {
 }
 
 func TestHintsAreSkipped(t *testing.T) {
-	routes := newRoutes()
+	routes := newRoutes(newLeavers())
 	gateway := testGateway(t, routes)
 	routes.apply(appService("a", "default", rawBackend(t, func(_ int, conn net.Conn, in *bufio.Reader) {
 		if next(in) {

@@ -10,6 +10,7 @@ import (
 	"net/http/httputil"
 	"net/netip"
 	"sync"
+	"time"
 )
 
 // Headers between the gateway and who deploys.
@@ -148,7 +149,7 @@ func (b *backends) RoundTrip(r *http.Request) (*http.Response, error) {
 	client := clientOf(r)
 	var tried []netip.AddrPort
 	var last error
-	for range maxDials {
+	for begin := time.Now(); mayTry(tried, begin); {
 		backend, ok := b.routes.pick(r.Context(), to, client, tried)
 		if !ok {
 			return nil, errors.Join(errNoEndpoint, last)
@@ -166,7 +167,12 @@ func (b *backends) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 		tried, last = append(tried, backend.Addr), err
 	}
-	return nil, last
+	return nil, errors.Join(errNoEndpoint, last)
+}
+
+// mayTry bounds how many endpoints are tried, and for how long.
+func mayTry(tried []netip.AddrPort, begin time.Time) bool {
+	return len(tried) == 0 || len(tried) < maxDials && time.Since(begin) < holdTimeout
 }
 
 // clientOf is who asks, for session affinity.

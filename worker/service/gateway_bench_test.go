@@ -21,7 +21,7 @@ func BenchmarkGateway(b *testing.B) {
 	})}
 	go func() { _ = server.Serve(app) }()
 	defer server.Close()
-	routes := newRoutes()
+	routes := newRoutes(newLeavers())
 	routes.apply(appService("app", "default", Backend{Addr: app.Addr().(*net.TCPAddr).AddrPort()}))
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -72,7 +72,7 @@ func ask(t *testing.T, gateway, method, host, path string, body io.Reader, heade
 }
 
 func TestGatewayFindsAppsByHost(t *testing.T) {
-	routes := newRoutes()
+	routes := newRoutes(newLeavers())
 	gateway := testGateway(t, routes)
 	name := func(n string) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, n) }
@@ -110,7 +110,7 @@ func wantProblem(t *testing.T, answer *http.Response, body string, status int, c
 }
 
 func TestGatewayPassesRequestsOn(t *testing.T) {
-	routes := newRoutes()
+	routes := newRoutes(newLeavers())
 	gateway := testGateway(t, routes)
 	routes.apply(appService("echo", "default", httpBackend(t, "pod-1", func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
@@ -140,7 +140,7 @@ func TestGatewayPassesRequestsOn(t *testing.T) {
 }
 
 func TestGatewayStreams(t *testing.T) {
-	routes := newRoutes()
+	routes := newRoutes(newLeavers())
 	gateway := testGateway(t, routes)
 	next := make(chan string)
 	routes.apply(appService("s", "default", httpBackend(t, "p", func(w http.ResponseWriter, _ *http.Request) {
@@ -175,7 +175,7 @@ func TestGatewayStreams(t *testing.T) {
 }
 
 func TestGatewayUpgrades(t *testing.T) {
-	routes := newRoutes()
+	routes := newRoutes(newLeavers())
 	gateway := testGateway(t, routes)
 	routes.apply(appService("ws", "default", httpBackend(t, "p", func(w http.ResponseWriter, r *http.Request) {
 		conn, rw, err := w.(http.Hijacker).Hijack()
@@ -206,7 +206,7 @@ func TestGatewayUpgrades(t *testing.T) {
 }
 
 func TestGatewayTriesAnotherEndpoint(t *testing.T) {
-	routes := newRoutes()
+	routes := newRoutes(newLeavers())
 	gateway := testGateway(t, routes)
 	dead := Backend{Addr: vip(t)}
 	var hits atomic.Int32
@@ -239,7 +239,7 @@ func TestGatewayTriesAnotherEndpoint(t *testing.T) {
 }
 
 func TestGatewayHoldsRequestsForAnAppThatComes(t *testing.T) {
-	routes := newRoutes()
+	routes := newRoutes(newLeavers())
 	gateway := testGateway(t, routes)
 	routes.apply(appService("a", "default"))
 	backend := httpBackend(t, "p", func(http.ResponseWriter, *http.Request) {})
@@ -270,8 +270,47 @@ func TestGatewayHoldsRequestsForAnAppThatComes(t *testing.T) {
 	}
 }
 
+// TestGatewayWaitsForARestart: the only endpoint refuses for a moment, as a container that crashed does.
+func TestGatewayWaitsForARestart(t *testing.T) {
+	routes := newRoutes(newLeavers())
+	gateway := testGateway(t, routes)
+	at := vip(t)
+	routes.apply(appService("a", "default", Backend{Addr: at}))
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "back") }), ReadHeaderTimeout: patience}
+	t.Cleanup(func() { server.Close() })
+	time.AfterFunc(250*time.Millisecond, func() {
+		listener, err := net.Listen("tcp", at.String())
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		go func() { _ = server.Serve(listener) }()
+	})
+	for _, method := range []string{http.MethodGet, http.MethodPost} {
+		if answer, body := ask(t, gateway, method, "a.localhost", "/", strings.NewReader("x")); body != "back" {
+			t.Errorf("%s: %s %q", method, answer.Status, body)
+		}
+	}
+}
+
+// TestGatewayFindsTheLastOfMany: the API names endpoints for a while that have gone all but one.
+func TestGatewayFindsTheLastOfMany(t *testing.T) {
+	routes := newRoutes(newLeavers())
+	gateway := testGateway(t, routes)
+	backends := []Backend{httpBackend(t, "p", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "last") })}
+	for range maxDials - 1 {
+		backends = append(backends, Backend{Addr: vip(t)})
+	}
+	routes.apply(appService("a", "default", backends...))
+	for range 2 * maxDials {
+		if answer, body := ask(t, gateway, http.MethodPost, "a.localhost", "/", strings.NewReader("x")); body != "last" {
+			t.Fatalf("%s %q", answer.Status, body)
+		}
+	}
+}
+
 func TestGatewayTellsTheAppThatTheClientHasGone(t *testing.T) {
-	routes := newRoutes()
+	routes := newRoutes(newLeavers())
 	gateway := testGateway(t, routes)
 	begun, ended := make(chan struct{}), make(chan struct{})
 	routes.apply(appService("a", "default", httpBackend(t, "p", func(_ http.ResponseWriter, r *http.Request) {
@@ -297,7 +336,7 @@ func TestGatewayTellsTheAppThatTheClientHasGone(t *testing.T) {
 }
 
 func TestGatewayReportsABrokenAnswer(t *testing.T) {
-	routes := newRoutes()
+	routes := newRoutes(newLeavers())
 	gateway := testGateway(t, routes)
 	routes.apply(appService("a", "default", httpBackend(t, "p", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })))
 	answer, body := ask(t, gateway, http.MethodPost, "a.localhost", "/", strings.NewReader("x"))

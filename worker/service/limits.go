@@ -5,8 +5,9 @@ import "time"
 const (
 	// dialTimeout bounds connecting to an endpoint. They are on this machine: what takes longer is not there.
 	dialTimeout = 2 * time.Second
-	// maxDials is how many endpoints are tried for one connection or request.
-	maxDials = 3
+	// maxDials is how many endpoints are tried for one connection or request, so long as they refuse within dialTimeout
+	// together: of an app that is scaled down or restarted most may have gone before the API says so.
+	maxDials = 16
 	// drainTimeout is how long connections may go on after their Service was removed.
 	drainTimeout = 30 * time.Second
 
@@ -32,6 +33,8 @@ const (
 	// holdTimeout is how long a request waits for an app to have a ready endpoint, and maxHeld how many wait at a time.
 	holdTimeout = 3 * time.Second
 	maxHeld     = 1024
+	// holdRetry is how long an endpoint that refused is left alone when there is no other.
+	holdRetry = 100 * time.Millisecond
 	// retryAfter is what a client is told to wait, in seconds, for an app without endpoints.
 	retryAfter = "1"
 

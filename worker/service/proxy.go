@@ -16,6 +16,7 @@ import (
 type proxy struct {
 	ctx      context.Context
 	nodeAddr netip.Addr // where node ports are
+	leavers  *leavers
 	recorder record.EventRecorder
 	log      *slog.Logger
 
@@ -31,9 +32,9 @@ type place struct {
 	addr     netip.AddrPort
 }
 
-func newProxy(ctx context.Context, nodeAddr netip.Addr, recorder record.EventRecorder, log *slog.Logger) *proxy {
+func newProxy(ctx context.Context, nodeAddr netip.Addr, leavers *leavers, recorder record.EventRecorder, log *slog.Logger) *proxy {
 	return &proxy{
-		ctx: ctx, nodeAddr: nodeAddr, recorder: recorder, log: log,
+		ctx: ctx, nodeAddr: nodeAddr, leavers: leavers, recorder: recorder, log: log,
 		frontends: map[place]*frontend{}, by: map[types.NamespacedName][]place{},
 	}
 }
@@ -143,7 +144,7 @@ type frontend struct {
 
 // newFrontend is nil for a protocol that is not served.
 func newFrontend(p *proxy, service types.NamespacedName, uid types.UID, at place) *frontend {
-	f := &frontend{p: p, service: service, uid: uid, at: at, balance: newBalancer(), wake: make(chan struct{}, 1)}
+	f := &frontend{p: p, service: service, uid: uid, at: at, balance: newBalancer(p.leavers), wake: make(chan struct{}, 1)}
 	switch at.protocol {
 	case string(corev1.ProtocolTCP):
 		f.server = &tcpServer{balance: f.balance, at: at.addr, conns: map[closer]struct{}{}}

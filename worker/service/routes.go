@@ -17,7 +17,8 @@ const zone = ".localhost"
 
 // routes maps host names to apps.
 type routes struct {
-	held atomic.Int32
+	leavers *leavers
+	held    atomic.Int32
 
 	mu    sync.RWMutex
 	hosts map[string]*route
@@ -34,8 +35,8 @@ type route struct {
 	gone    bool
 }
 
-func newRoutes() *routes {
-	return &routes{hosts: map[string]*route{}, by: map[types.NamespacedName]*route{}}
+func newRoutes(l *leavers) *routes {
+	return &routes{leavers: l, hosts: map[string]*route{}, by: map[types.NamespacedName]*route{}}
 }
 
 // hostsOf are the names of an app: with its namespace, and without it in the namespace "default".
@@ -56,7 +57,7 @@ func (r *routes) apply(svc Service) {
 	r.mu.Lock()
 	to := r.by[svc.Key()]
 	if to == nil {
-		to = &route{balance: newBalancer(), hosts: hostsOf(svc.App, svc.Namespace), changed: make(chan struct{})}
+		to = &route{balance: newBalancer(r.leavers), hosts: hostsOf(svc.App, svc.Namespace), changed: make(chan struct{})}
 		r.by[svc.Key()] = to
 		for _, host := range to.hosts {
 			r.hosts[host] = to
@@ -123,25 +124,29 @@ func (t *route) state() (changed <-chan struct{}, gone bool) {
 	return t.changed, t.gone
 }
 
-// pick chooses an endpoint, waiting a while for one if there is none at all.
+// pick chooses an endpoint that was not tried. When there is none, the request waits a while: for the app to get one,
+// or for one that refused, and may just be restarting, to be worth another try.
 func (r *routes) pick(ctx context.Context, to *route, client netip.Addr, tried []netip.AddrPort) (Backend, bool) {
-	if backend, ok := to.balance.pick(client, tried, time.Now()); ok || len(tried) > 0 {
-		return backend, ok
+	if backend, ok := to.balance.pick(client, tried, time.Now()); ok {
+		return backend, true
 	}
 	if r.held.Add(1) > maxHeld {
 		r.held.Add(-1)
 		return Backend{}, false
 	}
 	defer r.held.Add(-1)
-	timeout := time.NewTimer(holdTimeout)
+	timeout, again := time.NewTimer(holdTimeout), time.NewTicker(holdRetry)
 	defer timeout.Stop()
+	defer again.Stop()
 	for {
 		changed, gone := to.state()
-		if backend, ok := to.balance.pick(client, nil, time.Now()); ok || gone {
+		if backend, ok := to.balance.pick(client, tried, time.Now()); ok || gone {
 			return backend, ok
 		}
 		select {
 		case <-changed:
+		case <-again.C:
+			tried = nil
 		case <-timeout.C:
 			return Backend{}, false
 		case <-ctx.Done():

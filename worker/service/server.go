@@ -52,8 +52,9 @@ func (c *Config) Validate() error {
 
 // Server serves the node's Services and app URLs.
 type Server struct {
-	cfg   Config
-	state *state
+	cfg     Config
+	state   *state
+	leavers *leavers
 
 	mu      sync.Mutex
 	gateway net.Addr
@@ -65,7 +66,7 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &Server{cfg: cfg, state: newState(cfg.NodeName, cfg.Logger), up: make(chan struct{})}, nil
+	return &Server{cfg: cfg, state: newState(cfg.NodeName, cfg.Logger), leavers: newLeavers(), up: make(chan struct{})}, nil
 }
 
 // GatewayAddr is where the gateway listens; it waits until it does.
@@ -79,6 +80,13 @@ func (s *Server) GatewayAddr(ctx context.Context) (net.Addr, error) {
 		return nil, ctx.Err()
 	}
 }
+
+// Leave says that the pod at the address is about to be stopped, and Arrive that a pod is made there: the API's endpoints
+// learn of the first too late for what is on its way.
+func (s *Server) Leave(addr netip.Addr) { s.leavers.set(addr, true) }
+
+// Arrive undoes Leave.
+func (s *Server) Arrive(addr netip.Addr) { s.leavers.set(addr, false) }
 
 // Lookup is the table's entry of a Service.
 func (s *Server) Lookup(namespace, name string) (Service, bool) {
@@ -98,8 +106,8 @@ func (s *Server) Run(ctx context.Context) error {
 	s.gateway = listener.Addr()
 	s.mu.Unlock()
 	close(s.up)
-	routes := newRoutes()
-	proxy := newProxy(ctx, s.cfg.NodeAddr, s.cfg.Recorder, s.cfg.Logger)
+	routes := newRoutes(s.leavers)
+	proxy := newProxy(ctx, s.cfg.NodeAddr, s.leavers, s.cfg.Recorder, s.cfg.Logger)
 	s.state.sinks = []sink{proxy, routes}
 	if err := s.state.load(s.cfg.StateFile); err != nil {
 		s.cfg.Logger.Error("service table of last time is not usable", "error", err)

@@ -228,7 +228,7 @@ func TestBalancer(t *testing.T) {
 	}
 	client := func(n byte) netip.Addr { return netip.AddrFrom4([4]byte{127, 0, 0, n}) }
 	now := time.Unix(0, 0)
-	b := newBalancer()
+	b := newBalancer(newLeavers())
 	if _, ok := b.pick(client(1), nil, now); ok || !b.empty() {
 		t.Error("an empty balancer gave something")
 	}
@@ -251,12 +251,35 @@ func TestBalancer(t *testing.T) {
 	}
 }
 
+func TestBalancerLeavesOutWhatIsBeingStopped(t *testing.T) {
+	one, two := netip.MustParseAddrPort("127.42.0.1:80"), netip.MustParseAddrPort("127.42.0.2:80")
+	l := newLeavers()
+	b := newBalancer(l)
+	b.set([]Backend{{Addr: one}, {Addr: two}}, time.Minute)
+	client := netip.MustParseAddr("127.0.0.1")
+	now := time.Unix(0, 0)
+	first, _ := b.pick(client, nil, now)
+	l.set(first.Addr.Addr(), true)
+	second, ok := b.pick(client, nil, now)
+	if !ok || second == first {
+		t.Errorf("picked %v, which leaves, though the client is used to it", second)
+	}
+	l.set(second.Addr.Addr(), true)
+	if got, ok := b.pick(client, nil, now); ok {
+		t.Errorf("picked %v when all leave", got)
+	}
+	l.set(second.Addr.Addr(), false)
+	if got, ok := b.pick(client, nil, now); !ok || got != second {
+		t.Errorf("picked %v, want the one that is back", got)
+	}
+}
+
 func TestBalancerAffinity(t *testing.T) {
 	backend := func(n byte) Backend {
 		return Backend{Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 42, 0, n}), 80)}
 	}
 	now := time.Unix(0, 0)
-	b := newBalancer()
+	b := newBalancer(newLeavers())
 	all := []Backend{backend(1), backend(2), backend(3)}
 	b.set(all, time.Minute)
 	client := netip.MustParseAddr("127.0.0.1")

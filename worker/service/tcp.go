@@ -113,7 +113,7 @@ func (t *tcpServer) dial(client *net.TCPConn) *net.TCPConn {
 	from := client.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
 	dialer := net.Dialer{Timeout: dialTimeout}
 	var tried []netip.AddrPort
-	for range maxDials {
+	for begin := time.Now(); len(tried) < maxDials && (len(tried) == 0 || time.Since(begin) < dialTimeout); {
 		to, ok := t.balance.pick(from, tried, time.Now())
 		if !ok {
 			return nil
