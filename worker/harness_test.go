@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -90,10 +91,36 @@ func (n *testNode) watchCopies(action clienttesting.Action) (bool, watch.Interfa
 	if err != nil {
 		return true, nil, err
 	}
-	return true, watch.Filter(w, func(in watch.Event) (watch.Event, bool) {
-		in.Object = in.Object.DeepCopyObject()
-		return in, true
-	}), nil
+	c := &copies{inner: w, out: make(chan watch.Event), done: make(chan struct{})}
+	go c.run()
+	return true, c, nil
+}
+
+// copies is a watch whose events carry copies.
+type copies struct {
+	inner watch.Interface
+	out   chan watch.Event
+	done  chan struct{}
+	once  sync.Once
+}
+
+func (c *copies) ResultChan() <-chan watch.Event { return c.out }
+
+func (c *copies) Stop() {
+	c.once.Do(func() { close(c.done) })
+	c.inner.Stop()
+}
+
+func (c *copies) run() {
+	defer close(c.out)
+	for event := range c.inner.ResultChan() {
+		event.Object = event.Object.DeepCopyObject()
+		select {
+		case c.out <- event:
+		case <-c.done:
+			return
+		}
+	}
 }
 
 // start runs a worker; stop ends it as a killed process ends, without a word to pods.
