@@ -18,7 +18,7 @@ BENCH   ?= .
 RACE    := ./controlplane/store/... ./controlplane/scheduler/... ./controlplane/controller/... \
            ./controlplane/registry/... ./controlplane/apps/... ./worker/... ./wasmrt/...
 
-.PHONY: build run test unit race e2e check format vet lint tidy generate bench examples deps install clean
+.PHONY: build run test unit race e2e check format vet lint tidy generate bench examples deps test-deps install clean
 
 build: ## bin/petrel and bin/petrel-wasmrt
 	@mkdir -p $(BIN)
@@ -30,7 +30,7 @@ examples: ## examples/bin/*.wasm
 run: deps build examples ## a cluster of one node with the examples deployed, until Ctrl-C
 	@DATA=$(DATA) ./examples/run.sh
 
-test: deps build examples unit race e2e ## every test
+test: test-deps build examples unit race e2e ## every test
 
 unit:
 	go test -timeout 5m $$(go list ./... | grep -v -e /test/e2e -e /wasmrt -e /worker -e controlplane/store \
@@ -64,8 +64,11 @@ bench: deps build examples ## the benchmark table; BENCH=regexp measures the row
 	go build -o $(BIN)/tools/bench ./bench
 	$(BIN)/tools/bench $(if $(filter .,$(BENCH)),-write,-run '$(BENCH)')
 
-deps: ## Debian packages the examples and tests need; only root can install them
+deps: ## Debian packages that the examples need; only root can install them
 	@./examples/deps.sh
+
+test-deps: deps ## and those that the tests need
+	@./test/deps.sh
 
 install: build
 	install -d $(DESTDIR)$(PREFIX)/bin
