@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -68,6 +70,36 @@ type whereabouts struct {
 	Gateway   string `json:"gateway,omitempty"` // host:port
 	PID       int    `json:"pid"`
 	WasmrtPID int    `json:"wasmrtPid,omitempty"`
+}
+
+// publisher keeps petrel.json true while the runtime comes and goes.
+type publisher struct {
+	dir    *dataDir
+	logger *slog.Logger
+
+	mu    sync.Mutex
+	where *whereabouts // nil until everything is up: the file stands for that too
+}
+
+// up writes the file for the first time.
+func (p *publisher) up(w whereabouts) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.where = &w
+	return p.dir.publish(w)
+}
+
+// found notes another process of the runtime.
+func (p *publisher) found(pid int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.where == nil || p.where.WasmrtPID == pid {
+		return
+	}
+	p.where.WasmrtPID = pid
+	if err := p.dir.publish(*p.where); err != nil {
+		p.logger.Error("petrel.json names an old petrel-wasmrt", "error", err)
+	}
 }
 
 // publish writes petrel.json in one step: a reader sees all of it or the one before.

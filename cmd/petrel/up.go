@@ -90,6 +90,8 @@ func (o *upOptions) run(ctx context.Context, io streams) (err error) {
 }
 
 func (o *upOptions) runParts(ctx context.Context, io streams, dir *dataDir, logger *slog.Logger, runtime *wasmrt, cp *controlPlane) error {
+	published := &publisher{dir: dir, logger: logger}
+	runtime.Found = published.found
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return runtime.Run(ctx) })
 	group.Go(func() error { return cp.Run(ctx) })
@@ -107,7 +109,7 @@ func (o *upOptions) runParts(ctx context.Context, io streams, dir *dataDir, logg
 			return err
 		}
 		group.Go(func() error { return node.Run(ctx) })
-		group.Go(func() error { return o.announce(ctx, io, dir, runtime, url) })
+		group.Go(func() error { return o.announce(ctx, io, published, runtime, url) })
 		return nil
 	})
 	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
@@ -117,13 +119,13 @@ func (o *upOptions) runParts(ctx context.Context, io streams, dir *dataDir, logg
 }
 
 // announce tells people and scripts where everything is, and people when the node is ready.
-func (o *upOptions) announce(ctx context.Context, io streams, dir *dataDir, runtime *wasmrt, url string) error {
+func (o *upOptions) announce(ctx context.Context, io streams, published *publisher, runtime *wasmrt, url string) error {
 	pid, err := runtime.PID(ctx)
 	if err != nil {
 		return nil // ctx ended
 	}
 	where := whereabouts{API: url, Gateway: o.GatewayListen, PID: os.Getpid(), WasmrtPID: pid}
-	if err := dir.publish(where); err != nil {
+	if err := published.up(where); err != nil {
 		return err
 	}
 	client, err := newClient(url, "petrel-up")
@@ -134,7 +136,7 @@ func (o *upOptions) announce(ctx context.Context, io streams, dir *dataDir, runt
 	if err != nil {
 		return nil // ctx ended
 	}
-	greet(io.Out, greeting{where: where, node: node, took: time.Since(o.started), data: dir.path, log: o.logPath(dir)})
+	greet(io.Out, greeting{where: where, node: node, took: time.Since(o.started), data: published.dir.path, log: o.logPath(published.dir)})
 	return nil
 }
 

@@ -48,6 +48,8 @@ type wasmrt struct {
 	Socket string
 	Mirror string // HOST=URL: where registry names of our own are pulled from
 	Logger *slog.Logger
+	// Found is told the process whenever another one serves, from the goroutine of Run.
+	Found func(pid int)
 
 	child *child // the last one that we started; nil when there was none. Run's until it returns, then Stop's.
 }
@@ -71,7 +73,7 @@ func newWasmrt(binary, root, registry string, logger *slog.Logger) (*wasmrt, err
 	}
 	return &wasmrt{
 		Binary: binary, Root: root, Socket: socket,
-		Mirror: api.RegistryHost + "=" + registry, Logger: logger.With("room", "wasmrt"),
+		Mirror: api.RegistryHost + "=" + registry, Logger: logger.With("room", "wasmrt"), Found: func(int) {},
 	}, nil
 }
 
@@ -124,6 +126,9 @@ func (w *wasmrt) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		if conn, err := net.DialTimeout("unix", w.Socket, dialTimeout); err == nil {
 			w.Logger.Info("adopted a running petrel-wasmrt", "socket", w.Socket)
+			if pid, err := socketPeer(w.Socket); err == nil {
+				w.Found(pid)
+			}
 			waitClosed(ctx, conn)
 			continue
 		}
@@ -208,6 +213,7 @@ func (w *wasmrt) serve(ctx context.Context) error {
 		return fmt.Errorf("start petrel-wasmrt: %w", err)
 	}
 	w.Logger.Info("started petrel-wasmrt", "pid", cmd.Process.Pid, "log", log.Name())
+	w.Found(cmd.Process.Pid)
 	c := &child{process: cmd.Process, ended: make(chan struct{})}
 	w.child = c
 	go func() { // ends with the process, which Stop ends

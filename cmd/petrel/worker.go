@@ -75,6 +75,8 @@ func runWorker(ctx context.Context, io streams, o *workerOptions, logs logOption
 	if stopPods {
 		defer func() { err = errors.Join(err, runtime.Stop()) }()
 	}
+	published := &publisher{dir: dir, logger: logger}
+	runtime.Found = published.found
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return runtime.Run(ctx) })
 	group.Go(func() error { return node.Run(ctx) })
@@ -84,7 +86,7 @@ func runWorker(ctx context.Context, io streams, o *workerOptions, logs logOption
 			return nil // ctx ended
 		}
 		fmt.Fprintf(io.Out, "worker of %s; apps at %s (log: %s)\n", o.Server, o.GatewayListen, dir.join("petrel.log"))
-		return dir.publish(whereabouts{Gateway: o.GatewayListen, PID: os.Getpid(), WasmrtPID: pid})
+		return published.up(whereabouts{Gateway: o.GatewayListen, PID: os.Getpid(), WasmrtPID: pid})
 	})
 	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return err
