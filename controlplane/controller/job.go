@@ -123,11 +123,12 @@ func (c *jobs) step(ctx context.Context, key types.NamespacedName) (time.Duratio
 
 // look reads a Job's pods, own writes included.
 func (c *jobs) look(ctx context.Context, job *batchv1.Job) (*view, error) {
+	own := c.ownPods.before(func(pod *corev1.Pod) bool { return metav1.IsControlledBy(pod, job) })
 	v := c.ledger.look(job.UID, c.env.Clock.Now(), func() []*corev1.Pod {
 		return byIndex[*corev1.Pod](c.pods, indexController, string(job.UID))
 	})
 	for i, pod := range v.pods {
-		v.pods[i] = c.ownPods.newest(pod)
+		v.pods[i] = own.newest(pod)
 	}
 	if err := c.ledger.confirm(ctx, c.env, job.UID, v); err != nil {
 		return nil, fmt.Errorf("confirm pods: %w", err)

@@ -55,7 +55,34 @@ func (l *latest[T]) wrote(obj T, has func() (T, bool)) {
 	l.written[uid] = obj
 }
 
-// newest returns what is known best of an object that a cache shows.
+// known are own writes as they were at one moment. Whoever decides by what is not there any more has to take it before
+// reading the cache: an event that comes between a read and a look at the own writes strikes the write, and what was
+// read would pass for the newest though it is older.
+type known[T api.Object] map[types.UID]T
+
+// before takes note of the own writes to objects that belongs is true for, before the cache is read.
+func (l *latest[T]) before(belongs func(T) bool) known[T] {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	k := known[T]{}
+	for uid, obj := range l.written {
+		if belongs(obj) {
+			k[uid] = obj
+		}
+	}
+	return k
+}
+
+// newest returns what is known best of an object that the cache showed later.
+func (k known[T]) newest(cached T) T {
+	if own, ok := k[cached.GetUID()]; ok && newer(own, cached) {
+		return own
+	}
+	return cached
+}
+
+// newest returns what is known best of an object that a cache shows. It may be a version late, which a guarded write
+// finds out; see known for decisions that no write guards.
 func (l *latest[T]) newest(cached T) T {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -81,9 +108,10 @@ func (l *latest[T]) overlay(ctx context.Context, e *env, belongs func(T) bool, r
 			unseen = append(unseen, obj)
 		}
 	}
+	own := l.before(func(T) bool { return true }) // what was let go by an own write is asked for too
 	objects := read()
 	for i, obj := range objects {
-		objects[i] = l.newest(obj)
+		objects[i] = own.newest(obj)
 	}
 	for _, obj := range unseen {
 		if !slices.ContainsFunc(objects, func(have T) bool { return have.GetUID() == obj.GetUID() }) {
