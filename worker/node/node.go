@@ -201,7 +201,14 @@ func (n *Node) report(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
+	// What the API has is compared, not what was sent last: after a silence the control plane has set the conditions to
+	// Unknown, which may well happen just after the first report of a node that is back.
+	node, err := n.cfg.Client.CoreV1().Nodes().Get(ctx, n.cfg.Name, metav1.GetOptions{})
+	if err != nil {
+		return fmt.Errorf("read node: %w", err)
+	}
 	n.mu.Lock()
+	n.last = &node.Status
 	last, sent := n.last, n.sent
 	n.mu.Unlock()
 	next := status(&n.cfg, m, n.cfg.Health(ctx), last, now)

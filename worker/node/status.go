@@ -1,9 +1,11 @@
 package node
 
 import (
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -66,13 +68,17 @@ func truth(b bool) corev1.ConditionStatus {
 
 // same reports whether two statuses tell the same, heartbeats aside. Available memory is not part of a status.
 func same(a, b *corev1.NodeStatus) bool {
-	if a.DaemonEndpoints != b.DaemonEndpoints || len(a.Conditions) != len(b.Conditions) || a.NodeInfo.ContainerRuntimeVersion != b.NodeInfo.ContainerRuntimeVersion {
+	if a.DaemonEndpoints != b.DaemonEndpoints || a.NodeInfo.ContainerRuntimeVersion != b.NodeInfo.ContainerRuntimeVersion {
 		return false
 	}
-	for i := range a.Conditions {
-		x, y := a.Conditions[i], b.Conditions[i]
+	for _, x := range a.Conditions {
+		i := slices.IndexFunc(b.Conditions, func(c corev1.NodeCondition) bool { return c.Type == x.Type })
+		if i < 0 {
+			return false
+		}
+		y := b.Conditions[i] // others may have conditions of theirs there
 		x.LastHeartbeatTime, y.LastHeartbeatTime = metav1.Time{}, metav1.Time{}
-		if x != y {
+		if !equality.Semantic.DeepEqual(x, y) { // times that the API has decoded anew are equal, not identical
 			return false
 		}
 	}
