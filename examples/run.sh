@@ -20,11 +20,10 @@ typed() {
 	"$@"
 }
 
-# petrel gets a process group of its own: at Ctrl-C this script tells it, once.
-set -m
-exec 3< <(exec petrel up --data-dir "$data" --listen "$api" --gateway-listen "$gateway" 2>&1)
+# petrel gets a session of its own: at Ctrl-C this script tells it, once. A second signal would end it at once and leave
+# its pods running.
+exec 3< <(exec setsid petrel up --data-dir "$data" --listen "$api" --gateway-listen "$gateway" 2>&1)
 petrel=$!
-set +m
 stop() {
 	trap - INT TERM EXIT
 	kill -INT "$petrel" 2>/dev/null && echo 'stopping petrel …'
