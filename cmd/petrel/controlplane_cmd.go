@@ -46,16 +46,11 @@ func (o *controlPlaneOptions) run(ctx context.Context, io streams) error {
 	if err != nil {
 		return fmt.Errorf("--service-cidr: %w", err)
 	}
-	dir, err := openDataDir(o.DataDir)
+	dir, logger, closeAll, err := o.openIn(o.DataDir, io.Err)
 	if err != nil {
 		return err
 	}
-	defer dir.Close()
-	logger, closeLog, err := o.open(io.Err, dir.join("petrel.log"))
-	if err != nil {
-		return err
-	}
-	defer closeLog()
+	defer closeAll()
 	if o.Listen, err = settlePort(o.Listen); err != nil {
 		return err
 	}

@@ -53,6 +53,22 @@ func (o *logOptions) logPath(dir *dataDir) string {
 	return o.LogFile
 }
 
+// openIn takes the data directory and opens the log. done gives both back.
+func (o *logOptions) openIn(dataDir string, stderr io.Writer) (dir *dataDir, logger *slog.Logger, done func(), err error) {
+	if dir, err = openDataDir(dataDir); err != nil {
+		return nil, nil, nil, err
+	}
+	logger, closeLog, err := o.open(stderr, dir.join("petrel.log"))
+	if err != nil {
+		dir.Close()
+		return nil, nil, nil, err
+	}
+	return dir, logger, func() {
+		closeLog()
+		dir.Close()
+	}, nil
+}
+
 // open makes the logger. The log goes to a file unless it is asked for, so that the terminal keeps what people read.
 func (o *logOptions) open(stderr io.Writer, file string) (*slog.Logger, func(), error) {
 	var level slog.Level

@@ -60,16 +60,11 @@ run on, and the next start on the same directory adopts them.`,
 }
 
 func (o *upOptions) run(ctx context.Context, io streams) (err error) {
-	dir, err := openDataDir(o.DataDir)
+	dir, logger, closeAll, err := o.openIn(o.DataDir, io.Err)
 	if err != nil {
 		return err
 	}
-	defer dir.Close()
-	logger, closeLog, err := o.open(io.Err, dir.join("petrel.log"))
-	if err != nil {
-		return err
-	}
-	defer closeLog()
+	defer closeAll()
 	if o.GatewayListen, err = settlePort(o.GatewayListen); err != nil {
 		return err
 	}

@@ -50,16 +50,11 @@ When it ends, pods run on, whatever way it ended, and the next start on the same
 }
 
 func runWorker(ctx context.Context, io streams, o *workerOptions, logs logOptions, dataDir, binary string, stopPods bool) (err error) {
-	dir, err := openDataDir(dataDir)
+	dir, logger, closeAll, err := logs.openIn(dataDir, io.Err)
 	if err != nil {
 		return err
 	}
-	defer dir.Close()
-	logger, closeLog, err := logs.open(io.Err, dir.join("petrel.log"))
-	if err != nil {
-		return err
-	}
-	defer closeLog()
+	defer closeAll()
 	if o.GatewayListen, err = settlePort(o.GatewayListen); err != nil {
 		return err
 	}
