@@ -2,7 +2,6 @@ package api
 
 import (
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -42,20 +41,16 @@ type AppTemplate struct {
 	Env []corev1.EnvVar `json:"env,omitempty"`
 	// Args are the guest's arguments after its name.
 	Args []string `json:"args,omitempty"`
+	// Isolation says what a request shares with those before it: IsolationReset (nothing: memory is put back to how it
+	// was before the first one), IsolationFresh (nothing: each has a new instance) or IsolationShared (instances go on
+	// as they are). Empty: IsolationReset.
+	Isolation string `json:"isolation,omitempty"`
+	// HTTP names the way in which the module serves HTTP: one of HTTPModes. Empty: what it imports and exports decides.
+	HTTP string `json:"http,omitempty"`
+	// Egress lists what the guest may reach on the network, such as "tcp:db.example.com:5432" or "dns". Empty: nothing.
+	Egress []string `json:"egress,omitempty"`
 	// Limits bound what a request may use.
 	Limits Limits `json:"limits,omitempty"`
-}
-
-// Limits bound a guest. What is not set takes the runtime's default.
-//
-// +k8s:deepcopy-gen=true
-type Limits struct {
-	// Memory is the most linear memory of one instance.
-	Memory *resource.Quantity `json:"memory,omitempty"`
-	// WallTime is the longest a request may take, from its arrival at the pod to its response.
-	WallTime *metav1.Duration `json:"wallTime,omitempty"`
-	// Concurrency is how many requests a pod serves at once.
-	Concurrency *int32 `json:"concurrency,omitempty"`
 }
 
 // AppStatus is what is.
@@ -80,6 +75,8 @@ type AppStatus struct {
 	// microseconds.
 	ColdStartMicros int64 `json:"coldStartMicros,omitempty"`
 	CompileMicros   int64 `json:"compileMicros,omitempty"`
+	// ColdStart is all that the runtime measured of starting the active version, and how it runs it.
+	ColdStart *ColdStart `json:"coldStart,omitempty"`
 }
 
 // Condition types and reasons of an App.

@@ -16,8 +16,25 @@ const (
 const (
 	// AnnotationWallTime limits one request, or one run of a command: a Go duration.
 	AnnotationWallTime = "petrel.run/wall-time"
+	// AnnotationCPUTime limits the processor time of one request: a Go duration.
+	AnnotationCPUTime = "petrel.run/cpu-time"
 	// AnnotationConcurrency is how many requests a pod serves at once.
 	AnnotationConcurrency = "petrel.run/concurrency"
+	// AnnotationQueue is how many more wait for their turn, and AnnotationQueueTime how long: a Go duration.
+	AnnotationQueue     = "petrel.run/queue"
+	AnnotationQueueTime = "petrel.run/queue-time"
+	// AnnotationMaxRequestBody and AnnotationMaxResponseBody limit bodies: quantities of bytes.
+	AnnotationMaxRequestBody  = "petrel.run/max-request-body"
+	AnnotationMaxResponseBody = "petrel.run/max-response-body"
+	// AnnotationCallDepth limits how deep calls nest in the guest.
+	AnnotationCallDepth = "petrel.run/call-depth"
+	// AnnotationMaxFiles limits the files and sockets that an instance has open.
+	AnnotationMaxFiles = "petrel.run/max-files"
+	// AnnotationIsolation is an AppTemplate's Isolation, AnnotationHTTP its HTTP, AnnotationEgress its Egress with
+	// commas between.
+	AnnotationIsolation = "petrel.run/isolation"
+	AnnotationHTTP      = "petrel.run/http"
+	AnnotationEgress    = "petrel.run/egress"
 	// AnnotationKind is how the module runs: KindReactor or KindCommand.
 	AnnotationKind = "petrel.run/kind"
 	// AnnotationCompileMicros is how long the runtime compiled the module, in microseconds.
@@ -26,13 +43,35 @@ const (
 	AnnotationCompileCached = "petrel.run/compile-cached"
 	// AnnotationColdStartMicros is the measured time from no instance to one that can serve, in microseconds.
 	AnnotationColdStartMicros = "petrel.run/cold-start-us"
+	// AnnotationColdStart is a ColdStart, as JSON.
+	AnnotationColdStart = "petrel.run/cold-start"
 )
+
+// ConditionGuestHealthy is the condition of a pod whose guest was ended by a limit or a trap: False with the cause as
+// its reason, True again after a minute without. A pod whose guest never failed does not have it.
+const ConditionGuestHealthy = "petrel.run/GuestHealthy"
 
 // How a module runs.
 const (
 	KindReactor = "reactor" // serves HTTP requests, each in an instance of its own
 	KindCommand = "command" // runs to completion
 )
+
+// What a request shares with those before it.
+const (
+	IsolationReset  = "reset"
+	IsolationFresh  = "fresh"
+	IsolationShared = "shared"
+)
+
+// Isolations are the values of an AppTemplate's Isolation.
+func Isolations() []string { return []string{IsolationReset, IsolationFresh, IsolationShared} }
+
+// HTTPAuto lets the module's imports and exports decide how it serves HTTP.
+const HTTPAuto = "auto"
+
+// HTTPModes are the values of an AppTemplate's HTTP.
+func HTTPModes() []string { return []string{HTTPAuto, "reactor", "http-wasm", "wagi", "sockets"} }
 
 // RegistryHost names the control plane's own module registry in image references. It is no host on the network:
 // the runtime maps it to the control plane's address.
@@ -63,6 +102,15 @@ const (
 	MaxConfigBytes = 64 << 10
 	// MaxConcurrency bounds the requests that one pod serves at once.
 	MaxConcurrency = 10_000
+	// MaxQueue bounds the requests that wait at one pod.
+	MaxQueue = 100_000
+	// MaxCallDepth bounds a guest's call depth: its stack is the runtime's memory.
+	MaxCallDepth = 100_000
+	// MaxFiles bounds an instance's open files and sockets.
+	MaxFiles = 4096
+	// MaxEgress bounds the list of grants, MaxEgressLength each of them: a host name has 253 characters at most.
+	MaxEgress       = 64
+	MaxEgressLength = 300
 	// MaxImageLength bounds an image reference.
 	MaxImageLength = 512
 )

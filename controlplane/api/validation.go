@@ -2,20 +2,13 @@ package api
 
 import (
 	"fmt"
-	"time"
+	"regexp"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-)
-
-// Bounds on an App's limits. A Go guest needs some megabytes to start at all, a C one a page; 4 GiB is what 32-bit
-// WebAssembly can address.
-const (
-	minMemory   = 64 << 10
-	maxMemory   = 4 << 30
-	maxWallTime = time.Hour
 )
 
 // ValidateAppName tells what is wrong with an App's name, and nil where nothing is.
@@ -93,8 +86,33 @@ func ValidateAppTemplate(t *AppTemplate, path *field.Path) field.ErrorList {
 		errs = append(errs, field.Invalid(path, fmt.Sprintf("%d bytes", n),
 			fmt.Sprintf("env and args together must be at most %d bytes", MaxConfigBytes)))
 	}
+	errs = append(errs, validateSandbox(t, path)...)
 	return append(errs, validateLimits(&t.Limits, path.Child("limits"))...)
 }
+
+// validateSandbox checks how the guest runs and what it may reach. What a grant means is the runtime's to say.
+func validateSandbox(t *AppTemplate, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if t.Isolation != "" && !slices.Contains(Isolations(), t.Isolation) {
+		errs = append(errs, field.NotSupported(path.Child("isolation"), t.Isolation, Isolations()))
+	}
+	if t.HTTP != "" && !slices.Contains(HTTPModes(), t.HTTP) {
+		errs = append(errs, field.NotSupported(path.Child("http"), t.HTTP, HTTPModes()))
+	}
+	if len(t.Egress) > MaxEgress {
+		return append(errs, field.TooMany(path.Child("egress"), len(t.Egress), MaxEgress))
+	}
+	for i, grant := range t.Egress {
+		if len(grant) > MaxEgressLength || !grantPattern.MatchString(grant) {
+			errs = append(errs, field.Invalid(path.Child("egress").Index(i), grant,
+				`must be a grant such as "tcp:db.example.com:5432", "https:*.example.com", "dns" or "*"`))
+		}
+	}
+	return errs
+}
+
+// grantPattern holds grants to one word: they travel with commas between.
+var grantPattern = regexp.MustCompile(`^[!-+\--~]+$`)
 
 func validateEnv(t *AppTemplate, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
@@ -114,20 +132,6 @@ func validateEnv(t *AppTemplate, path *field.Path) field.ErrorList {
 		if e.ValueFrom != nil && e.Value != "" {
 			errs = append(errs, field.Invalid(path.Child("env").Index(i).Child("valueFrom"), "", "may not be set together with value"))
 		}
-	}
-	return errs
-}
-
-func validateLimits(l *Limits, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	if l.Memory != nil && (l.Memory.Value() < minMemory || l.Memory.Value() > maxMemory) {
-		errs = append(errs, field.Invalid(path.Child("memory"), l.Memory.String(), "must be between 64Ki and 4Gi"))
-	}
-	if l.WallTime != nil && (l.WallTime.Duration <= 0 || l.WallTime.Duration > maxWallTime) {
-		errs = append(errs, field.Invalid(path.Child("wallTime"), l.WallTime.Duration.String(), "must be more than 0s and at most "+maxWallTime.String()))
-	}
-	if l.Concurrency != nil {
-		errs = append(errs, between(int64(*l.Concurrency), 1, MaxConcurrency, path.Child("concurrency"))...)
 	}
 	return errs
 }

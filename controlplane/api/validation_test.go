@@ -60,6 +60,22 @@ func TestValidateApp(t *testing.T) {
 		{"no wall time", func(a *App) { a.Spec.Limits.WallTime = &metav1.Duration{} }, "spec.limits.wallTime"},
 		{"long wall time", func(a *App) { a.Spec.Limits.WallTime.Duration = 2 * time.Hour }, "spec.limits.wallTime"},
 		{"no concurrency", func(a *App) { a.Spec.Limits.Concurrency = ptr.To[int32](0) }, "spec.limits.concurrency"},
+		{"little CPU time", func(a *App) { a.Spec.Limits.CPUTime = &metav1.Duration{Duration: time.Microsecond} }, ""},
+		{"negative CPU time", func(a *App) { a.Spec.Limits.CPUTime = &metav1.Duration{Duration: -1} }, "spec.limits.cpuTime"},
+		{"long queue time", func(a *App) { a.Spec.Limits.QueueTime = &metav1.Duration{Duration: time.Hour} }, "spec.limits.queueTime"},
+		{"long queue", func(a *App) { a.Spec.Limits.Queue = ptr.To[int32](MaxQueue + 1) }, "spec.limits.queue"},
+		{"no call depth", func(a *App) { a.Spec.Limits.CallDepth = ptr.To[int32](0) }, "spec.limits.callDepth"},
+		{"many files", func(a *App) { a.Spec.Limits.MaxFiles = ptr.To[int32](MaxFiles + 1) }, "spec.limits.maxFiles"},
+		{"no request body", func(a *App) { a.Spec.Limits.MaxRequestBody = ptr.To(resource.MustParse("0")) }, "spec.limits.maxRequestBody"},
+		{"large response body", func(a *App) { a.Spec.Limits.MaxResponseBody = ptr.To(resource.MustParse("2Ti")) }, "spec.limits.maxResponseBody"},
+		{"every isolation", func(a *App) { a.Spec.Isolation = IsolationShared }, ""},
+		{"no isolation", func(a *App) { a.Spec.Isolation = "none" }, "spec.isolation"},
+		{"every way of HTTP", func(a *App) { a.Spec.HTTP = "http-wasm" }, ""},
+		{"no way of HTTP", func(a *App) { a.Spec.HTTP = "HTTP" }, "spec.http"},
+		{"egress", func(a *App) { a.Spec.Egress = []string{"tcp:127.0.0.0/8:8000-8999", "https:*.example.com", "*", "dns"} }, ""},
+		{"empty egress", func(a *App) { a.Spec.Egress = []string{"dns", ""} }, "spec.egress[1]"},
+		{"two in one egress", func(a *App) { a.Spec.Egress = []string{"dns,*"} }, "spec.egress[0]"},
+		{"too much egress", func(a *App) { a.Spec.Egress = make([]string, MaxEgress+1) }, "spec.egress"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

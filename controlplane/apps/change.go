@@ -3,46 +3,24 @@ package apps
 import (
 	"maps"
 	"slices"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/api/resource"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/petrelrun/petrel/controlplane/api"
 )
 
 // change is what a deploy wants different, already parsed; nil and empty leave things as they are.
 type change struct {
-	image    string // by digest where it is ours
-	module   *api.ModuleInfo
-	env      map[string]string
-	args     []string
-	replicas *int32
-	limits   LimitsRequest
-	memory   *resource.Quantity
-	wallTime *metav1.Duration
-}
-
-// setLimits parses the limits; the answer is the field that is wrong.
-func (c *change) setLimits(l LimitsRequest) *Problem {
-	c.limits = l
-	if l.Memory != nil && *l.Memory != "" {
-		q, err := resource.ParseQuantity(*l.Memory)
-		if err != nil {
-			return invalid("invalid", "limits.memory", "memory "+*l.Memory+" is no quantity", "write bytes as 64Mi or 1Gi")
-		}
-		c.memory = &q
-	}
-	if l.WallTime != nil && *l.WallTime != "" {
-		d, err := time.ParseDuration(*l.WallTime)
-		if err != nil {
-			return invalid("invalid", "limits.wall_time", "wall_time "+*l.WallTime+" is no duration", "write it as 500ms, 10s or 2m")
-		}
-		c.wallTime = &metav1.Duration{Duration: d}
-	}
-	return nil
+	image     string // by digest where it is ours
+	module    *api.ModuleInfo
+	env       map[string]string
+	args      []string
+	replicas  *int32
+	isolation *string
+	http      *string
+	egress    []string
+	limits    []func(*api.Limits) // each sets one limit
 }
 
 // apply makes the template that the change wants of the one that is.
@@ -63,17 +41,20 @@ func (c *change) apply(old *api.AppTemplate) api.AppTemplate {
 			t.Args = nil
 		}
 	}
-	if c.limits.Memory != nil {
-		t.Limits.Memory = c.memory
+	if c.isolation != nil {
+		t.Isolation = *c.isolation
 	}
-	if c.limits.WallTime != nil {
-		t.Limits.WallTime = c.wallTime
+	if c.http != nil {
+		t.HTTP = *c.http
 	}
-	if n := c.limits.Concurrency; n != nil {
-		t.Limits.Concurrency = n
-		if *n == 0 {
-			t.Limits.Concurrency = nil
+	if c.egress != nil {
+		t.Egress = slices.DeleteFunc(slices.Clone(c.egress), func(grant string) bool { return grant == "" })
+		if len(t.Egress) == 0 {
+			t.Egress = nil
 		}
+	}
+	for _, set := range c.limits {
+		set(&t.Limits)
 	}
 	return t
 }
@@ -88,25 +69,14 @@ func differences(old, next *api.AppTemplate) []string {
 		{"code", old.Image != next.Image},
 		{"env", !equality.Semantic.DeepEqual(old.Env, next.Env)},
 		{"args", !slices.Equal(old.Args, next.Args)},
+		{"isolation", old.Isolation != next.Isolation},
+		{"http", old.HTTP != next.HTTP},
+		{"egress", !slices.Equal(old.Egress, next.Egress)},
 		{"limits", !equality.Semantic.DeepEqual(old.Limits, next.Limits)},
 	} {
 		if d.differs {
 			out = append(out, d.name)
 		}
-	}
-	return out
-}
-
-func limitsOf(l *api.Limits) Limits {
-	var out Limits
-	if l.Memory != nil {
-		out.Memory = l.Memory.String()
-	}
-	if l.WallTime != nil {
-		out.WallTime = l.WallTime.Duration.String()
-	}
-	if l.Concurrency != nil {
-		out.Concurrency = *l.Concurrency
 	}
 	return out
 }

@@ -182,7 +182,7 @@ func (s *Server) answerOf(d *deploy, o *outcome) *Deployed {
 	img, _ := api.ParseImage(o.revision.Spec.Image) // a stored Revision's image is well formed
 	out := &Deployed{
 		App: d.key.Name, Namespace: d.key.Namespace, Version: o.revision.Spec.Version, Digest: img.Digest,
-		URL: s.cfg.URL(d.key.Namespace, d.key.Name), Timings: d.timings, Limits: limitsOf(&o.revision.Spec.Limits),
+		URL: s.cfg.URL(d.key.Namespace, d.key.Name), Timings: d.timings, Sandbox: sandboxOf(&o.revision.Spec.AppTemplate), Limits: limitsOf(&o.revision.Spec.Limits),
 		Replicas: *o.app.Spec.Replicas, Previous: o.previous,
 	}
 	if m := o.revision.Spec.Module; m != nil {

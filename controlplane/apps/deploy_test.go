@@ -90,6 +90,49 @@ func TestDeployConfiguration(t *testing.T) {
 	}
 }
 
+// How the guest runs and what it may use comes from the query or the body, and reaches the pods as annotations.
+func TestDeploySandbox(t *testing.T) {
+	w := newWorld(t)
+	asJSON := []string{"Content-Type", "application/json"}
+	first := w.put("/v1/apps/hello?isolation=fresh&http=reactor&egress=dns&egress=tcp:db.example.com:5432&cpu_time=50ms&queue=8&queue_time=2s"+
+		"&max_request_body=1Mi&max_response_body=2Mi&call_depth=500&max_files=16", apptest.Reactor("one"), http.StatusCreated)
+	want := Limits{CPUTime: "50ms", Queue: 8, QueueTime: "2s", MaxRequestBody: "1Mi", MaxResponseBody: "2Mi", CallDepth: 500, MaxFiles: 16}
+	if first.Limits != want || first.Isolation != "fresh" || first.HTTP != "reactor" || len(first.Egress) != 2 {
+		t.Errorf("first: %+v", first)
+	}
+	if c := first.ColdStart; c == nil || c.SnapshotMicros != 3000 || c.CloneP99Micros != 290 || c.ABI != "petrel-http-v1" || c.Snapshot != "yes" {
+		t.Errorf("cold start: %+v", c)
+	}
+	for name, value := range map[string]string{
+		api.AnnotationIsolation: "fresh", api.AnnotationHTTP: "reactor", api.AnnotationEgress: "dns,tcp:db.example.com:5432", api.AnnotationCPUTime: "50ms",
+		api.AnnotationQueue: "8", api.AnnotationQueueTime: "2s", api.AnnotationMaxRequestBody: "1Mi", api.AnnotationMaxResponseBody: "2Mi",
+		api.AnnotationCallDepth: "500", api.AnnotationMaxFiles: "16",
+	} {
+		if got := w.annotations("hello")[name]; got != value {
+			t.Errorf("annotation %s is %q, want %q", name, got, value)
+		}
+	}
+	second := w.put("/v1/apps/hello", []byte(`{"isolation": "", "egress": [], "limits": {"cpu_time": "", "queue": 0, "max_files": 32}}`), http.StatusCreated, asJSON...)
+	want.CPUTime, want.Queue, want.MaxFiles = "", 0, 32
+	if second.Limits != want || second.Isolation != "" || second.HTTP != "reactor" || second.Egress != nil {
+		t.Errorf("second: %+v", second)
+	}
+	if a := w.annotations("hello"); a[api.AnnotationIsolation] != "" || a[api.AnnotationEgress] != "" || a[api.AnnotationCPUTime] != "" || a[api.AnnotationMaxFiles] != "32" {
+		t.Errorf("annotations %v", a)
+	}
+}
+
+func (w *world) annotations(app string) map[string]string {
+	w.Helper()
+	for _, d := range apptest.All[*appsv1.Deployment](w.store) {
+		if d.Name == app {
+			return d.Spec.Template.Annotations
+		}
+	}
+	w.Fatalf("no deployment %s", app)
+	return nil
+}
+
 func (w *world) container(app string) corev1.Container {
 	w.Helper()
 	for _, d := range apptest.All[*appsv1.Deployment](w.store) {
@@ -170,6 +213,11 @@ func TestDeployRefusals(t *testing.T) {
 		{"too many replicas", "/v1/apps/bad?replicas=1000000", apptest.Reactor("x"), nil, 422, "invalid", []string{"spec.replicas"}},
 		{"bad memory", "/v1/apps/bad?memory=lots", apptest.Reactor("x"), nil, 422, "invalid", []string{"limits.memory"}},
 		{"bad wall time", "/v1/apps/bad?wall_time=1", apptest.Reactor("x"), nil, 422, "invalid", []string{"limits.wall_time"}},
+		{"bad CPU time", "/v1/apps/bad?cpu_time=0s", apptest.Reactor("x"), nil, 422, "invalid", []string{"spec.limits.cpuTime", "1h0m0s"}},
+		{"bad queue", "/v1/apps/bad?queue=long", apptest.Reactor("x"), nil, 400, "bad_request", []string{"queue=2"}},
+		{"bad isolation", "/v1/apps/bad?isolation=some", apptest.Reactor("x"), nil, 422, "invalid", []string{"spec.isolation", "reset", "fresh", "shared"}},
+		{"bad http", "/v1/apps/bad?http=cgi", apptest.Reactor("x"), nil, 422, "invalid", []string{"spec.http", "wagi"}},
+		{"bad egress", "/v1/apps/bad?egress=a,b", apptest.Reactor("x"), nil, 422, "invalid", []string{"spec.egress[0]"}},
 		{"bad env", "/v1/apps/bad?env=A", apptest.Reactor("x"), nil, 400, "bad_request", []string{"NAME=value"}},
 		{"bad timeout", "/v1/apps/bad?timeout=1h", apptest.Reactor("x"), nil, 400, "bad_request", []string{"10m"}},
 		{"other type", "/v1/apps/bad", []byte("<x/>"), []string{"Content-Type", "text/xml"}, 415, "unsupported_media_type", []string{"application/wasm"}},

@@ -16,6 +16,7 @@ import (
 func FuzzRequest(f *testing.F) {
 	for _, seed := range []string{
 		`{"image": "default/hello:v1", "env": {"A": "b"}, "args": ["-v"], "replicas": 2, "limits": {"memory": "64Mi", "wall_time": "10s", "concurrency": 8}}`,
+		`{"isolation": "fresh", "http": "wagi", "egress": ["dns", ""], "limits": {"cpu_time": "5ms", "queue": 1, "max_request_body": "1Mi", "call_depth": 0}}`,
 		`{}`, `null`, `[]`, `{"image": ""}`, `{"replicas": -1}`, `{"limits": {"memory": "9e99999"}}`, `{"limits": {"wall_time": "-1s"}}`,
 		`{"env": {"": "x"}}`, `{"a": 1, "a": 2}`, "\xff",
 	} {

@@ -72,8 +72,8 @@ func (s *Server) view(app *api.App) App {
 	out := App{
 		App: app.Name, Namespace: app.Namespace, Version: app.Status.ActiveVersion, LatestVersion: app.Status.LatestVersion,
 		URL: s.cfg.URL(app.Namespace, app.Name), Replicas: *app.Spec.Replicas, ReadyReplicas: app.Status.ReadyReplicas,
-		Image: app.Spec.Image, Digest: img.Digest, Args: app.Spec.Args, Limits: limitsOf(&app.Spec.Limits),
-		ColdStartMicros: app.Status.ColdStartMicros, CompileMicros: app.Status.CompileMicros, Created: app.CreationTimestamp.Time,
+		Image: app.Spec.Image, Digest: img.Digest, Args: app.Spec.Args, Sandbox: sandboxOf(&app.Spec.AppTemplate), Limits: limitsOf(&app.Spec.Limits),
+		ColdStartMicros: app.Status.ColdStartMicros, CompileMicros: app.Status.CompileMicros, ColdStart: coldStartOf(app.Status.ColdStart), Created: app.CreationTimestamp.Time,
 	}
 	for _, e := range app.Spec.Env {
 		if out.Env == nil {
@@ -102,7 +102,7 @@ func (s *Server) listVersions(w http.ResponseWriter, r *http.Request) {
 		img, _ := api.ParseImage(rev.Spec.Image) // a stored Revision's image is well formed
 		v := Version{
 			Version: rev.Spec.Version, Active: rev.Spec.Version == app.Status.ActiveVersion, Image: rev.Spec.Image,
-			Digest: img.Digest, Limits: limitsOf(&rev.Spec.Limits), Created: rev.CreationTimestamp.Time,
+			Digest: img.Digest, Sandbox: sandboxOf(&rev.Spec.AppTemplate), Limits: limitsOf(&rev.Spec.Limits), Created: rev.CreationTimestamp.Time,
 		}
 		if m := rev.Spec.Module; m != nil {
 			v.ModuleDigest, v.Size, v.Kind, v.Imports = m.Digest, m.Size, m.Kind, m.Imports

@@ -37,7 +37,7 @@ func (s *Server) plan(ctx context.Context, d *deploy) (*Plan, *Problem) {
 	}
 	out := &Plan{
 		DryRun: true, App: d.key.Name, Namespace: d.key.Namespace, URL: s.cfg.URL(d.key.Namespace, d.key.Name),
-		Changes: differences(&app.Spec.AppTemplate, &template), Limits: limitsOf(&template.Limits), Timings: d.timings,
+		Changes: differences(&app.Spec.AppTemplate, &template), Sandbox: sandboxOf(&template), Limits: limitsOf(&template.Limits), Timings: d.timings,
 		Previous: previousOf(current), Version: max(app.Spec.Version, app.Status.LatestVersion) + 1,
 	}
 	if m := d.change.module; m != nil {

@@ -53,7 +53,9 @@ func namespaceOf(r *http.Request) (types.NamespacedName, *Problem) {
 }
 
 // deployParameters are those that a deploy knows. Others are refused: a misspelt one would silently do nothing.
-var deployParameters = []string{"namespace", "wait", "timeout", "dry_run", "replicas", "env", "arg", "memory", "wall_time", "concurrency"}
+var deployParameters = append([]string{
+	"namespace", "wait", "timeout", "dry_run", "replicas", "env", "arg", "isolation", "http", "egress",
+}, limitNames()...)
 
 // readOptions reads the query; configuration in it goes into c.
 func readOptions(q url.Values, c *change) (options, *Problem) {
@@ -82,23 +84,17 @@ func readOptions(q url.Values, c *change) (options, *Problem) {
 
 // readConfig reads configuration from the query, for who sends the bare module.
 func readConfig(q url.Values, c *change) *Problem {
-	var l LimitsRequest
-	for name, field := range map[string]**string{"memory": &l.Memory, "wall_time": &l.WallTime} {
+	if q.Has("replicas") {
+		var p *Problem
+		if c.replicas, p = numberIn("replicas", q.Get("replicas")); p != nil {
+			return p
+		}
+	}
+	for name, field := range map[string]**string{"isolation": &c.isolation, "http": &c.http} {
 		if q.Has(name) {
 			value := q.Get(name)
 			*field = &value
 		}
-	}
-	for name, field := range map[string]**int32{"concurrency": &l.Concurrency, "replicas": &c.replicas} {
-		if !q.Has(name) {
-			continue
-		}
-		n, err := strconv.ParseInt(q.Get(name), 10, 32)
-		if err != nil {
-			return badRequest(name, name+"="+q.Get(name)+" is no number", "write "+name+"=2")
-		}
-		small := int32(n)
-		*field = &small
 	}
 	for _, pair := range q["env"] {
 		name, value, ok := strings.Cut(pair, "=")
@@ -110,7 +106,33 @@ func readConfig(q url.Values, c *change) *Problem {
 		}
 		c.env[name] = value
 	}
-	c.args = q["arg"]
+	c.args, c.egress = q["arg"], q["egress"]
+	return readLimits(q, c)
+}
+
+func readLimits(q url.Values, c *change) *Problem {
+	var l LimitsRequest
+	text := func(name string, field **string) {
+		if q.Has(name) {
+			value := q.Get(name)
+			*field = &value
+		}
+	}
+	for _, f := range quantityLimits {
+		text(f.name, f.wire(&l))
+	}
+	for _, f := range durationLimits {
+		text(f.name, f.wire(&l))
+	}
+	for _, f := range countLimits {
+		if !q.Has(f.name) {
+			continue
+		}
+		var p *Problem
+		if *f.wire(&l), p = numberIn(f.name, q.Get(f.name)); p != nil {
+			return p
+		}
+	}
 	return c.setLimits(l)
 }
 
@@ -186,6 +208,15 @@ func (s *Server) takeRequest(req *Request, c *change) *Problem {
 	}
 	if req.Replicas != nil {
 		c.replicas = req.Replicas
+	}
+	if req.Isolation != nil {
+		c.isolation = req.Isolation
+	}
+	if req.HTTP != nil {
+		c.http = req.HTTP
+	}
+	if req.Egress != nil {
+		c.egress = req.Egress
 	}
 	if req.Limits != nil {
 		return c.setLimits(*req.Limits)

@@ -118,52 +118,6 @@ func (ro *rollout) takePods() {
 	}
 }
 
-// readFigures takes what the runtime measured. The figures come with the pod's status, as its readiness does; a
-// moment later at most.
-func (ro *rollout) readFigures(ctx context.Context, out *Deployed) {
-	ctx, cancel := context.WithTimeout(ctx, figuresGrace)
-	defer cancel()
-	woken, stop := ro.s.signals.wait(ro.d.key)
-	defer stop()
-	for {
-		ro.takePods()
-		cold, compile, cached := figures(ro.pods)
-		if cold > 0 {
-			out.ColdStartMicros = cold
-			ro.d.timings["compile"] = float64(compile) / 1e3
-			if cached {
-				ro.d.warn("the runtime had compiled this module before: compile is the time to read it from the cache")
-			}
-			return
-		}
-		select {
-		case <-woken:
-		case <-ctx.Done():
-			ro.d.warn("the runtime did not tell what it measured")
-			return
-		}
-	}
-}
-
-// figures are the runtime's, in microseconds; a compilation that was done says more than one that was spared.
-func figures(pods []*corev1.Pod) (cold, compile int64, cached bool) {
-	for _, pod := range pods {
-		c, err := strconv.ParseInt(pod.Annotations[api.AnnotationColdStartMicros], 10, 64)
-		if err != nil || c <= 0 {
-			continue
-		}
-		us, err := strconv.ParseInt(pod.Annotations[api.AnnotationCompileMicros], 10, 64)
-		if err != nil {
-			us = 0
-		}
-		fromCache := pod.Annotations[api.AnnotationCompileCached] == "true"
-		if cold == 0 || cached && !fromCache {
-			cold, compile, cached = c, us, fromCache
-		}
-	}
-	return cold, compile, cached
-}
-
 // untilAnswered asks the app's URL until the version answers.
 func (ro *rollout) untilAnswered(ctx context.Context) *Problem {
 	if ro.s.cfg.Gateway == nil {

@@ -56,12 +56,34 @@ func (d *Deployed) text(b *bytes.Buffer) {
 	for _, step := range Steps(d.Timings) {
 		fmt.Fprintf(b, "  %-11s %s\n", strings.ReplaceAll(step, "_", " "), api.Micros(max(1, int64(d.Timings[step]*1e3))))
 	}
-	if d.ColdStartMicros > 0 {
-		fmt.Fprintf(b, "  cold start  %s\n", api.Micros(d.ColdStartMicros))
-	}
+	coldStartText(b, d.ColdStartMicros, d.ColdStart)
 	for _, w := range d.Warnings {
 		fmt.Fprintf(b, "  warning: %s\n", w)
 	}
+}
+
+// coldStartText tells the whole and, where the runtime told them, its parts.
+func coldStartText(b *bytes.Buffer, whole int64, parts *ColdStart) {
+	if whole <= 0 {
+		return
+	}
+	fmt.Fprintf(b, "  cold start  %s", api.Micros(whole))
+	if c := parts; c != nil {
+		for _, part := range []struct {
+			name string
+			us   int64
+		}{
+			{"snapshot", c.SnapshotMicros}, {"clone", c.CloneP50Micros}, {"clone p99", c.CloneP99Micros}, {"first request", c.FirstRequestMicros},
+		} {
+			if part.us > 0 {
+				fmt.Fprintf(b, ", %s %s", part.name, api.Micros(part.us))
+			}
+		}
+		if c.ABI != "" {
+			fmt.Fprintf(b, " (%s)", c.ABI)
+		}
+	}
+	b.WriteByte('\n')
 }
 
 // Text is the answer for people.
@@ -120,9 +142,7 @@ func (l *AppList) Table(withNamespace bool) string {
 func (a *App) text(b *bytes.Buffer) {
 	fmt.Fprintf(b, "%s: version %d, %d of %d pods ready\n", a.App, a.Version, a.ReadyReplicas, a.Replicas)
 	fmt.Fprintf(b, "  url         %s\n  image       %s\n", a.URL, a.Image)
-	if a.ColdStartMicros > 0 {
-		fmt.Fprintf(b, "  cold start  %s\n", api.Micros(a.ColdStartMicros))
-	}
+	coldStartText(b, a.ColdStartMicros, a.ColdStart)
 	if !a.Ready {
 		fmt.Fprintf(b, "  not ready   %s: %s\n", a.Reason, a.Message)
 	}

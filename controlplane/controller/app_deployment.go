@@ -57,7 +57,7 @@ func setAppDeployment(d *appsv1.Deployment, app *api.App, active *api.Revision) 
 
 func setAppPods(t *corev1.PodTemplateSpec, app *api.App, active *api.Revision, version string) {
 	t.Labels = withEntries(t.Labels, map[string]string{api.LabelApp: app.Name, api.LabelVersion: version})
-	t.Annotations = withEntries(t.Annotations, limitAnnotations(&active.Spec.Limits))
+	t.Annotations = withEntries(t.Annotations, appAnnotations(&active.Spec.AppTemplate))
 	no, grace := false, int64(appGracePeriod)
 	// A guest has no use for the API's token, nor for a variable for each Service of the namespace.
 	t.Spec.AutomountServiceAccountToken, t.Spec.EnableServiceLinks = &no, &no
@@ -92,18 +92,6 @@ func setAppContainer(c *corev1.Container, active *api.Revision) {
 			c.Resources.Requests[corev1.ResourceMemory] = memory.DeepCopy()
 		}
 	}
-}
-
-// limitAnnotations carry to the runtime what Kubernetes has no field for; an empty value takes the entry away.
-func limitAnnotations(l *api.Limits) map[string]string {
-	entries := map[string]string{api.AnnotationWallTime: "", api.AnnotationConcurrency: ""}
-	if l.WallTime != nil {
-		entries[api.AnnotationWallTime] = l.WallTime.Duration.String()
-	}
-	if l.Concurrency != nil {
-		entries[api.AnnotationConcurrency] = strconv.FormatInt(int64(*l.Concurrency), 10)
-	}
-	return entries
 }
 
 // setAppService writes into s what the App wants, and leaves the rest (its address above all) alone.

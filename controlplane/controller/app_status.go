@@ -19,6 +19,7 @@ import (
 type appFigures struct {
 	coldStart, compile int64
 	cached             bool
+	all                string // as the annotation has it
 }
 
 func figuresOf(pod metav1.Object) appFigures {
@@ -27,6 +28,7 @@ func figuresOf(pod metav1.Object) appFigures {
 		coldStart: micros(annotations[api.AnnotationColdStartMicros]),
 		compile:   micros(annotations[api.AnnotationCompileMicros]),
 		cached:    annotations[api.AnnotationCompileCached] == "true",
+		all:       annotations[api.AnnotationColdStart],
 	}
 }
 
@@ -57,7 +59,8 @@ func measured(pods []*corev1.Pod, version int64) appFigures {
 	}
 	var out appFigures
 	if newest != nil {
-		out.coldStart = figuresOf(newest).coldStart
+		f := figuresOf(newest)
+		out.coldStart, out.all = f.coldStart, f.all
 	}
 	if compiled != nil {
 		out.compile = figuresOf(compiled).compile
@@ -100,7 +103,7 @@ func (c *AppController) setStatus(s *api.AppStatus, app *api.App, seen appSeen) 
 	}
 	s.LatestVersion = max(s.LatestVersion, seen.active.Spec.Version)
 	if s.ActiveVersion != seen.active.Spec.Version {
-		s.ActiveVersion, s.ColdStartMicros, s.CompileMicros = seen.active.Spec.Version, 0, 0
+		s.ActiveVersion, s.ColdStartMicros, s.CompileMicros, s.ColdStart = seen.active.Spec.Version, 0, 0, nil
 	}
 	// An app without pods keeps the figures of its last one.
 	figures := measured(byIndex[*corev1.Pod](c.pods, indexApp, app.Namespace+"/"+app.Name), s.ActiveVersion)
@@ -109,6 +112,9 @@ func (c *AppController) setStatus(s *api.AppStatus, app *api.App, seen appSeen) 
 	}
 	if figures.compile > 0 {
 		s.CompileMicros = figures.compile
+	}
+	if all := api.ParseColdStart(figures.all); all != nil {
+		s.ColdStart = all
 	}
 	c.setRollout(s, app, seen)
 }

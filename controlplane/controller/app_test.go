@@ -144,7 +144,7 @@ func TestAppMakesItsObjects(t *testing.T) {
 		t.Errorf("status %+v", app.Status)
 	}
 	w.eventually("the figures", func() error {
-		if s := w.app().Status; s.ColdStartMicros != 4200 || s.CompileMicros != 150_000 {
+		if s := w.app().Status; s.ColdStartMicros != 4200 || s.CompileMicros != 150_000 || s.ColdStart == nil || s.ColdStart.CloneP50Micros != 180 {
 			return fmt.Errorf("cold start %d, compile %d", s.ColdStartMicros, s.CompileMicros)
 		}
 		return nil

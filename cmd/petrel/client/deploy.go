@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,16 +18,15 @@ import (
 // deployOptions are the flags of petrel deploy.
 type deployOptions struct {
 	options
-	name        string
-	env, args   []string
-	replicas    int32
-	memory      string
-	wallTime    time.Duration
-	concurrency int32
-	wait        bool
-	timeout     time.Duration
-	dryRun      bool
-	changed     func(flag string) bool
+	name      string
+	env, args []string
+	egress    []string
+	replicas  int32
+	wait      bool
+	timeout   time.Duration
+	dryRun    bool
+	changed   func(flag string) bool
+	value     func(flag string) string
 }
 
 func newDeployCommand(streams Streams) *cobra.Command {
@@ -44,6 +44,7 @@ The environment travels in the request's URL: keep secrets in a Secret.`,
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		o.changed = cmd.Flags().Changed
+		o.value = func(flag string) string { return cmd.Flags().Lookup(flag).Value.String() }
 		return o.run(cmd.Context(), args[0])
 	}
 	o.add(cmd)
@@ -52,9 +53,8 @@ The environment travels in the request's URL: keep secrets in a Secret.`,
 	f.StringArrayVarP(&o.env, "env", "e", nil, "NAME=value of the environment; all of it is replaced")
 	f.StringArrayVar(&o.args, "arg", nil, "an argument; all of them are replaced")
 	f.Int32Var(&o.replicas, "replicas", 1, "how many pods serve")
-	f.StringVar(&o.memory, "memory", "", "most memory of one instance, such as 64Mi")
-	f.DurationVar(&o.wallTime, "wall-time", 0, "longest time of one request, such as 10s")
-	f.Int32Var(&o.concurrency, "concurrency", 0, "requests that one pod serves at once")
+	f.StringArrayVar(&o.egress, "egress", nil, "what the guest may reach, such as tcp:db.example.com:5432 or dns; all of it is replaced")
+	addSandboxFlags(f)
 	f.BoolVar(&o.wait, "wait", true, "wait until the app answers")
 	f.DurationVar(&o.timeout, "timeout", apps.DefaultTimeout, "how long to wait")
 	f.BoolVar(&o.dryRun, "dry-run", false, "tell what would be done, and do nothing")
@@ -121,19 +121,20 @@ func (o *deployOptions) query() (url.Values, error) {
 	q := url.Values{}
 	q.Set("namespace", o.namespace)
 	for name, value := range map[string]string{
-		"replicas": strconv.Itoa(int(o.replicas)), "memory": o.memory, "concurrency": strconv.Itoa(int(o.concurrency)),
-		"timeout": o.timeout.String(), "wait": strconv.FormatBool(o.wait),
+		"replicas": strconv.Itoa(int(o.replicas)), "timeout": o.timeout.String(), "wait": strconv.FormatBool(o.wait),
 	} {
 		if o.changed(name) {
 			q.Set(name, value)
 		}
 	}
-	if o.changed("wall-time") {
-		q.Set("wall_time", o.wallTime.String())
+	for _, flag := range sandboxFlags {
+		if o.changed(flag) {
+			q.Set(strings.ReplaceAll(flag, "-", "_"), o.value(flag))
+		}
 	}
 	if o.dryRun {
 		q.Set("dry_run", "1")
 	}
-	q["env"], q["arg"] = o.env, o.args
+	q["env"], q["arg"], q["egress"] = o.env, o.args, o.egress
 	return q, nil
 }

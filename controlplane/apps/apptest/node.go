@@ -15,6 +15,9 @@ import (
 	"github.com/petrelrun/petrel/controlplane/api"
 )
 
+// ColdStart is what the pods' annotation of that name says.
+const ColdStart = `{"compileMicros":150000,"snapshotMicros":3000,"cloneP50Micros":180,"cloneP99Micros":290,"firstRequestMicros":250,"abi":"petrel-http-v1","snapshot":"yes"}`
+
 // Behaviour is what becomes of the pods of an image.
 type Behaviour int
 
@@ -175,6 +178,7 @@ func (n *Node) live(ctx context.Context, pod *corev1.Pod) bool {
 		pod.Annotations[api.AnnotationColdStartMicros] = strconv.FormatInt(n.ColdStart, 10)
 		pod.Annotations[api.AnnotationCompileMicros] = strconv.FormatInt(n.Compile, 10)
 		pod.Annotations[api.AnnotationCompileCached] = "false"
+		pod.Annotations[api.AnnotationColdStart] = ColdStart
 	}
 	n.write(ctx, pod)
 	return behaviour == Serves
