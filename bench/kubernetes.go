@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
+	"strconv"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -114,6 +116,28 @@ func available(ctx context.Context, c *cluster.Cluster, name string, replicas in
 		}
 		return nil
 	})
+}
+
+// podAddresses answers where an app's pods listen.
+func podAddresses(ctx context.Context, c *cluster.Cluster, name string) ([]string, error) {
+	client, err := c.Client()
+	if err != nil {
+		return nil, err
+	}
+	pods, err := client.CoreV1().Pods("default").List(ctx, metav1.ListOptions{LabelSelector: "app=" + name})
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, pod := range pods.Items {
+		if ready(&pod) {
+			out = append(out, net.JoinHostPort(pod.Status.PodIP, strconv.Itoa(guestPort)))
+		}
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("find pods of %s: none is ready", name)
+	}
+	return out, nil
 }
 
 // create creates the objects in the default namespace.

@@ -1,15 +1,11 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/petrelrun/petrel/test/cluster"
@@ -79,45 +75,4 @@ func (l *lab) guest(ctx context.Context) ([]byte, error) {
 		return nil, err
 	}
 	return os.ReadFile(path)
-}
-
-// baseline is a running bench/baseline.
-type baseline struct {
-	address string
-	cmd     *exec.Cmd
-	stdin   io.WriteCloser
-}
-
-// startBaseline starts the plain server, told by its arguments where and what.
-func (l *lab) startBaseline(ctx context.Context, args ...string) (*baseline, error) {
-	path, err := l.tree.Program(ctx, "./bench/baseline")
-	if err != nil {
-		return nil, err
-	}
-	cmd := exec.CommandContext(ctx, path, args...)
-	cmd.Stderr = os.Stderr
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		return nil, fmt.Errorf("start baseline: %w", err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, fmt.Errorf("start baseline: %w", err)
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start baseline: %w", err)
-	}
-	b := &baseline{cmd: cmd, stdin: stdin}
-	line, err := bufio.NewReader(stdout).ReadString('\n')
-	if err != nil {
-		b.stop()
-		return nil, fmt.Errorf("start baseline: %w", err)
-	}
-	b.address = strings.TrimSpace(line)
-	return b, nil
-}
-
-func (b *baseline) stop() {
-	b.stdin.Close() // it ends when its standard input does
-	_ = b.cmd.Wait()
 }

@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/petrelrun/petrel/bench/load"
 	"github.com/petrelrun/petrel/test/toolchain"
 )
 
@@ -28,7 +27,8 @@ func TestBaseline(t *testing.T) {
 	if _, err := request(t.Context(), "GET", "http://"+b.address+"/", "", nil, 201); err == nil || !strings.Contains(err.Error(), "200 OK") {
 		t.Errorf("another status than wanted: %v", err)
 	}
-	m, err := comparedRates(t.Context(), "itself", load.Target{Address: b.address}, load.Target{Address: b.address}, 3, 100*time.Millisecond)
+	itself := target{address: b.address}
+	m, err := l.comparedRates(t.Context(), side{"itself", itself}, side{"again", itself}, time.Second)
 	if err != nil || m.value < 0.3 || m.value > 3 {
 		t.Errorf("a server compared with itself: %v, %v", m.value, err)
 	}

@@ -41,7 +41,7 @@ func (r row) run(ctx context.Context, l *lab) table.Row {
 // rows are all rows, in the order they are measured.
 func rows() []row {
 	var all []row
-	for _, group := range [][]row{clusterRows(), wasmrtRows(), proxyRows(), apiRows(), podRows()} {
+	for _, group := range [][]row{clusterRows(), wasmrtRows(), peerRows(), proxyRows(), apiRows(), podRows()} {
 		all = append(all, group...)
 	}
 	return all

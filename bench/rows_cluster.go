@@ -144,7 +144,7 @@ func (l *lab) idle(ctx context.Context) (*idleMemory, error) {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		if idle.trivial, err = memoryOf(plain.cmd.Process.Pid); err != nil {
+		if idle.trivial, err = memoryOf(plain.pid()); err != nil {
 			return err
 		}
 		return idle.read(c)

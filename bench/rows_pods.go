@@ -236,7 +236,7 @@ func (l *lab) listenerMemory(ctx context.Context) (float64, error) {
 			return 0, err
 		}
 		defer b.stop()
-		m, err := memoryOf(b.cmd.Process.Pid)
+		m, err := memoryOf(b.pid())
 		return m.PSS, err
 	}
 	one, err := measure(0)
