@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"io"
 	"math"
 	"runtime"
 	"strings"
@@ -40,7 +39,8 @@ func (in *Instance) config(spec Spec) wazero.ModuleConfig {
 	if spec.Stdin != nil {
 		c = c.WithStdin(&stdin{in: in, r: spec.Stdin})
 	}
-	c = c.WithStdout(in.output(spec.Stdout)).WithStderr(in.output(spec.Stderr))
+	in.stdout, in.stderr = &stdout{in: in, w: spec.Stdout}, &stdout{in: in, w: spec.Stderr}
+	c = c.WithStdout(in.stdout).WithStderr(in.stderr)
 	if preopens := in.files.Preopens(); len(preopens) > 0 {
 		fsConfig := wazero.NewFSConfig()
 		for _, p := range preopens {
@@ -49,13 +49,6 @@ func (in *Instance) config(spec Spec) wazero.ModuleConfig {
 		c = c.WithFSConfig(fsConfig)
 	}
 	return c
-}
-
-func (in *Instance) output(w io.Writer) io.Writer {
-	if w == nil {
-		return &discard{in: in}
-	}
-	return &stdout{in: in, w: w}
 }
 
 func walltime() (sec int64, nsec int32) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // ErrClosed is returned for work asked of a closed engine or template.
@@ -66,3 +67,17 @@ type KilledError struct {
 func (e *KilledError) Error() string { return "guest killed: " + e.Cause.Error() }
 
 func (e *KilledError) Unwrap() error { return e.Cause }
+
+// CPUTimeError says that a call took more processor time than its Spec allows.
+type CPUTimeError struct {
+	Limit time.Duration
+	// Function is the guest's function that was running, as a TrapError's.
+	Function string
+}
+
+func (e *CPUTimeError) Error() string {
+	if e.Function == "" {
+		return fmt.Sprintf("guest took more than %s of processor time", e.Limit)
+	}
+	return fmt.Sprintf("guest took more than %s of processor time, last in %s", e.Limit, e.Function)
+}

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strings"
+	"time"
 
 	"github.com/petrelrun/petrel/wasmrt/wasi"
 )
@@ -27,7 +29,18 @@ type Spec struct {
 	Mounts []wasi.Mount
 	// MemoryLimit bounds the instance's memory, in bytes; zero means DefaultMemoryLimit.
 	MemoryLimit uint64
+	// CPUTime bounds the processor time of one call; zero means no bound.
+	CPUTime time.Duration
+	// CallDepth bounds how deeply the guest's functions may call each other; zero means DefaultCallDepth.
+	CallDepth uint32
+	// MaxFiles bounds the open descriptors; zero means the WASI layer's default.
+	MaxFiles int
+	// Listeners are sockets the guest may accept connections from. Their descriptors follow the mounts'.
+	Listeners []net.Listener
 }
+
+// DefaultCallDepth is an instance's where its Spec names none.
+const DefaultCallDepth = 20_000
 
 // Validate checks what can be told without a module.
 func (s Spec) Validate() error {
@@ -47,6 +60,9 @@ func (s Spec) Validate() error {
 	}
 	if total > MaxArgumentBytes {
 		return fmt.Errorf("check spec: arguments and environment have %d bytes, the limit is %d", total, MaxArgumentBytes)
+	}
+	if s.CPUTime < 0 || s.MaxFiles < 0 {
+		return errors.New("check spec: a limit is negative")
 	}
 	return wasi.ValidateAll(s.Mounts)
 }

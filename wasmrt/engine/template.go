@@ -102,10 +102,16 @@ func (t *Template) Instantiate(ctx context.Context, spec Spec) (*Instance, error
 	if err != nil {
 		return nil, err
 	}
-	if _, ok := t.Info().Export(module.InitializeExport, module.KindFunction); ok {
-		if err := in.Call(ctx, module.InitializeExport); err != nil {
-			return nil, errors.Join(err, in.Close())
-		}
+	if err := in.initialise(ctx); err != nil {
+		return nil, errors.Join(err, in.Close())
 	}
 	return in, nil
+}
+
+// instantiate makes an instance and runs its start section, nothing more.
+func (t *Template) instantiate(ctx context.Context, spec Spec) (*Instance, error) {
+	if t.closed.Load() {
+		return nil, fmt.Errorf("instantiate module: %w", ErrClosed)
+	}
+	return t.program.instantiate(ctx, spec)
 }

@@ -20,7 +20,7 @@ func (in *Instance) outcome(ctx context.Context, err error) error {
 	var exit *sys.ExitError
 	if errors.As(err, &exit) {
 		if ctx.Err() != nil && (exit.ExitCode() == sys.ExitCodeContextCanceled || exit.ExitCode() == sys.ExitCodeDeadlineExceeded) {
-			return &KilledError{Cause: context.Cause(ctx)}
+			return &KilledError{Cause: causeOf(ctx)}
 		}
 		if exit.ExitCode() == 0 {
 			return &ExitError{}
@@ -28,6 +28,25 @@ func (in *Instance) outcome(ctx context.Context, err error) error {
 		return in.blameMemory(&ExitError{Code: exit.ExitCode()})
 	}
 	return in.blameMemory(parseTrap(err.Error(), in.program.info.Name))
+}
+
+// failureOf names how a call failed, for counting.
+func failureOf(err error) string {
+	var memory *MemoryError
+	var exit *ExitError
+	var killed *KilledError
+	var cpu *CPUTimeError
+	switch {
+	case errors.As(err, &memory):
+		return "memory"
+	case errors.As(err, &cpu):
+		return "cpu_time"
+	case errors.As(err, &killed):
+		return "kill"
+	case errors.As(err, &exit):
+		return "exit"
+	}
+	return "trap"
 }
 
 // blameMemory wraps what a guest died of when its last growth was refused: that is how running out of memory looks from
