@@ -18,7 +18,6 @@ var wellKnown = []struct {
 	{"wasi:", "it was built for WASI 0.2: build it for WASI preview 1 (wasm32-wasip1)"},
 	{"wasi_snapshot_preview2", "it was built for WASI 0.2: build it for WASI preview 1 (wasm32-wasip1)"},
 	{"wasi", "it was built for WASI threads or another proposal: build it for plain WASI preview 1, without threads"},
-	{"http_handler", "it is an http-wasm guest, which is not served yet: use Petrel's SDK (wasmrt/guest)"},
 	{"extism", "it is an Extism plug-in: use Petrel's SDK (wasmrt/guest)"},
 	{"spin", "it was built for Spin: use Petrel's SDK (wasmrt/guest)"},
 	{"petrel_http_", "it was built with an SDK of another version: build it with the SDK of this Petrel"},

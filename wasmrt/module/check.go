@@ -2,6 +2,8 @@ package module
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -14,10 +16,29 @@ func Check(wasm []byte, limits Limits) (*Info, error) {
 	if err := checkImports(info); err != nil {
 		return nil, err
 	}
+	if err := checkExportNames(info); err != nil {
+		return nil, err
+	}
 	if err := checkEntryPoint(info); err != nil {
 		return nil, err
 	}
 	return info, nil
+}
+
+// reservedExports is what the names begin with that the publish pipeline gives to what it exports.
+const reservedExports = "\x00petrel."
+
+func checkExportNames(info *Info) error {
+	for _, e := range info.Exports {
+		if strings.HasPrefix(e.Name, reservedExports) {
+			return &Error{
+				Code: CodeMalformed, Field: fmt.Sprintf("export %q", e.Name),
+				Cause: fmt.Sprintf("the module exports %q: names that begin so are Petrel's own", e.Name),
+				Fix:   "upload the module as the compiler made it, or name the export otherwise",
+			}
+		}
+	}
+	return nil
 }
 
 // checkImports names the first import that is not served, and how many more there are.
@@ -82,6 +103,13 @@ func checkEntryPoint(info *Info) error {
 			return err
 		}
 	case KindCommand:
+		if info.ImportsFrom(HTTPWasmModule) {
+			return &Error{
+				Code: CodeNoEntryPoint, Field: "export " + HandleRequestExport,
+				Cause: fmt.Sprintf("the module imports %s but does not export %s", HTTPWasmModule, HandleRequestExport),
+				Fix:   "export handle_request and handle_response, as the http-wasm handler ABI says",
+			}
+		}
 		if info.ImportsFrom(HTTPModule) {
 			return &Error{
 				Code: CodeNoEntryPoint, Field: "export " + HandleExport,
@@ -89,27 +117,19 @@ func checkEntryPoint(info *Info) error {
 				Fix:   "build it as a reactor (Go: -buildmode=c-shared) and let it import Petrel's guest SDK",
 			}
 		}
-		return checkEntryType(info, StartExport)
+		return checkTypes(info, map[string]FuncType{StartExport: {}})
 	default:
 		return &Error{
 			Code: CodeNoEntryPoint, Field: "exports",
-			Cause: "the module is a library: it exports neither _start (a command) nor " + HandleExport + " (an HTTP guest)" + exportsOf(info),
-			Fix:   adviseEntryPoint(info),
+			Cause: "the module is a library: it exports neither _start (a command) nor " + HandleExport + " or " + HandleRequestExport +
+				" (an HTTP guest)" + exportsOf(info),
+			Fix: adviseEntryPoint(info),
 		}
 	}
 	return nil
 }
 
 func checkReactor(info *Info) error {
-	_, hasInit := info.Export(InitializeExport, KindFunction)
-	_, hasStart := info.Export(StartExport, KindFunction)
-	if hasStart && !hasInit {
-		return &Error{
-			Code: CodeNoEntryPoint, Field: "export " + InitializeExport,
-			Cause: fmt.Sprintf("the module exports %s beside _start: it was built as a command, and its main would end it before a request", HandleExport),
-			Fix:   "build it as a reactor: GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared (C: -mexec-model=reactor)",
-		}
-	}
 	if _, ok := info.Export(MemoryExport, KindMemory); !ok {
 		return &Error{
 			Code: CodeNoEntryPoint, Field: "export memory",
@@ -117,23 +137,51 @@ func checkReactor(info *Info) error {
 			Fix:   "export it (wasm-ld: --export-memory=memory, which is the default)",
 		}
 	}
-	if err := checkEntryType(info, InitializeExport); err != nil {
-		return err
+	if !info.exports(HandleExport) {
+		return checkHTTPWasm(info)
 	}
-	return checkEntryType(info, HandleExport)
+	if info.exports(StartExport) && !info.exports(InitializeExport) {
+		return &Error{
+			Code: CodeNoEntryPoint, Field: "export " + InitializeExport,
+			Cause: fmt.Sprintf("the module exports %s beside _start: it was built as a command, and its main would end it before a request", HandleExport),
+			Fix:   "build it as a reactor: GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared (C: -mexec-model=reactor)",
+		}
+	}
+	return checkTypes(info, map[string]FuncType{InitializeExport: {}, HandleExport: {}})
 }
 
-// checkEntryType lets a missing export pass: whether it must be there is known by the caller.
-func checkEntryType(info *Info, name string) error {
-	e, ok := info.Export(name, KindFunction)
-	if !ok || e.Type.Equal(FuncType{}) {
-		return nil
+// checkHTTPWasm asks for both halves of the ABI. _start may be there: it initialises the guests that are built as
+// commands.
+func checkHTTPWasm(info *Info) error {
+	if !info.exports(HandleResponseExport) {
+		return &Error{
+			Code: CodeNoEntryPoint, Field: "export " + HandleResponseExport,
+			Cause: fmt.Sprintf("the module exports %s but not %s", HandleRequestExport, HandleResponseExport),
+			Fix:   "export handle_response too, as the http-wasm handler ABI says; it may do nothing",
+		}
 	}
-	return &Error{
-		Code: CodeEntryPointType, Field: "export " + name,
-		Cause: fmt.Sprintf("the module exports %s as %s, and it is called without parameters and results", name, e.Type),
-		Fix:   "export it as () -> ()",
+	return checkTypes(info, map[string]FuncType{
+		InitializeExport: {}, StartExport: {},
+		HandleRequestExport:  {Results: []ValueType{I64}},
+		HandleResponseExport: {Params: []ValueType{I32, I32}},
+	})
+}
+
+// checkTypes holds entry points against how they are called. Missing ones pass: whether they must be there is known by
+// the caller.
+func checkTypes(info *Info, want map[string]FuncType) error {
+	for _, name := range slices.Sorted(maps.Keys(want)) {
+		e, ok := info.Export(name, KindFunction)
+		if !ok || e.Type.Equal(want[name]) {
+			continue
+		}
+		return &Error{
+			Code: CodeEntryPointType, Field: "export " + name,
+			Cause: fmt.Sprintf("the module exports %s as %s, and it is called as %s", name, e.Type, want[name]),
+			Fix:   fmt.Sprintf("export it as %s", want[name]),
+		}
 	}
+	return nil
 }
 
 // exportsOf names a few exports, so that the reader of the message recognises the module.

@@ -6,7 +6,7 @@
 // compiles.
 //
 // Check adds Petrel's rules: each import must be one that the engine serves with the very type it serves, and the
-// exports must make the module a command or an HTTP reactor. What is refused is told as *Error: a code for programs,
+// exports must make the module a command or an HTTP guest. What is refused is told as *Error: a code for programs,
 // and for people the cause and the way to mend it.
 //
 // The tables of what is served (served.go) live here, so that a module can be judged where no engine runs; a test in

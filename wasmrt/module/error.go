@@ -18,6 +18,8 @@ const (
 	CodeNoEntryPoint       Code = "no_entry_point"
 	CodeEntryPointType     Code = "entry_point_type_mismatch"
 	CodeUnsupportedFeature Code = "unsupported_feature"
+	// CodeHTTPMode is for a way of serving that was asked for and that the module cannot be served in.
+	CodeHTTPMode Code = "http_mode_impossible"
 	// CodeInvalid is for a module whose structure can be read but whose instructions do not validate; the engine says it.
 	CodeInvalid Code = "invalid"
 )

@@ -217,13 +217,3 @@ func (r *reader) finish() error {
 	}
 	return nil
 }
-
-func kindOf(i *Info) Kind {
-	if _, ok := i.Export(HandleExport, KindFunction); ok {
-		return KindReactor
-	}
-	if _, ok := i.Export(StartExport, KindFunction); ok {
-		return KindCommand
-	}
-	return KindLibrary
-}

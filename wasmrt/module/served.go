@@ -10,6 +10,8 @@ const (
 	WASIModule = "wasi_snapshot_preview1"
 	// HTTPModule carries the version of the ABI in its name, so that another version can be served beside it.
 	HTTPModule = "petrel_http_v1"
+	// HTTPClientModule has the outgoing requests.
+	HTTPClientModule = "petrel_http_client_v1"
 )
 
 // served is every function a guest may import, by module. A signature has one letter a value (i: i32, I: i64),
@@ -73,6 +75,38 @@ var served = map[string]map[string]string{
 		"response_flush":    ":i",
 		"response_trailers": "ii:i",
 		"response_abort":    "i:",
+	},
+	HTTPClientModule: {
+		"request_open":      "ii:i",
+		"request_write":     "iii:i",
+		"request_end":       "iii:i",
+		"response_head":     "iii:i",
+		"response_read":     "iii:i",
+		"response_trailers": "iii:i",
+		"error_text":        "iii:i",
+		"close":             "i:i",
+		"wait":              "i:i",
+	},
+	HTTPWasmModule: {
+		"enable_features":      "i:i",
+		"get_config":           "ii:i",
+		"log":                  "iii:",
+		"log_enabled":          "i:i",
+		"get_method":           "ii:i",
+		"set_method":           "ii:",
+		"get_uri":              "ii:i",
+		"set_uri":              "ii:",
+		"get_protocol_version": "ii:i",
+		"get_source_addr":      "ii:i",
+		"get_header_names":     "iii:I",
+		"get_header_values":    "iiiii:I",
+		"set_header_value":     "iiiii:",
+		"add_header_value":     "iiiii:",
+		"remove_header":        "iii:",
+		"read_body":            "iii:I",
+		"write_body":           "iii:",
+		"get_status_code":      ":i",
+		"set_status_code":      "i:",
 	},
 }
 
