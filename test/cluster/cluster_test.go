@@ -71,7 +71,7 @@ func TestKillRefusesStrangers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &Cluster{bin: bin}
+	c := &Cluster{ground: ground{bin: bin}}
 	if err := c.Kill(t.Context(), os.Getpid()); err == nil {
 		t.Error("a cluster killed a process that is not its own")
 	}

@@ -32,7 +32,7 @@ func TestControlPlaneAndWorkerApart(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	w := worldIn(t, &cluster.Cluster{Options: split.Options, State: cluster.State{API: split.API, Gateway: split.Gateway}})
+	w := worldIn(t, split.Cluster())
 	w.kubectl("wait", "node", "--all", "--for=create", "--timeout=60s")
 	w.kubectl("wait", "node", "--all", "--for=condition=Ready", "--timeout=60s")
 	w.apply(web)
