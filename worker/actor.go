@@ -20,35 +20,39 @@ type actor struct {
 	m   *manager
 	uid types.UID
 
-	mu       sync.Mutex
-	pod      *corev1.Pod // the newest that was told
-	fromAPI  bool        // it came from the API, not from disk
-	gone     bool        // the API has it no longer
-	dirty    bool        // the runtime's view of it may have changed
-	told     bool        // the API has the status of its end
-	probed   []probed    // results that wait
-	listing  *found      // what a listing held of it, in place of asking
-	ending   []string    // instances that are being stopped
-	pending  bool        // there is something to do
-	running  bool        // the loop runs
-	finished bool        // the actor is over
-	abandon  func()      // ends a slow step, whose reason may be gone
-	timer    *time.Timer
-	shown    shown // for readers
+	mu        sync.Mutex
+	pod       *corev1.Pod // the newest that was told
+	fromAPI   bool        // it came from the API, not from disk
+	gone      bool        // the API has it no longer
+	dirty     bool        // the runtime's view of it may have changed
+	told      bool        // the API has the status of its end
+	probed    []probed    // results that wait
+	listing   *found      // what a listing held of it, in place of asking
+	ending    []string    // instances that are being stopped
+	ailing    string      // the instance whose guest is said to fail
+	announced uint64      // hash of the instance whose start was announced
+	pending   bool        // there is something to do
+	running   bool        // the loop runs
+	finished  bool        // the actor is over
+	abandon   func()      // ends a slow step, whose reason may be gone
+	timer     *time.Timer
+	shown     shown // for readers
 
-	view     pod.View
-	host     volume.Host
-	watches  map[string]*watching
-	accepted time.Time
-	looked   bool // the runtime was asked
-	counted  bool // its start latency was observed
-	retry    time.Duration
-	final    *corev1.PodStatus
-	sent     *corev1.PodStatus
-	sentAt   time.Time
-	left     bool              // leaving the API was asked for
-	notes    map[string]string // annotations to tell with the status
-	kept     string            // resource version that was written down
+	view      pod.View
+	host      volume.Host
+	watches   map[string]*watching
+	accepted  time.Time
+	looked    bool // the runtime was asked
+	counted   bool // its start latency was observed
+	retry     time.Duration
+	final     *corev1.PodStatus
+	sent      *corev1.PodStatus
+	sentAt    time.Time
+	left      bool              // leaving the API was asked for
+	notes     map[string]string // annotations to tell with the status
+	sentNotes map[string]string
+	kept      string      // resource version that was written down
+	guest     *guestWatch // nil for a pod whose guest never failed
 }
 
 // probed is a probe's result for an instance.
@@ -154,8 +158,8 @@ func (a *actor) loop() {
 		if a.timer != nil {
 			a.timer.Stop()
 		}
-		in := inbox{pod: a.pod, fromAPI: a.fromAPI, gone: a.gone, dirty: a.dirty, told: a.told, probed: a.probed, listing: a.listing}
-		a.dirty, a.probed, a.listing = false, nil, nil
+		in := inbox{pod: a.pod, fromAPI: a.fromAPI, gone: a.gone, dirty: a.dirty, told: a.told, probed: a.probed, listing: a.listing, ailing: a.ailing}
+		a.dirty, a.probed, a.listing, a.ailing = false, nil, nil, ""
 		a.mu.Unlock()
 
 		wake := a.turn(ctx, in)

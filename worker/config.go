@@ -31,6 +31,8 @@ type Config struct {
 	Version string
 	// RuntimeEndpoint is the unix socket of the CRI runtime.
 	RuntimeEndpoint string
+	// RuntimeMetrics is the unix socket on which the runtime serves its metrics; empty where it serves none.
+	RuntimeMetrics string
 	// RootDir is the worker's directory: specs, volumes and logs of pods, the service table.
 	RootDir string
 	// PodCIDR is where pods get their addresses from; 127.42.0.0/16.

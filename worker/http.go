@@ -40,7 +40,8 @@ func (s *nodeServer) handler() http.Handler {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok")) })
 	mux.HandleFunc("GET /containerLogs/{namespace}/{pod}/{container}", s.containerLogs)
 	mux.HandleFunc("GET /pods", s.pods)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(s.m.metrics.registry, promhttp.HandlerOpts{}))
+	own := promhttp.HandlerFor(s.m.metrics.registry, promhttp.HandlerOpts{})
+	mux.Handle("GET /metrics", newRuntimeMetrics(s.m.cfg.RuntimeMetrics).behind(own))
 	return s.guard(mux)
 }
 

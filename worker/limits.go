@@ -43,6 +43,15 @@ const (
 	// statusRepeat is the least time between two sendings of one status that the API does not keep as it is.
 	statusRepeat = 10 * time.Second
 
+	// guestInterval is the least time between two looks at a pod whose guest fails, guestEventInterval between two
+	// events of the same failure.
+	guestInterval      = 10 * time.Second
+	guestEventInterval = time.Minute
+	// startSlack is how much later than a container's start its announcement may come.
+	startSlack = 5 * time.Second
+	// maxFailureMessage bounds what the runtime tells of a guest's failure.
+	maxFailureMessage = 1024
+
 	// Events of everyday life (pulled, created, started) beyond this rate are dropped and counted: a thousand pods
 	// that start would else spend more of the API's time on their events than on themselves. Warnings always pass.
 	normalEventsPerSecond = 50

@@ -191,15 +191,20 @@ func (w *runtimeWatch) event(e *runtimev1.ContainerEventResponse) {
 		w.ask(0)
 		return
 	}
-	if kind := e.GetContainerEventType(); kind != runtimev1.ContainerEventType_CONTAINER_STOPPED_EVENT &&
-		kind != runtimev1.ContainerEventType_CONTAINER_DELETED_EVENT {
-		return
-	}
 	a := w.m.actor(types.UID(uid))
-	if a == nil || a.knowsEnd(e.GetContainerId()) {
+	if a == nil {
 		return
 	}
-	a.suspect()
+	switch e.GetContainerEventType() {
+	case runtimev1.ContainerEventType_CONTAINER_STARTED_EVENT:
+		if e.GetContainerId() != e.GetPodSandboxStatus().GetId() {
+			a.onStarted(e)
+		}
+	case runtimev1.ContainerEventType_CONTAINER_STOPPED_EVENT, runtimev1.ContainerEventType_CONTAINER_DELETED_EVENT:
+		if !a.knowsEnd(e.GetContainerId()) {
+			a.suspect()
+		}
+	}
 }
 
 // compare lists everything each relistInterval, and when asked.

@@ -2,10 +2,8 @@ package worker
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -62,7 +60,7 @@ func (a *actor) startContainer(ctx context.Context, step pod.Step) error {
 		return err
 	}
 	m.Succeeded()
-	a.annotate(info)
+	a.takeInfo(info)
 	a.put(c.Name, instanceOf(status, sandbox.ID))
 	a.afterChange()
 	return nil
@@ -170,33 +168,6 @@ func (a *actor) failedStart(ctx context.Context, c *corev1.Container, m *pod.Mem
 	a.m.events.warn(a.view.Pod, c.Name, eventFailed, "Error: %v", err)
 	m.Failed(time.Now(), pod.Why{Reason: reason, Message: err.Error()})
 	return a.look(ctx)
-}
-
-// runtimeInfo is what petrel-wasmrt tells of a container under the key "petrel".
-type runtimeInfo struct {
-	Kind            string `json:"kind"`
-	CompileMicros   int64  `json:"compileMicros"`
-	CompileCached   bool   `json:"compileCached"`
-	ColdStartMicros int64  `json:"coldStartMicros"`
-}
-
-// annotate notes the runtime's figures for the pod's annotations, once.
-func (a *actor) annotate(info map[string]string) {
-	raw, ok := info["petrel"]
-	if !ok || len(a.notes) > 0 {
-		return
-	}
-	var i runtimeInfo
-	if err := json.Unmarshal([]byte(raw), &i); err != nil {
-		a.m.log.Warn("runtime info is not what was expected", "pod", a.name(), "error", err)
-		return
-	}
-	a.notes = map[string]string{
-		"petrel.run/kind":           i.Kind,
-		"petrel.run/compile-us":     strconv.FormatInt(i.CompileMicros, 10),
-		"petrel.run/compile-cached": strconv.FormatBool(i.CompileCached),
-		"petrel.run/cold-start-us":  strconv.FormatInt(i.ColdStartMicros, 10),
-	}
 }
 
 // handler is the runtime's handler for the pod. A RuntimeClass is looked up by nobody yet: its name is the handler's.

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"maps"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -22,7 +23,7 @@ func (a *actor) tellStatus(mayTell bool, now time.Time) {
 	if !mayTell || !a.isNews(status, leave, now) {
 		return
 	}
-	a.sent, a.sentAt, a.left = status, now, leave
+	a.sent, a.sentAt, a.left, a.sentNotes = status, now, leave, a.notes
 	a.view.Last = status
 	a.m.statuses.put(a.uid, &report{
 		pod: a.view.Pod, status: *status, annotations: a.notes, remove: leave,
@@ -43,7 +44,7 @@ func (a *actor) leaving() bool {
 // isNews reports whether the status differs from what was sent, or from what the API has after it was sent; the
 // latter is repeated at leisure only, lest a server that changes statuses is fought over each.
 func (a *actor) isNews(status *corev1.PodStatus, leave bool, now time.Time) bool {
-	if leave && !a.left || a.sent == nil {
+	if leave && !a.left || a.sent == nil || !maps.Equal(a.notes, a.sentNotes) {
 		return true
 	}
 	if !equality.Semantic.DeepEqual(status, a.sent) {

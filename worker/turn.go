@@ -20,6 +20,7 @@ type inbox struct {
 	told    bool
 	probed  []probed
 	listing *found
+	ailing  string
 }
 
 // turn takes in what is new, does what there is to do now, tells the status, and returns when it wants to be woken.
@@ -36,9 +37,11 @@ func (a *actor) turn(ctx context.Context, in inbox) time.Time {
 		a.trustReadiness(in.pod)
 	}
 	a.takeEnd(in)
+	guest := a.checkGuest(ctx, in.ailing, time.Now())
 	wake, err := a.work(ctx)
+	wake = sooner(wake, guest)
 	if err != nil {
-		if wake = a.postpone(err); a.m.ctx.Err() != nil {
+		if wake = sooner(a.postpone(err), guest); a.m.ctx.Err() != nil {
 			return wake
 		}
 	} else {
@@ -133,13 +136,21 @@ func (a *actor) work(ctx context.Context) (time.Time, error) {
 	}
 }
 
-// soonest is the earlier of the step's time and the pod's deadline.
+// soonest is the earliest of the step's time, the pod's deadline and its guest's recovery.
 func (a *actor) soonest(at, now time.Time) time.Time {
 	if a.view.Stopping != nil || a.view.Over {
 		return at
 	}
-	if end := deadline(a.view.Pod); end.After(now) && (at.IsZero() || end.Before(at)) {
-		return end
+	if end := deadline(a.view.Pod); end.After(now) {
+		at = sooner(at, end)
 	}
-	return at
+	return sooner(at, pod.HealthyAt(&a.view, now))
+}
+
+// sooner is the earlier of two times of which zero means never.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }

@@ -7,6 +7,8 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/petrelrun/petrel/controlplane/api"
 )
 
 func TestBind(t *testing.T) {
@@ -71,6 +73,19 @@ func TestBindRefuses(t *testing.T) {
 	}
 	if p := read(t, newPod(ns, "p")); p.Spec.NodeName != "" {
 		t.Error("a dry run bound the pod")
+	}
+}
+
+// The worker's condition of a guest that failed is one that the API takes.
+func TestGuestHealthCondition(t *testing.T) {
+	ns := space(t)
+	create(t, newPod(ns, "p"))
+	c := call(ns, "p")
+	c.Subresource = "status"
+	p := modify[*corev1.Pod](t, pods(), c, `{"status":{"conditions":[{"type":"`+api.ConditionGuestHealthy+`","status":"False","reason":"CPUTimeExceeded",
+		"message":"a limit in f (3 times)","lastProbeTime":"2026-01-01T00:00:00Z","lastTransitionTime":"2026-01-01T00:00:00Z","observedGeneration":1}]}}`)
+	if len(p.Status.Conditions) != 1 || p.Status.Conditions[0].Reason != "CPUTimeExceeded" || p.Status.Conditions[0].LastProbeTime.IsZero() {
+		t.Errorf("conditions %+v", p.Status.Conditions)
 	}
 }
 

@@ -35,6 +35,9 @@ func conditions(v *View, status *corev1.PodStatus, now time.Time) []corev1.PodCo
 			*c = *theirs // it is the scheduler's
 		}
 	}
+	if c := health(v, now); c != nil {
+		own = append(own, *c)
+	}
 	for _, c := range v.Pod.Status.Conditions {
 		if find(own, c.Type) == nil {
 			own = append(own, c)

@@ -34,6 +34,9 @@ type View struct {
 	// Told says that the API has the status of the pod's end.
 	Told bool
 
+	// Failure is the guest's last; nil for one that never failed while this worker ran.
+	Failure *Failure
+
 	// Last is the status that was last told, which the API may not have yet; nil for none.
 	Last *corev1.PodStatus
 

@@ -219,7 +219,8 @@ func (s *service) ContainerStatus(_ context.Context, req *runtimev1.ContainerSta
 		if len(c.ports) > 0 {
 			kind = "reactor"
 		}
-		out.Info = map[string]string{"petrel": fmt.Sprintf(`{"digest":%q,"kind":%q,"compileMicros":1200,"compileCached":true,"coldStartMicros":340}`, c.imageRef, kind)}
+		out.Info = map[string]string{"petrel": fmt.Sprintf(`{"digest":%q,"kind":%q,"compileMicros":1200,"compileCached":true,"coldStartMicros":340,`+
+			`"abi":"command","snapshot":"no_memory","coldStart":{"compileMicros":1200,"cloneP50Micros":2}%s}`, c.imageRef, kind, s.failures[c.id])}
 	}
 	return out, nil
 }

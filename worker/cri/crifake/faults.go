@@ -2,10 +2,12 @@ package crifake
 
 import (
 	"context"
+	"fmt"
 	"path"
 	"time"
 
 	"google.golang.org/grpc"
+	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
 // Fail makes every call of the CRI method (PullImage) return err until Fail(method, nil).
@@ -53,6 +55,25 @@ func (r *Runtime) intercept(ctx context.Context, req any, info *grpc.UnaryServer
 		return nil, fault
 	}
 	return next(ctx, req)
+}
+
+// FailGuest has the guests of the pod's running containers of that name fail: their info tells it, and their start is
+// announced anew.
+func (r *Runtime) FailGuest(podUID, name, code, function string, at time.Time, count int) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	failed := 0
+	for _, c := range r.containers {
+		b := r.sandboxes[c.sandboxID]
+		if b == nil || b.config.GetMetadata().GetUid() != podUID || c.config.GetMetadata().GetName() != name || !c.running() {
+			continue
+		}
+		r.failures[c.id] = fmt.Sprintf(`,"lastFailure":{"code":%q,"detail":"a limit","function":%q,"time":%q,"count":%d}`,
+			code, function, at.Format(time.RFC3339Nano), count)
+		r.tell(c, runtimev1.ContainerEventType_CONTAINER_STARTED_EVENT)
+		failed++
+	}
+	return failed
 }
 
 // Kill ends every running container of that name in the pod with the exit code, as a crash does.

@@ -24,6 +24,7 @@ type Runtime struct {
 	faults     map[string]error
 	calls      map[string]int
 	delay      map[string]time.Duration
+	failures   map[string]string // of guests, by container
 	podCIDR    string
 	noEvents   bool
 
@@ -42,6 +43,7 @@ func New() *Runtime {
 		faults:     map[string]error{},
 		calls:      map[string]int{},
 		delay:      map[string]time.Duration{},
+		failures:   map[string]string{},
 	}
 }
 
