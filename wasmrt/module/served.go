@@ -12,6 +12,8 @@ const (
 	HTTPModule = "petrel_http_v1"
 	// HTTPClientModule has the outgoing requests.
 	HTTPClientModule = "petrel_http_client_v1"
+	// NetModule has outgoing connections and the name service.
+	NetModule = "petrel_net_v1"
 )
 
 // served is every function a guest may import, by module. A signature has one letter a value (i: i32, I: i64),
@@ -86,6 +88,12 @@ var served = map[string]map[string]string{
 		"error_text":        "iii:i",
 		"close":             "i:i",
 		"wait":              "i:i",
+	},
+	NetModule: {
+		"dial":        "iiii:i",
+		"dial_status": "i:i",
+		"resolve":     "iii:i",
+		"address":     "iiiii:i",
 	},
 	HTTPWasmModule: {
 		"enable_features":      "i:i",
