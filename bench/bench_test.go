@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/petrelrun/petrel/bench/table"
 )
@@ -111,6 +112,30 @@ func TestParseRollup(t *testing.T) {
 	}
 	if m, err := memoryOf(1 << 30); err == nil {
 		t.Errorf("a process that is not there: %+v", m)
+	}
+}
+
+func TestParseStat(t *testing.T) {
+	line := "7 (a (b) c) S 1 7 7 0 -1 4194304 10 0 0 0 150 50 0 0 20 0 9 0 5 6 7\n"
+	if d, err := parseStat([]byte(line)); err != nil || d != 2*time.Second {
+		t.Errorf("%v, %v", d, err)
+	}
+	for _, bad := range []string{"", "7 (a) S 1", "7 a S 1 7 7 0 -1 4194304 10 0 0 0 150 50 0", strings.Replace(line, "150", "x", 1)} {
+		if d, err := parseStat([]byte(bad)); err == nil {
+			t.Errorf("%q: %v and no error", bad, d)
+		}
+	}
+	if d, err := cpuTimeOf(1 << 30); err == nil {
+		t.Errorf("a process that is not there: %v", d)
+	}
+}
+
+func TestBarred(t *testing.T) {
+	var m measurement
+	m.barred("a", 5, 6, "µs")
+	m.barred("b", 7, 6, "µs")
+	if !strings.HasSuffix(m.notes[0], "held)") || !strings.HasSuffix(m.notes[1], "missed)") {
+		t.Errorf("%q", m.notes)
 	}
 }
 

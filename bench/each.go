@@ -33,3 +33,13 @@ func each(ctx context.Context, n, goroutines int, fn func(i int) error) (float64
 	}
 	return float64(n) / time.Since(began).Seconds(), nil
 }
+
+// pause waits, and no longer than the context lasts.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -20,6 +20,7 @@ type lab struct {
 
 	idleMemory *idleMemory // measured once for several rows
 	scaled     *scaled
+	idlePods   *idlePods
 }
 
 func newLab(ctx context.Context) (*lab, error) {
@@ -66,6 +67,25 @@ func (l *lab) withCluster(ctx context.Context, args []string, fn func(*cluster.C
 		err = fmt.Errorf("%w\nlog ends:\n%s", err, cluster.Tail(c.LogPath(), 20))
 	}
 	return errors.Join(err, c.Stop(context.WithoutCancel(ctx)), os.RemoveAll(dir))
+}
+
+// withSplit is withCluster for a control plane and a worker in processes of their own.
+func (l *lab) withSplit(ctx context.Context, fn func(*cluster.Split) error) error {
+	dir, err := l.folder()
+	if err != nil {
+		return err
+	}
+	s, err := cluster.StartSplit(ctx, cluster.Options{Dir: dir, Binaries: l.tree.Bin()})
+	if err != nil {
+		return err
+	}
+	if err = nodeReady(ctx, s.Cluster(), time.Time{}); err == nil {
+		err = fn(s)
+	}
+	if err != nil {
+		err = fmt.Errorf("%w\nlogs end:\n%s\n%s", err, cluster.Tail(s.LogPath("controlplane"), 10), cluster.Tail(s.LogPath("worker"), 20))
+	}
+	return errors.Join(err, s.Stop(context.WithoutCancel(ctx)), os.RemoveAll(dir))
 }
 
 // guest answers the bytes of the tests' HTTP guest, written in Go.

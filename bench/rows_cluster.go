@@ -139,10 +139,8 @@ func (l *lab) idle(ctx context.Context) (*idleMemory, error) {
 			return err
 		}
 		defer plain.stop()
-		select {
-		case <-time.After(idleSettle):
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := pause(ctx, idleSettle); err != nil {
+			return err
 		}
 		if idle.trivial, err = memoryOf(plain.pid()); err != nil {
 			return err

@@ -11,7 +11,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/kubernetes"
 
 	"github.com/petrelrun/petrel/bench/table"
 	"github.com/petrelrun/petrel/test/cluster"
@@ -121,48 +120,54 @@ func (l *lab) scaleTo(ctx context.Context, c *cluster.Cluster, replicas int) err
 	return err
 }
 
-func (s *scaled) measureScale(ctx context.Context, l *lab, c *cluster.Cluster) error {
+func (s *scaled) measureScale(ctx context.Context, l *lab, c *cluster.Cluster) (err error) {
+	s.allReady, s.allAnswered, err = l.rise(ctx, c, manyPods)
+	s.podsPerSecond = manyPods / s.allAnswered.Seconds()
+	return err
+}
+
+// rise scales a Deployment from 0 to n pods and tells when all were ready and when each had answered once.
+func (l *lab) rise(ctx context.Context, c *cluster.Cluster, n int) (allReady, allAnswered time.Duration, err error) {
 	client, err := c.Client()
 	if err != nil {
-		return err
+		return 0, 0, err
 	}
 	list, err := client.CoreV1().Pods("default").List(ctx, metav1.ListOptions{LabelSelector: "app=many"})
 	if err != nil {
-		return err
+		return 0, 0, err
 	}
 	w, err := client.CoreV1().Pods("default").Watch(ctx, metav1.ListOptions{LabelSelector: "app=many", ResourceVersion: list.ResourceVersion})
 	if err != nil {
-		return err
+		return 0, 0, err
 	}
 	defer w.Stop()
-	addresses := make(chan string, manyPods)
+	addresses := make(chan string, n)
 	var wg sync.WaitGroup
 	errs := make(chan error, podAskers)
 	for range podAskers {
 		wg.Go(func() { errs <- askPods(ctx, addresses) })
 	}
 	began := time.Now()
-	err = l.scaleTo(ctx, c, manyPods)
+	err = l.scaleTo(ctx, c, n)
 	if err == nil {
-		err = readyPods(ctx, w, addresses)
+		err = readyPods(ctx, w, addresses, n)
 	}
-	s.allReady = time.Since(began)
+	allReady = time.Since(began)
 	close(addresses)
 	wg.Wait()
-	s.allAnswered = time.Since(began)
-	s.podsPerSecond = manyPods / s.allAnswered.Seconds()
+	allAnswered = time.Since(began)
 	for range podAskers {
 		if e := <-errs; err == nil {
 			err = e
 		}
 	}
-	return err
+	return allReady, allAnswered, err
 }
 
 // readyPods sends the address of each pod on, once, when it is ready, until all have been.
-func readyPods(ctx context.Context, w watch.Interface, addresses chan<- string) error {
+func readyPods(ctx context.Context, w watch.Interface, addresses chan<- string, n int) error {
 	seen := map[string]bool{}
-	for len(seen) < manyPods {
+	for len(seen) < n {
 		select {
 		case event, open := <-w.ResultChan():
 			if !open {
@@ -173,7 +178,7 @@ func readyPods(ctx context.Context, w watch.Interface, addresses chan<- string) 
 				addresses <- pod.Status.PodIP
 			}
 		case <-ctx.Done():
-			return fmt.Errorf("%d of %d pods are ready: %w", len(seen), manyPods, ctx.Err())
+			return fmt.Errorf("%d of %d pods are ready: %w", len(seen), n, ctx.Err())
 		}
 	}
 	return nil
@@ -191,10 +196,8 @@ func askPods(ctx context.Context, addresses <-chan string) (err error) {
 }
 
 func (s *scaled) measureMemory(ctx context.Context, c *cluster.Cluster, into *memory) error {
-	select {
-	case <-time.After(idleSettle):
-	case <-ctx.Done():
-		return ctx.Err()
+	if err := pause(ctx, idleSettle); err != nil {
+		return err
 	}
 	processes, err := c.Processes()
 	if err != nil {
@@ -208,24 +211,25 @@ func (s *scaled) measureMemory(ctx context.Context, c *cluster.Cluster, into *me
 	return err
 }
 
-// measureCreation creates pods that name a scheduler which does not exist, so that nothing but the API works on them.
-func (s *scaled) measureCreation(ctx context.Context, c *cluster.Cluster) error {
-	client, err := c.Client()
-	if err != nil {
-		return err
-	}
-	template := deployment("left-alone", "registry.petrel.internal/bench/absent:v1", 0).Spec.Template
-	s.createdPerSecond, err = each(ctx, manyPods, apiCallers, func(i int) error {
-		return createPod(ctx, client, fmt.Sprintf("left-alone-%04d", i), template)
-	})
+func (s *scaled) measureCreation(ctx context.Context, c *cluster.Cluster) (err error) {
+	s.createdPerSecond, err = createLeftAlone(ctx, c, manyPods)
 	return err
 }
 
-func createPod(ctx context.Context, client kubernetes.Interface, name string, template corev1.PodTemplateSpec) error {
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: template.Labels}, Spec: *template.Spec.DeepCopy()}
-	pod.Spec.SchedulerName = "nobody"
-	_, err := client.CoreV1().Pods("default").Create(ctx, pod, metav1.CreateOptions{})
-	return err
+// createLeftAlone answers the pods per second that are created when they name a scheduler which does not exist, so that
+// nothing but the API works on them.
+func createLeftAlone(ctx context.Context, c *cluster.Cluster, n int) (float64, error) {
+	client, err := c.Client()
+	if err != nil {
+		return 0, err
+	}
+	template := deployment("left-alone", "registry.petrel.internal/bench/absent:v1", 0).Spec.Template
+	return each(ctx, n, apiCallers, func(i int) error {
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("left-alone-%05d", i), Labels: template.Labels}, Spec: *template.Spec.DeepCopy()}
+		pod.Spec.SchedulerName = "nobody"
+		_, err := client.CoreV1().Pods("default").Create(ctx, pod, metav1.CreateOptions{})
+		return err
+	})
 }
 
 // listenerMemory answers the KiB that each further listener of a plain server takes.
