@@ -8,11 +8,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/petrelrun/petrel/wasmrt/runner"
+	"github.com/petrelrun/petrel/wasmrt/runner/confine"
 	"github.com/petrelrun/petrel/wasmrt/supervisor/fleet"
 )
 
 type runnerFlags struct {
-	namespace, cacheDir, logLevel string
+	namespace, cacheDir, modulesDir, logLevel string
+	allowPaths                                []string
 }
 
 func newRunner() *cobra.Command {
@@ -26,8 +28,21 @@ func newRunner() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&f.namespace, "namespace", "", "whose guests")
 	cmd.Flags().StringVar(&f.cacheDir, "cache-dir", "", "directory of compiled code")
+	cmd.Flags().StringVar(&f.modulesDir, "modules-dir", "", "directory of modules")
+	cmd.Flags().StringArrayVar(&f.allowPaths, "allow-path", nil, "directory below which logs and mounts lie")
 	cmd.Flags().StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	return cmd
+}
+
+// readOnly are the directories of what the supervisor keeps for runners.
+func (f *runnerFlags) readOnly() []string {
+	var dirs []string
+	for _, dir := range []string{f.cacheDir, f.modulesDir} {
+		if dir != "" {
+			dirs = append(dirs, dir)
+		}
+	}
+	return dirs
 }
 
 func runRunner(cmd *cobra.Command, f *runnerFlags) error {
@@ -52,6 +67,9 @@ func runRunner(cmd *cobra.Command, f *runnerFlags) error {
 	}
 	r, err := runner.New(runner.Config{
 		Namespace: f.namespace, Listener: listener, CacheDir: f.cacheDir, Version: version, Logger: log, Now: time.Now,
+		Confine: func() (map[string]string, error) {
+			return confine.Apply(confine.Config{ReadOnly: f.readOnly(), ReadWrite: f.allowPaths, Logger: log})
+		},
 	})
 	if err != nil {
 		return err

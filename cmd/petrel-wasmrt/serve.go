@@ -30,6 +30,7 @@ type serveFlags struct {
 	root, socket, podCIDR, logLevel string
 	mirrors                         []string
 	stopRunners                     bool
+	confine                         confineFlags
 }
 
 func newServe() *cobra.Command {
@@ -47,6 +48,7 @@ func newServe() *cobra.Command {
 	flags.StringVar(&f.podCIDR, "pod-cidr", defaultPodCIDR, "addresses of sandboxes that bring none, until the client sets others")
 	flags.BoolVar(&f.stopRunners, "stop-runners-on-exit", false, "end all pods with the supervisor instead of leaving them running")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
+	f.confine.register(flags)
 	for _, name := range []string{"root", "socket"} {
 		if err := cmd.MarkFlagRequired(name); err != nil {
 			panic(err) // the flag is right above
@@ -83,10 +85,14 @@ func serve(cmd *cobra.Command, f *serveFlags) error {
 		log.Warn("inherited descriptors are handed on", "error", err)
 	}
 	cache := filepath.Join(root, "cache")
-	s, err := supervisor.New(supervisor.Config{
+	cfg := supervisor.Config{
 		Root: root, Socket: socket, PodCIDR: cidr, Mirrors: mirrors, Version: version, StopRunnersOnExit: f.stopRunners,
 		RunnerCommand: func(namespace string) *exec.Cmd {
-			return child(exec.Command(self), "runner", "--namespace", namespace, "--cache-dir", cache, "--log-level", f.logLevel)
+			args := []string{"runner", "--namespace", namespace, "--cache-dir", cache, "--modules-dir", image.BlobDir(root), "--log-level", f.logLevel}
+			for _, dir := range f.confine.allowPaths {
+				args = append(args, "--allow-path", dir)
+			}
+			return child(exec.Command(self), args...)
 		},
 		Compiler: supervisor.NewProcessCompiler(func(ctx context.Context, module, digest string) *exec.Cmd {
 			args := []string{"compile", "--cache-dir", cache, "--digest", digest}
@@ -97,8 +103,12 @@ func serve(cmd *cobra.Command, f *serveFlags) error {
 			}
 			return child(exec.CommandContext(ctx, self), args...)
 		}),
-		Logger: log, Now: time.Now,
-	})
+		CacheDir: cache, Logger: log, Now: time.Now,
+	}
+	if err := f.confine.apply(&cfg); err != nil {
+		return err
+	}
+	s, err := supervisor.New(cfg)
 	if err != nil {
 		return err
 	}

@@ -26,6 +26,9 @@ type Config struct {
 	Listener *net.UnixListener
 	// CacheDir keeps compiled modules. Empty: nothing is kept.
 	CacheDir string
+	// Confine takes from the process what its work does not need, and says what that is. It is called once, by Run, before
+	// anybody is let in. Nil: nothing is taken.
+	Confine func() (map[string]string, error)
 	// Version is told to the supervisor.
 	Version string
 	Logger  *slog.Logger

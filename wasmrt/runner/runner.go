@@ -24,6 +24,8 @@ type Runner struct {
 	quit      chan struct{} // closed when the supervisor asked to end
 	quitOnce  sync.Once
 
+	confinement map[string]string // set before anybody connects
+
 	// ctx is that of every container's work. It ends with the process's work, not with a connection.
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -53,6 +55,9 @@ func New(cfg Config) (*Runner, error) {
 // Run serves until ctx ends, the supervisor asks to end, or nobody needs the runner any more. All containers have ended
 // when it returns.
 func (r *Runner) Run(ctx context.Context) error {
+	if err := r.confine(); err != nil {
+		return errors.Join(err, r.cfg.Listener.Close(), r.engine.Close())
+	}
 	connections, hangUp := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { r.accept(connections, &wg) })
@@ -70,6 +75,15 @@ func (r *Runner) Run(ctx context.Context) error {
 		err = nil
 	}
 	return errors.Join(err, r.templates.close(), r.engine.Close())
+}
+
+func (r *Runner) confine() error {
+	if r.cfg.Confine == nil {
+		return nil
+	}
+	var err error
+	r.confinement, err = r.cfg.Confine()
+	return err
 }
 
 // wait blocks until there is a reason to end, and names it.
@@ -122,7 +136,7 @@ func (r *Runner) accept(ctx context.Context, wg *sync.WaitGroup) {
 			_ = conn.Close()
 			continue
 		}
-		hello := control.Hello{Protocol: control.ProtocolVersion, Version: r.cfg.Version, Namespace: r.cfg.Namespace, PID: os.Getpid()}
+		hello := control.Hello{Protocol: control.ProtocolVersion, Version: r.cfg.Version, Namespace: r.cfg.Namespace, PID: os.Getpid(), Confinement: r.confinement}
 		wg.Go(func() {
 			if err := control.ServeConn(ctx, conn, hello, r.hub, r); err != nil {
 				r.cfg.Logger.Debug("connection ended", "error", err)

@@ -9,8 +9,10 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/petrelrun/petrel/wasmrt/supervisor/cgroup"
 	"github.com/petrelrun/petrel/wasmrt/supervisor/fleet"
 	"github.com/petrelrun/petrel/wasmrt/supervisor/image"
+	"github.com/petrelrun/petrel/wasmrt/supervisor/users"
 )
 
 // RuntimeName is what the runtime calls itself.
@@ -52,6 +54,15 @@ type Config struct {
 	StopRunnersOnExit bool
 	// RunnerCommand makes the command of a namespace's runner.
 	RunnerCommand func(namespace string) *exec.Cmd
+	// CacheDir is where compilers keep machine code and runners find it.
+	CacheDir string
+	// Users are the user ids of runners. Without any they have the supervisor's.
+	Users users.Range
+	// RunnerLimits bounds what each runner takes, in a control group below CgroupParent, or below the supervisor's own.
+	RunnerLimits cgroup.Limits
+	CgroupParent string
+	// AllowPaths are the directories below which logs and mounts may lie. None: anywhere.
+	AllowPaths []string
 	// Compiler inspects and compiles modules, in processes of their own.
 	Compiler Compiler
 	Timing   fleet.Timing
@@ -69,6 +80,11 @@ func (c *Config) Validate() error {
 	}
 	if !c.PodCIDR.IsValid() {
 		return errors.New("supervisor: the pod CIDR is required")
+	}
+	for _, dir := range c.AllowPaths {
+		if !filepath.IsAbs(dir) || filepath.Clean(dir) != dir {
+			return fmt.Errorf("supervisor: directory for logs and mounts %q must be an absolute, clean path", dir)
+		}
 	}
 	return nil
 }

@@ -141,6 +141,9 @@ func (s *Supervisor) StartContainer(ctx context.Context, r *runtimev1.StartConta
 	if !ready {
 		return nil, status.Errorf(codes.FailedPrecondition, "container %s cannot be started: its sandbox is not ready", id)
 	}
+	if err := makeLog(c.record.LogPath, runner); err != nil {
+		return nil, status.Error(codes.Internal, err.Error())
+	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	var news control.Status

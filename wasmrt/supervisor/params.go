@@ -30,11 +30,22 @@ func (s *Supervisor) containerParams(b *sandbox, config *runtimev1.ContainerConf
 	if err != nil {
 		return nil, err
 	}
+	log := logPath(b.config, config)
+	if log != "" {
+		if err := s.allowed("the log", log); err != nil {
+			return nil, err
+		}
+	}
+	for _, m := range mounts {
+		if err := s.allowed("the mount of", m.HostPath); err != nil {
+			return nil, err
+		}
+	}
 	return &control.CreateParams{
 		ModulePath: s.images.ModulePath(img), Digest: img.Module,
 		Args: arguments(config, img), Env: environment(b.config, config, img), Mounts: mounts, Ports: ports,
 		MemoryLimit: memoryLimit(config.GetLinux().GetResources()), WallTime: b.limits.wallTime, Concurrency: b.limits.concurrency,
-		LogPath: logPath(b.config, config),
+		LogPath: log,
 	}, nil
 }
 

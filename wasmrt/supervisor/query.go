@@ -116,6 +116,9 @@ func (s *Supervisor) ReopenContainerLog(ctx context.Context, r *runtimev1.Reopen
 	if now != control.StateRunning || runner == nil {
 		return nil, status.Errorf(codes.FailedPrecondition, "container %s is not running", id)
 	}
+	if err := makeLog(c.record.LogPath, runner); err != nil {
+		return nil, status.Error(codes.Internal, err.Error())
+	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	err = runner.Call(ctx, control.MethodReopen, control.Target{ID: id}, nil)

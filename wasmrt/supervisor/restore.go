@@ -14,8 +14,8 @@ import (
 	"github.com/petrelrun/petrel/wasmrt/supervisor/state"
 )
 
-// awayMessage is how containers are told that ended with a runner while nobody looked.
-const awayMessage = "it is gone; it ended while the supervisor was away"
+// awayDeath is how containers are told that ended with a runner while nobody looked.
+var awayDeath = fleet.Death{How: "it is gone; it ended while the supervisor was away"}
 
 // restore reads the records, adopts the runners and asks them what happened.
 func (s *Supervisor) restore(ctx context.Context) error {
@@ -122,7 +122,7 @@ func (s *Supervisor) adoptAll(ctx context.Context, records []*state.Runner) {
 		orphan := b.runner == nil
 		s.mu.RUnlock()
 		if orphan {
-			s.lose(b, awayMessage)
+			s.lose(b, awayDeath)
 		}
 	}
 }
@@ -151,7 +151,7 @@ func (s *Supervisor) attach(r *fleet.Runner) {
 	}
 	s.mu.Unlock()
 	for _, b := range lost {
-		s.lose(b, awayMessage)
+		s.lose(b, awayDeath)
 	}
 }
 

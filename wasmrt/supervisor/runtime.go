@@ -52,22 +52,27 @@ type runtimeInfo struct {
 	Containers int          `json:"containers"`
 	Images     int          `json:"images"`
 	Runners    []runnerInfo `json:"runners"`
+	// Confinement is what is done to every runner: for each measure "on: " or "off: " and the particulars.
+	Confinement map[string]string `json:"confinement"`
 }
 
 type runnerInfo struct {
 	Namespace string `json:"namespace"`
+	User      uint32 `json:"user"` // 0: the supervisor's own
 	control.ProcessStats
+	GroupMemoryBytes uint64            `json:"groupMemoryBytes"` // charged to its group, page cache too
+	Confinement      map[string]string `json:"confinement"`      // what it did to itself
 }
 
 func (s *Supervisor) describe(ctx context.Context) runtimeInfo {
 	s.mu.RLock()
 	d := runtimeInfo{Version: s.cfg.Version, GoVersion: runtime.Version(), Root: s.cfg.Root, PodCIDR: s.addresses.cidr.String(),
-		Sandboxes: len(s.sandboxes), Containers: len(s.containers), Images: len(s.images.List("")), Runners: []runnerInfo{}}
+		Sandboxes: len(s.sandboxes), Containers: len(s.containers), Images: len(s.images.List("")), Runners: []runnerInfo{}, Confinement: s.confined.report}
 	s.mu.RUnlock()
 	ctx, cancel := context.WithTimeout(ctx, settle)
 	defer cancel()
 	for _, r := range s.fleet.All() {
-		i := runnerInfo{Namespace: r.Namespace()}
+		i := runnerInfo{Namespace: r.Namespace(), User: r.User(), GroupMemoryBytes: r.MemoryBytes(), Confinement: r.Confinement()}
 		if err := r.Call(ctx, control.MethodPing, nil, &i.ProcessStats); err != nil {
 			i.ProcessStats = control.ProcessStats{PID: r.PID()}
 		}

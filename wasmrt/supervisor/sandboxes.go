@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/petrelrun/petrel/wasmrt/runner/control"
 	"github.com/petrelrun/petrel/wasmrt/supervisor/fleet"
 	"github.com/petrelrun/petrel/wasmrt/supervisor/state"
 )
@@ -270,7 +271,7 @@ func (s *Supervisor) selectSandboxes(id string, labels map[string]string) []*san
 }
 
 // onDeath marks what a runner that died took with it.
-func (s *Supervisor) onDeath(r *fleet.Runner, how string) {
+func (s *Supervisor) onDeath(r *fleet.Runner, d fleet.Death) {
 	s.mu.RLock()
 	var lost []*sandbox
 	for _, b := range s.sandboxes {
@@ -280,15 +281,19 @@ func (s *Supervisor) onDeath(r *fleet.Runner, how string) {
 	}
 	s.mu.RUnlock()
 	for _, b := range lost {
-		s.lose(b, how)
+		s.lose(b, d)
 	}
 }
 
 // lose marks a sandbox whose runner is gone. Its address is free: nobody listens there any more.
-func (s *Supervisor) lose(b *sandbox, how string) {
+func (s *Supervisor) lose(b *sandbox, d fleet.Death) {
 	s.retire(b) // first, so that nobody who sees a container's end makes another in its sandbox
 	for _, c := range s.containersOf(b) {
-		s.apply(c, died(s.snapshot(c).Status, "runner died: "+how, s.cfg.Now()))
+		news := died(s.snapshot(c).Status, "runner died: "+d.How, s.cfg.Now())
+		if d.OutOfMemory {
+			news.Reason = control.ReasonOOMKilled
+		}
+		s.apply(c, news)
 	}
 	s.mu.Lock()
 	s.addresses.release(b.record.Address, b.record.ID)

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/petrelrun/petrel/wasmrt/supervisor/cgroup"
 	"github.com/petrelrun/petrel/wasmrt/supervisor/fleet"
 	"github.com/petrelrun/petrel/wasmrt/supervisor/image"
 	"github.com/petrelrun/petrel/wasmrt/supervisor/state"
@@ -38,6 +39,8 @@ type Supervisor struct {
 	names      map[string]string // → id
 	addresses  *addresses
 	users      map[string]int // namespace → sandboxes that are ready or about to be
+
+	confined confinement // set by Run before it serves
 }
 
 // New returns a supervisor. It does no I/O.
@@ -58,7 +61,7 @@ func New(cfg Config) (*Supervisor, error) {
 	}
 	s.fleet, err = fleet.New(fleet.Config{
 		Store: s.store, Command: cfg.RunnerCommand, Timing: cfg.Timing, Logger: cfg.Logger, Now: cfg.Now,
-		OnStatus: s.onStatus, OnDeath: s.onDeath, OnReconnect: s.onReconnect, Needed: s.needed,
+		User: s.userOf, Groups: s.groups, OnStatus: s.onStatus, OnDeath: s.onDeath, OnReconnect: s.onReconnect, Needed: s.needed,
 	})
 	if err != nil {
 		return nil, err
@@ -75,9 +78,12 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	defer release()
 	defer s.puller.Close()
 	defer s.fleet.Close()
+	s.confine()
 	if err := s.restore(ctx); err != nil {
 		return err
 	}
+	s.sweepGroups()
+	defer func() { cgroup.Release(s.store.Groups().Dirs) }() // those without a runner that goes on
 	if err := os.MkdirAll(filepath.Dir(s.cfg.Socket), 0o700); err != nil {
 		return fmt.Errorf("create socket's directory: %w", err)
 	}

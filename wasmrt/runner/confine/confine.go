@@ -55,6 +55,6 @@ func Apply(c Config) (Report, error) {
 	r[NoNewPrivileges] = noNewPrivileges()
 	r[Landlock] = restrictPaths(c)
 	r[Seccomp] = filterCalls()
-	c.Logger.Info("runner confined", NoNewPrivileges, r[NoNewPrivileges], Landlock, r[Landlock], Seccomp, r[Seccomp])
+	c.Logger.Debug("runner confined", NoNewPrivileges, r[NoNewPrivileges], Landlock, r[Landlock], Seccomp, r[Seccomp])
 	return r, nil
 }

@@ -9,7 +9,7 @@ import (
 
 // ProtocolVersion changes when a supervisor and a runner of different versions can no longer understand each other. A
 // supervisor that adopts a runner of another one ends it.
-const ProtocolVersion = 1
+const ProtocolVersion = 2
 
 // Limits of a single container's description.
 const (
@@ -87,6 +87,8 @@ type Hello struct {
 	Version   string `json:"version"`
 	Namespace string `json:"namespace"`
 	PID       int    `json:"pid"`
+	// Confinement says what the process has taken from itself: for each measure "on: " or "off: " and the particulars.
+	Confinement map[string]string `json:"confinement,omitempty"`
 }
 
 // Mount is a host's directory or file that the guest sees at a path of its own.

@@ -7,13 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/petrelrun/petrel/wasmrt/runner/control"
+	"github.com/petrelrun/petrel/wasmrt/supervisor/cgroup"
 	"github.com/petrelrun/petrel/wasmrt/supervisor/state"
 )
 
@@ -29,13 +28,18 @@ type Timing struct {
 	Ping    time.Duration // between two questions whether a runner is alive; 10 s
 	Silence time.Duration // how long an answer may take before the runner counts as hung; 30 s
 	Greet   time.Duration // how long a new runner may take to greet; 10 s
+	// Settled is how long a runner must have lived for its death to count as the first of a row; 1 min. After the first
+	// death of a row the next runner may start at once, after the second Backoff later, and so on, doubling up to
+	// MaxBackoff; 1 s and 1 min.
+	Settled, Backoff, MaxBackoff time.Duration
 }
 
 func (t Timing) withDefaults() Timing {
 	for _, f := range []struct {
 		field *time.Duration
 		def   time.Duration
-	}{{&t.Linger, 10 * time.Second}, {&t.Ping, 10 * time.Second}, {&t.Silence, 30 * time.Second}, {&t.Greet, 10 * time.Second}} {
+	}{{&t.Linger, 10 * time.Second}, {&t.Ping, 10 * time.Second}, {&t.Silence, 30 * time.Second}, {&t.Greet, 10 * time.Second},
+		{&t.Settled, time.Minute}, {&t.Backoff, time.Second}, {&t.MaxBackoff, time.Minute}} {
 		if *f.field == 0 {
 			*f.field = f.def
 		}
@@ -48,10 +52,14 @@ type Config struct {
 	Store *state.Store
 	// Command makes the command of a namespace's runner. Streams, descriptors and session are set by the fleet.
 	Command func(namespace string) *exec.Cmd
+	// User answers the user id of a namespace's runner; 0 is ours. Nil: it is always ours.
+	User func(namespace string) (uint32, error)
+	// Groups answers what bounds the runners. Nil, or answering nil: nothing does.
+	Groups func() *cgroup.Manager
 	// OnStatus is told of each event, in order for each runner. It must not call the runner.
 	OnStatus func(r *Runner, s control.Status)
 	// OnDeath is told when a runner has died that was not asked to. Its Gone is closed, and no event of it follows.
-	OnDeath func(r *Runner, how string)
+	OnDeath func(r *Runner, d Death)
 	// OnReconnect is told when events may have been missed: the runner is to be listed.
 	OnReconnect func(r *Runner)
 	// Needed says whether a namespace has sandboxes. It is asked before its runner is ended.
@@ -86,6 +94,7 @@ type slot struct {
 	mu     sync.Mutex
 	runner *Runner     // nil when there is none
 	linger *time.Timer // runs when no sandbox needs the runner
+	row    deaths
 }
 
 // New returns a fleet without runners. It does no I/O.
@@ -131,8 +140,14 @@ func (f *Fleet) Ensure(ctx context.Context, namespace string) (*Runner, error) {
 	if s.runner != nil && s.runner.Alive() {
 		return s.runner, nil
 	}
+	if err := s.row.pause(f.cfg.Now()); err != nil {
+		return nil, fmt.Errorf("start runner of namespace %s: %w", namespace, err)
+	}
 	r, err := f.start(ctx, namespace)
 	if err != nil {
+		if ctx.Err() == nil {
+			s.row.died(f.cfg.Now(), 0, f.cfg.Timing)
+		}
 		return nil, fmt.Errorf("start runner of namespace %s: %w", namespace, err)
 	}
 	if err := f.watch(s, r); err != nil {
@@ -182,52 +197,6 @@ func (s *slot) keep() {
 	}
 }
 
-func (f *Fleet) start(ctx context.Context, namespace string) (*Runner, error) {
-	key := Key(namespace)
-	dir := f.cfg.Store.RunnerDir(key)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
-	}
-	socket := filepath.Join(dir, "s")
-	p, err := f.launch(namespace, dir, socket)
-	if err != nil {
-		return nil, err
-	}
-	// Should we die before the record is written, the runner finds itself alone and ends.
-	record := &state.Runner{Key: key, Namespace: namespace, PID: p.pid, Socket: socket, StartedAt: f.cfg.Now().UnixNano()}
-	r := &Runner{record: record, process: p, gone: make(chan struct{})}
-	if err = f.cfg.Store.SaveRunner(record); err == nil {
-		greeting, cancel := context.WithCancel(ctx)
-		stop := p.onExit(cancel) // who has died will not greet
-		err = f.connect(greeting, r)
-		stop()
-		cancel()
-	}
-	if err != nil {
-		p.kill()
-		p.wait(context.WithoutCancel(ctx), f.cfg.Timing.Greet)
-		p.close()
-		return nil, fmt.Errorf("%w (%s; see %s)", err, p.how(), filepath.Join(dir, logFile))
-	}
-	f.cfg.Logger.Info("runner started", "namespace", namespace, "pid", p.pid)
-	return r, nil
-}
-
-// launch starts the process with a listener that exists before it does, so that nobody has to wait for a socket.
-func (f *Fleet) launch(namespace, dir, socket string) (*process, error) {
-	listener, err := Listen(socket)
-	if err != nil {
-		return nil, err
-	}
-	defer listener.Close()
-	file, err := listener.File()
-	if err != nil {
-		return nil, fmt.Errorf("hand down listener: %w", err)
-	}
-	defer file.Close()
-	return spawn(f.cfg.Command(namespace), dir, file)
-}
-
 // Adopt takes over a runner that an earlier supervisor started. An error says that it is gone or of no use: then its
 // process has ended and its record is removed.
 func (f *Fleet) Adopt(ctx context.Context, record *state.Runner) (*Runner, error) {
@@ -255,6 +224,13 @@ func (f *Fleet) adopt(ctx context.Context, record *state.Runner) (*Runner, error
 		return nil, err
 	}
 	r := &Runner{record: record, process: p, gone: make(chan struct{})}
+	if groups := f.groups(); groups != nil {
+		if r.group, err = groups.Find(record.Key); err != nil {
+			p.close()
+			return nil, err
+		}
+		r.oomBefore = r.group.OutOfMemory()
+	}
 	err = f.connect(ctx, r)
 	if err == nil {
 		err = r.fits()

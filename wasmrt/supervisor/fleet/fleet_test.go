@@ -29,7 +29,7 @@ type world struct {
 // hasty makes tests of patience short.
 var hasty = Timing{Linger: 50 * time.Millisecond, Ping: 50 * time.Millisecond, Silence: 300 * time.Millisecond, Greet: 5 * time.Second}
 
-func newWorld(t *testing.T, root, mode string) *world {
+func newWorld(t *testing.T, root, mode string, change ...func(*Config)) *world {
 	t.Helper()
 	w := &world{t: t, store: state.New(root), statuses: make(chan control.Status, 10), deaths: make(chan string, 10), reconnects: make(chan *Runner, 10)}
 	release, err := w.store.Lock()
@@ -37,14 +37,17 @@ func newWorld(t *testing.T, root, mode string) *world {
 		t.Fatal(err)
 	}
 	release()
-	w.Fleet, err = New(Config{
+	cfg := Config{
 		Store: w.store, Command: fakeCommand(mode), Timing: hasty, Logger: slog.New(slog.DiscardHandler), Now: time.Now,
 		OnStatus:    func(_ *Runner, s control.Status) { w.statuses <- s },
-		OnDeath:     func(r *Runner, how string) { w.deaths <- how },
+		OnDeath:     func(_ *Runner, d Death) { w.deaths <- d.How },
 		OnReconnect: func(r *Runner) { w.reconnects <- r },
 		Needed:      func(namespace string) bool { return namespace == "needed" },
-	})
-	if err != nil {
+	}
+	for _, f := range change {
+		f(&cfg)
+	}
+	if w.Fleet, err = New(cfg); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -42,8 +41,7 @@ func spawn(cmd *exec.Cmd, dir string, listener *os.File) (*process, error) {
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{listener}
 	cmd.Dir = "/"
-	// A session of its own: what a terminal sends to our process group must not reach it.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, PidFD: &p.pidfd}
+	cmd.SysProcAttr.PidFD = &p.pidfd
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start runner: %w", err)
 	}

@@ -9,14 +9,17 @@ import (
 	"time"
 
 	"github.com/petrelrun/petrel/wasmrt/runner/control"
+	"github.com/petrelrun/petrel/wasmrt/supervisor/cgroup"
 	"github.com/petrelrun/petrel/wasmrt/supervisor/state"
 )
 
 // Runner is a namespace's runner process.
 type Runner struct {
-	record  *state.Runner
-	process *process
-	gone    chan struct{} // closed when it has died or was let go
+	record    *state.Runner
+	process   *process
+	group     *cgroup.Group // nil when nothing bounds it
+	gone      chan struct{} // closed when it has died or was let go
+	oomBefore uint64        // deaths for want of memory in the group before this runner was ours
 
 	mu     sync.Mutex
 	client *control.Client
@@ -28,6 +31,24 @@ func (r *Runner) Namespace() string { return r.record.Namespace }
 
 // PID is its process's.
 func (r *Runner) PID() int { return r.record.PID }
+
+// User is the user id that the runner was given; 0 is the supervisor's own.
+func (r *Runner) User() uint32 { return r.record.User }
+
+// Confinement is what the runner said of itself when it greeted.
+func (r *Runner) Confinement() map[string]string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.client.Hello().Confinement
+}
+
+// MemoryBytes is what the runner's group has charged to it; 0 when it has none.
+func (r *Runner) MemoryBytes() uint64 {
+	if r.group == nil {
+		return 0
+	}
+	return r.group.MemoryBytes()
+}
 
 // Call asks the runner. An error of the connection is control.ErrClosed.
 func (r *Runner) Call(ctx context.Context, method string, params, result any) error {
@@ -106,21 +127,15 @@ func (f *Fleet) watch(s *slot, r *Runner) error {
 		defer f.wg.Done()
 		died := f.lookAfter(r)
 		_ = r.client.Close()
-		close(r.gone)
-		r.mu.Lock()
-		ending := r.ending
-		r.mu.Unlock()
-		how := r.process.how()
+		var death *Death
+		if died {
+			death = f.bury(s, r)
+		}
 		r.process.close()
-		if !died {
-			return
+		close(r.gone) // only now may another of the namespace start: it gets a group of the same name
+		if death != nil {
+			f.cfg.OnDeath(r, *death)
 		}
-		if ending {
-			f.cfg.Logger.Info("runner ended", "namespace", r.Namespace(), "pid", r.PID())
-			return
-		}
-		f.cfg.Logger.Error("runner died", "namespace", r.Namespace(), "pid", r.PID(), "how", how)
-		f.cfg.OnDeath(r, how)
 	}()
 	return nil
 }

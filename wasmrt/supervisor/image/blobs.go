@@ -16,6 +16,9 @@ import (
 const (
 	dirPerm  = 0o700
 	filePerm = 0o600
+	// Runners with user ids of their own read modules: whoever knows a digest can open its blob, and nobody can list them.
+	blobDirPerm = 0o711
+	blobPerm    = 0o644
 
 	algorithm = "sha256:"
 	tmpPrefix = ".incoming-"
@@ -35,8 +38,14 @@ func newBlobs(root string) *blobs {
 
 // open makes the directory and clears what an interrupted pull left.
 func (b *blobs) open() error {
-	if err := os.MkdirAll(b.dir, dirPerm); err != nil {
-		return fmt.Errorf("create blob directory: %w", err)
+	for _, dir := range []string{filepath.Dir(b.dir), b.dir} {
+		err := os.Mkdir(dir, blobDirPerm)
+		if err == nil || errors.Is(err, fs.ErrExist) {
+			err = os.Chmod(dir, blobDirPerm)
+		}
+		if err != nil {
+			return fmt.Errorf("create blob directory: %w", err)
+		}
 	}
 	entries, err := os.ReadDir(b.dir)
 	if err != nil {
@@ -47,6 +56,10 @@ func (b *blobs) open() error {
 			if err := os.Remove(filepath.Join(b.dir, e.Name())); err != nil {
 				return fmt.Errorf("remove unfinished blob: %w", err)
 			}
+			continue
+		}
+		if err := os.Chmod(filepath.Join(b.dir, e.Name()), blobPerm); err != nil { // an earlier version kept them closed
+			return fmt.Errorf("open blob to runners: %w", err)
 		}
 	}
 	return nil
@@ -85,7 +98,7 @@ func (b *blobs) write(r io.Reader, limit int64) (digest string, size int64, err 
 	if size > limit {
 		return "", 0, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, limit)
 	}
-	if err = tmp.Sync(); err == nil {
+	if err = errors.Join(tmp.Chmod(blobPerm), tmp.Sync()); err == nil {
 		err = tmp.Close()
 	}
 	if err != nil {
@@ -160,3 +173,6 @@ func syncDir(dir string) error {
 	}
 	return nil
 }
+
+// BlobDir is where the store below root keeps modules.
+func BlobDir(root string) string { return newBlobs(root).dir }

@@ -55,8 +55,14 @@ type Runner struct {
 	Key       string `json:"key"`
 	Namespace string `json:"namespace"`
 	PID       int    `json:"pid"`
+	User      uint32 `json:"user,omitempty"` // the id it was given; 0 is the supervisor's own
 	Socket    string `json:"socket"`
 	StartedAt int64  `json:"startedAt"`
+}
+
+// Groups are the control groups that hold those of runners.
+type Groups struct {
+	Dirs []string `json:"dirs"`
 }
 
 // Runtime is what the CRI's client configured.

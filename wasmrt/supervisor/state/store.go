@@ -23,6 +23,8 @@ const (
 	containerPrefix = "container-"
 	runnerFile      = "runner.json"
 	runtimeFile     = "runtime.json"
+	groupsFile      = "groups.json"
+	usersFile       = "users.json"
 	lockFile        = "lock"
 	suffix          = ".json"
 )
@@ -79,6 +81,21 @@ func (s *Store) SaveRunner(r *Runner) error {
 
 // SaveRuntime writes the runtime's configuration.
 func (s *Store) SaveRuntime(r *Runtime) error { return s.save(runtimeFile, r) }
+
+// SaveGroups writes down where the runners' groups are, so that whoever comes next finds what is left of them.
+func (s *Store) SaveGroups(g *Groups) error { return s.save(groupsFile, g) }
+
+// Groups answers what SaveGroups wrote; nothing when it wrote nothing that can be read.
+func (s *Store) Groups() *Groups {
+	g := &Groups{}
+	if raw, err := readFile(filepath.Join(s.root, groupsFile)); err == nil {
+		_ = json.Unmarshal(raw, g) // what is lost of it are empty groups
+	}
+	return g
+}
+
+// UsersFile is where the runners' user ids are kept.
+func (s *Store) UsersFile() string { return filepath.Join(s.root, usersFile) }
 
 // RemoveSandbox removes the sandbox's record and those of its containers.
 func (s *Store) RemoveSandbox(id string) error {
