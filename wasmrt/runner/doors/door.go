@@ -1,0 +1,155 @@
+package doors
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// backlog is how many connections wait in the kernel for one door to be opened, as far as the host lets it
+// (net.core.somaxconn). It takes no memory before they come.
+const backlog = 1024
+
+// once makes the kernel tell a knock one time, and then be silent until it is asked again.
+const once = unix.EPOLLIN | unix.EPOLLONESHOT
+
+// Door is a listening socket.
+type Door struct {
+	keeper *Keeper
+	knock  func()
+	addr   netip.AddrPort
+
+	mu sync.Mutex
+	fd int // -1 when closed
+}
+
+// Listen makes a door at the address, which nobody waits at yet. Knock is called for each knock; it may call the door.
+func (k *Keeper) Listen(addr netip.AddrPort, knock func()) (*Door, error) {
+	fd, err := listen(addr)
+	if err != nil {
+		return nil, err
+	}
+	d := &Door{keeper: k, knock: knock, addr: addr, fd: fd}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.closed {
+		return nil, errors.Join(ErrClosed, unix.Close(fd))
+	}
+	// A descriptor's number is another's as soon as it is closed, so the table changes before (see Close).
+	if err := k.control(unix.EPOLL_CTL_ADD, fd, unix.EPOLLONESHOT); err != nil {
+		return nil, errors.Join(err, unix.Close(fd))
+	}
+	k.doors[int32(fd)] = d
+	return d, nil
+}
+
+func listen(addr netip.AddrPort) (int, error) {
+	family, sa := unix.AF_INET, unix.Sockaddr(nil)
+	if ip := addr.Addr().Unmap(); ip.Is4() {
+		sa = &unix.SockaddrInet4{Port: int(addr.Port()), Addr: ip.As4()}
+	} else {
+		family = unix.AF_INET6
+		sa = &unix.SockaddrInet6{Port: int(addr.Port()), Addr: ip.As16(), ZoneId: zone(ip.Zone())}
+	}
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return -1, os.NewSyscallError("socket", err)
+	}
+	steps := []struct {
+		name string
+		do   func() error
+	}{
+		// A pod that comes again at its address must not wait for connections of its last life.
+		{"setsockopt", func() error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) }},
+		{"setsockopt", func() error {
+			if family == unix.AF_INET6 {
+				return unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1)
+			}
+			return nil
+		}},
+		{"bind", func() error { return unix.Bind(fd, sa) }},
+		{"listen", func() error { return unix.Listen(fd, backlog) }},
+	}
+	for _, s := range steps {
+		if err := s.do(); err != nil {
+			return -1, errors.Join(os.NewSyscallError(s.name, err), unix.Close(fd))
+		}
+	}
+	return fd, nil
+}
+
+// zone answers an interface's number from an address's zone.
+func zone(name string) uint32 {
+	n, err := strconv.ParseUint(name, 10, 32)
+	if err != nil { // names need netlink, which nothing here may use
+		return 0
+	}
+	return uint32(n)
+}
+
+// Addr is where the door is.
+func (d *Door) Addr() netip.AddrPort { return d.addr }
+
+// Watch asks to be told when a connection waits, one time. One that waits already is told, too.
+func (d *Door) Watch() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.fd < 0 {
+		return ErrClosed
+	}
+	return d.keeper.control(unix.EPOLL_CTL_MOD, d.fd, once)
+}
+
+// Open answers a listener that accepts the door's connections. Closing it leaves the door as it is: connections that come
+// afterwards wait.
+func (d *Door) Open() (net.Listener, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.fd < 0 {
+		return nil, ErrClosed
+	}
+	dup, err := unix.FcntlInt(uintptr(d.fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open door: %w", os.NewSyscallError("fcntl", err))
+	}
+	file := os.NewFile(uintptr(dup), "door")
+	defer file.Close()
+	l, err := net.FileListener(file) // it makes a copy for itself
+	if err != nil {
+		return nil, fmt.Errorf("open door: %w", err)
+	}
+	return l, nil
+}
+
+// Close closes the socket, once. Connections that wait are refused. A knock that is being told may still arrive.
+func (d *Door) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.fd < 0 {
+		return nil
+	}
+	k := d.keeper
+	k.mu.Lock()
+	delete(k.doors, int32(d.fd))
+	k.mu.Unlock()
+	// Listeners that were opened may hold the socket a little longer: it must not stay among those waited at.
+	_ = k.control(unix.EPOLL_CTL_DEL, d.fd, 0) // the keeper may be closed
+	err := unix.Close(d.fd)
+	d.fd = -1
+	return os.NewSyscallError("close", err)
+}
+
+func (d *Door) knocked() {
+	d.mu.Lock()
+	closed := d.fd < 0
+	d.mu.Unlock()
+	if !closed {
+		d.knock()
+	}
+}
