@@ -17,7 +17,7 @@ import (
 
 // cacheOptions names the options that machine code is compiled with. It is part of the path, so changing an option must
 // change it. wazero adds its own version, the architecture and the processor's abilities.
-const cacheOptions = "v1-v2features-terminable"
+const cacheOptions = "v2-" + module.RewriteVersion + "-v2features-terminable"
 
 // cacheDir is where a digest's machine code is kept; empty when nothing is.
 func (e *Engine) cacheDir(digest string) string {

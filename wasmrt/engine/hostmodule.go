@@ -51,6 +51,9 @@ func (e *Engine) hostModule(name string) (HostModule, bool) {
 func (p *program) link(ctx context.Context) error {
 	p.linkMu.Lock()
 	defer p.linkMu.Unlock()
+	if err := p.linkMeter(ctx); err != nil {
+		return fmt.Errorf("link meter: %w", err)
+	}
 	for _, im := range p.info.Imports {
 		if p.linked[im.Module] {
 			continue

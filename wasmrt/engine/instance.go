@@ -68,7 +68,9 @@ func (in *Instance) open(ctx context.Context, spec Spec) error {
 		ctx = experimental.WithMemoryAllocator(ctx, experimental.MemoryAllocatorFunc(
 			func(uint64, uint64) experimental.LinearMemory { return in.memory }))
 	}
-	in.module, err = p.runtime.InstantiateModule(ctx, p.compiled, in.config(spec))
+	if in.module, err = p.runtime.InstantiateModule(ctx, p.compiled, in.config(spec)); err == nil {
+		err = p.populate(ctx, in.module)
+	}
 	return in.outcome(in.ctx, err)
 }
 

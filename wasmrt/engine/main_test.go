@@ -119,7 +119,7 @@ func TestRunTraps(t *testing.T) {
 		{"named", moduletest.Build(named), "divide", "integer divide by zero"},
 		{"nameless", moduletest.Build(nameless), "function 5", "integer divide by zero"},
 		{"abort is not the place", moduletest.Build(aborting), "check", "unreachable"},
-		{"recursion", moduletest.Build(recursive), "", "stack overflow"},
+		{"recursion", moduletest.Build(recursive), "_start", "call depth exceeded"},
 		{"start section", moduletest.Build(starting), "_start", "unreachable"},
 	}
 	for _, tt := range tests {

@@ -19,6 +19,7 @@ type program struct {
 	err         error
 	compileTime time.Duration
 	*code
+	rewritten *module.Rewritten // without the bytes to compile
 
 	linkMu sync.Mutex
 	linked map[string]bool
@@ -44,13 +45,13 @@ func (p *program) compile(ctx context.Context, wasm []byte) {
 	e := p.engine
 	e.compiles <- struct{}{}
 	start := time.Now()
-	c, err := e.compile(ctx, wasm, p.info.Digest)
+	c, rewritten, err := e.rewrite(ctx, wasm, p.info)
 	<-e.compiles
 	p.compileTime = time.Since(start)
 	if err != nil {
 		p.err = err
 	} else {
-		p.code = c
+		p.code, p.rewritten = c, rewritten
 		e.log.Debug("compiled module", "digest", p.info.Digest, "cached", c.cached, "duration", p.compileTime)
 	}
 	// Under the lock, so that a release either sees the program ready or leaves closing to us.

@@ -27,7 +27,9 @@ func (in *Instance) outcome(ctx context.Context, err error) error {
 		}
 		return in.blameMemory(&ExitError{Code: exit.ExitCode()})
 	}
-	return in.blameMemory(parseTrap(err.Error(), in.program.info.Name))
+	trap := parseTrap(err.Error(), in.program.info.Name)
+	in.program.unshift(trap)
+	return in.blameMemory(trap)
 }
 
 // failureOf names how a call failed, for counting.
@@ -57,6 +59,9 @@ func (in *Instance) blameMemory(err error) error {
 	}
 	return &MemoryError{Limit: in.memory.limit, Need: in.memory.denied, Err: err}
 }
+
+// nameless begins the name of a function that has only a number.
+const nameless = "function "
 
 // signature matches the types that wazero appends to a function's name, which may have parentheses of its own.
 var signature = regexp.MustCompile(`\([a-z0-9,]*\)(?: .*)?$`)
@@ -113,7 +118,7 @@ func frameName(frame, moduleName string) string {
 	name := signature.ReplaceAllString(frame, "")
 	name = strings.TrimPrefix(name, moduleName+".")
 	if index, ok := strings.CutPrefix(name, "$"); ok {
-		return "function " + index
+		return nameless + index
 	}
 	return name
 }

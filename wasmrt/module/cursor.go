@@ -137,3 +137,25 @@ func (c *cursor) constExpr() error {
 		}
 	}
 }
+
+// s32 reads a signed LEB128 of at most 32 bits.
+func (c *cursor) s32() (int32, error) {
+	start := c.pos
+	if err := c.skipLEB(32); err != nil {
+		return 0, err
+	}
+	var v int64
+	shift := 0
+	for _, x := range c.b[start:c.pos] {
+		v |= int64(x&0x7f) << shift
+		shift += 7
+		if x < 0x80 && x&0x40 != 0 {
+			v |= -1 << shift
+		}
+	}
+	if v != int64(int32(v)) {
+		c.pos = start
+		return 0, errLEBLong
+	}
+	return int32(v), nil
+}

@@ -51,6 +51,14 @@ type reader struct {
 	dataCount *uint32
 	bodies    uint32
 	lastOrder int
+
+	kept *keptSections // nil: nobody wants the sections themselves
+}
+
+// keptSections are the contents of a module's sections by id, and of its name section; views of the input.
+type keptSections struct {
+	byID  [sectionTag + 1][]byte
+	names []byte
 }
 
 // Read reads a module's structure. It says nothing about whether Petrel can run it: that is Check. The error is an
@@ -149,6 +157,9 @@ func (r *reader) sections(c *cursor) error {
 			r.lastOrder = sectionOrder[id]
 		}
 		s := &cursor{b: body}
+		if r.kept != nil {
+			r.kept.byID[id] = body
+		}
 		if err := r.section(id, name, s); err != nil {
 			return asError(name, err)
 		}

@@ -18,6 +18,9 @@ func (r *reader) custom(s *cursor) error {
 	}
 	switch name {
 	case "name":
+		if r.kept != nil {
+			r.kept.names = s.b[s.pos:]
+		}
 		r.nameSection(s)
 	case "producers":
 		r.producers(s)

@@ -1,0 +1,235 @@
+package module
+
+// writer writes the new body of one function.
+type writer struct {
+	w     *rewriter
+	p     *plan
+	out   []byte
+	cache uint32 // the local variable that holds the counter, when the plan is cached
+	size  uint32 // the local variable for the size of a bulk operation
+}
+
+// body appends a function's new body without its length. The code was walked before, so what is read here is there.
+func (w *rewriter) body(out []byte, i uint32) ([]byte, error) {
+	b := &w.survey.bodies[i]
+	wr := &writer{w: w, p: &w.plans[i], out: out}
+	wr.locals(b)
+	wr.entry()
+	wrapped := wr.p.escapes && wr.leaves()
+	if wrapped {
+		// What branches out of the function comes to the end of this block, where the rest is paid back.
+		wr.out = append(wr.out, opBlock)
+		wr.out = append(wr.out, w.blockType(w.types[b.typ].Results)...)
+	}
+	if err := wr.code(b.code); err != nil {
+		return nil, err
+	}
+	if wrapped {
+		wr.out = append(wr.out, opEnd)
+	}
+	wr.exit()
+	return append(wr.out, opEnd), nil
+}
+
+func (wr *writer) locals(b *body) {
+	groups, next := b.groups, b.variables
+	var added []byte
+	if wr.p.cached {
+		wr.cache = next
+		added = append(added, 1, byte(I64))
+		groups++
+		next++
+	}
+	if wr.p.bulk {
+		wr.size = next
+		added = append(added, 1, byte(I32))
+		groups++
+	}
+	wr.out = appendU32(wr.out, groups)
+	wr.out = append(wr.out, b.locals...)
+	wr.out = append(wr.out, added...)
+}
+
+// code copies the instructions but the last end, with what is added between them.
+func (wr *writer) code(code []byte) error {
+	in := instructions{c: cursor{b: code}, targets: wr.w.targets}
+	charges := wr.p.charges
+	copied := 0
+	for in.c.left() > 0 {
+		op, err := in.next()
+		if err != nil {
+			return err
+		}
+		for len(charges) > 0 && charges[0].at <= op.start {
+			wr.out = append(wr.out, code[copied:op.start]...)
+			copied = op.start
+			wr.charge(charges[0])
+			charges = charges[1:]
+		}
+		if wr.special(op) {
+			wr.out = append(wr.out, code[copied:op.start]...)
+			wr.instruction(op, code[op.start:op.end])
+			copied = op.end
+		}
+	}
+	wr.out = append(wr.out, code[copied:len(code)-1]...)
+	wr.w.targets = in.targets
+	return nil
+}
+
+// special tells the instructions that are not copied as they are.
+func (wr *writer) special(in instruction) bool {
+	switch in.op {
+	case opCall, opRefFunc:
+		return true
+	case opCallIndirect:
+		return wr.p.cached
+	case opReturn:
+		return wr.leaves()
+	case opMisc:
+		return wr.p.bulk && isBulk(in.sub)
+	}
+	return false
+}
+
+func (wr *writer) instruction(in instruction, raw []byte) {
+	switch in.op {
+	case opCall:
+		touches := wr.p.cached && wr.w.touches(in.index)
+		if touches {
+			wr.store()
+		}
+		wr.indexed(opCall, wr.w.shift(in.index))
+		if touches {
+			wr.load()
+		}
+	case opRefFunc:
+		wr.indexed(opRefFunc, wr.w.shift(in.index))
+	case opCallIndirect:
+		wr.store()
+		wr.out = append(wr.out, raw...)
+		wr.load()
+	case opReturn:
+		wr.exit()
+		wr.out = append(wr.out, raw...)
+	case opMisc:
+		wr.chargeBySize(in.sub)
+		wr.out = append(wr.out, raw...)
+	}
+}
+
+// touches tells whether the counter may be another after a call of the function.
+func (w *rewriter) touches(function uint32) bool {
+	return function < w.imported.functions || w.plans[function-w.imported.functions].touches
+}
+
+// leaves tells whether something is to be done when the function ends.
+func (wr *writer) leaves() bool { return wr.p.cached || wr.p.recursive }
+
+// entry pays for the call, and counts it.
+func (wr *writer) entry() {
+	spend := wr.p.entry
+	if wr.p.recursive {
+		spend += depthOne
+	}
+	if spend == 0 {
+		if wr.p.cached {
+			wr.load()
+		}
+		return
+	}
+	wr.indexed(opGlobalGet, wr.w.counter)
+	wr.constant(spend)
+	wr.out = append(wr.out, opI64Sub)
+	wr.set()
+	wr.check(wr.p.recursive)
+}
+
+// exit takes the call out of the count again, and hands the counter on.
+func (wr *writer) exit() {
+	if !wr.leaves() {
+		return
+	}
+	wr.get()
+	if wr.p.recursive {
+		wr.constant(depthOne)
+		wr.out = append(wr.out, opI64Add)
+	}
+	wr.indexed(opGlobalSet, wr.w.counter)
+}
+
+func (wr *writer) charge(c charge) {
+	wr.get()
+	wr.constant(c.cost)
+	wr.out = append(wr.out, opI64Sub)
+	wr.set()
+	if c.check {
+		wr.check(false)
+	}
+}
+
+// chargeBySize pays for a bulk operation by the size on top of the stack: an operation cannot be interrupted, so it is
+// paid for before it begins.
+func (wr *writer) chargeBySize(sub uint32) {
+	shift := byte(4) // sixteen bytes a unit
+	if sub >= miscTableInit {
+		shift = 1
+	}
+	wr.indexed(opLocalTee, wr.size)
+	wr.get()
+	wr.indexed(opLocalGet, wr.size)
+	wr.out = append(wr.out, opI32Const, shift, opI32ShrU, opI64ExtendU, opI64Sub)
+	wr.set()
+	wr.check(false)
+}
+
+// check calls the host when fuel, or depth too, is used up.
+func (wr *writer) check(depth bool) {
+	wr.get()
+	if depth {
+		wr.constant(counterAlarm)
+		wr.out = append(wr.out, opI64And, opI64Const, 0, opI64Ne)
+	} else {
+		wr.out = append(wr.out, opI32WrapI64, opI32Const, 0, opI32LtS)
+	}
+	wr.out = append(wr.out, opIf, blockEmpty)
+	if wr.p.cached {
+		wr.store()
+	}
+	wr.indexed(opCall, wr.w.yield())
+	if wr.p.cached {
+		wr.load()
+	}
+	wr.out = append(wr.out, opEnd)
+}
+
+// get and set use the counter where it is kept.
+func (wr *writer) get() {
+	if wr.p.cached {
+		wr.indexed(opLocalGet, wr.cache)
+	} else {
+		wr.indexed(opGlobalGet, wr.w.counter)
+	}
+}
+
+func (wr *writer) set() {
+	if wr.p.cached {
+		wr.indexed(opLocalSet, wr.cache)
+	} else {
+		wr.indexed(opGlobalSet, wr.w.counter)
+	}
+}
+
+// store and load move the counter between its local variable and its global.
+func (wr *writer) store() {
+	wr.indexed(opLocalGet, wr.cache)
+	wr.indexed(opGlobalSet, wr.w.counter)
+}
+
+func (wr *writer) load() {
+	wr.indexed(opGlobalGet, wr.w.counter)
+	wr.indexed(opLocalSet, wr.cache)
+}
+
+func (wr *writer) indexed(op byte, index uint32) { wr.out = appendU32(append(wr.out, op), index) }
+func (wr *writer) constant(v int64)              { wr.out = appendS64(append(wr.out, opI64Const), v) }
