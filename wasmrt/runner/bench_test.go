@@ -23,8 +23,12 @@ func BenchmarkStart(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	if err := r.prepare(); err != nil {
+		b.Fatal(err)
+	}
 	defer func() {
 		r.stopAll(0)
+		_ = r.keeper.Close()
 		_ = l.Close()
 		_ = r.templates.close()
 	}()

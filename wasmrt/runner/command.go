@@ -26,6 +26,11 @@ func newCommand(ctx context.Context, t *engine.Template, spec engine.Spec, wallT
 	return c
 }
 
+// start runs it on a goroutine of its own, which ends by kill at the latest.
+func (c *command) start(done func(exit)) {
+	go func() { done(c.run()) }()
+}
+
 func (c *command) run() exit {
 	defer c.cancel(nil)
 	ctx := c.ctx

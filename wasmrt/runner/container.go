@@ -6,8 +6,10 @@ import (
 	"path"
 	"sync"
 	"time"
+	"unique"
 
 	"github.com/petrelrun/petrel/wasmrt/engine"
+	"github.com/petrelrun/petrel/wasmrt/httpabi"
 	"github.com/petrelrun/petrel/wasmrt/module"
 	"github.com/petrelrun/petrel/wasmrt/runner/control"
 	"github.com/petrelrun/petrel/wasmrt/runner/crilog"
@@ -16,8 +18,8 @@ import (
 
 // workload is what a started container does.
 type workload interface {
-	// run does the work until it ends by itself, by drain or by kill, and says how.
-	run() exit
+	// start begins the work and returns at once. Done is called once, when it has ended by itself, by drain or by kill.
+	start(done func(exit))
 	// drain asks for an end after what is under way.
 	drain()
 	// kill ends it at once. The cause is told in the container's message.
@@ -39,12 +41,11 @@ var (
 )
 
 type container struct {
-	params  *control.CreateParams
-	spec    engine.Spec
-	log     *crilog.Log
-	now     func() time.Time
-	publish func(control.Status)
-	done    chan struct{} // closed when it has exited
+	runner *Runner
+	params *control.CreateParams
+	spec   engine.Spec
+	log    *crilog.Log
+	done   chan struct{} // closed when it has exited
 
 	// op is held by create, start and update from begin to end, so that what comes meanwhile sees the outcome.
 	op sync.Mutex
@@ -53,24 +54,30 @@ type container struct {
 	status   control.Status // State is empty until it is loaded
 	template *template      // nil when it needs none any more
 	work     workload       // nil until it is started
+	told     time.Time      // when its failures were told last
+}
+
+func (c *container) now() time.Time { return c.runner.cfg.Now() }
+
+func (c *container) publish(s control.Status) {
+	if err := c.runner.hub.Publish(control.EventStatus, s); err != nil {
+		c.runner.cfg.Logger.Error("event lost", "container", c.params.ID, "error", err)
+	}
 }
 
 func (r *Runner) newContainer(p *control.CreateParams) (*container, error) {
 	if err := p.Validate(); err != nil {
 		return nil, err
 	}
-	c := &container{params: p, now: r.cfg.Now, log: crilog.New(p.LogPath, r.cfg.Now), done: make(chan struct{})}
-	c.publish = func(s control.Status) {
-		if err := r.hub.Publish(control.EventStatus, s); err != nil {
-			r.cfg.Logger.Error("event lost", "container", p.ID, "error", err)
-		}
-	}
+	share(p)
+	c := &container{runner: r, params: p, log: crilog.New(p.LogPath, r.cfg.Now), done: make(chan struct{})}
 	c.spec = engine.Spec{Args: p.Args, Env: p.Env, MemoryLimit: p.MemoryLimit,
+		CPUTime: p.CPUTime, CallDepth: p.CallDepth, MaxFiles: p.MaxFiles,
 		Stdout: c.log.Stream(crilog.Stdout), Stderr: c.log.Stream(crilog.Stderr)}
 	for _, m := range p.Mounts {
 		c.spec.Mounts = append(c.spec.Mounts, wasi.Mount{HostPath: m.HostPath, GuestPath: path.Clean(m.GuestPath), ReadOnly: m.ReadOnly})
 	}
-	if err := c.spec.Validate(); err != nil {
+	if err := errors.Join(c.spec.Validate(), engine.Isolation(p.Isolation).Validate()); err != nil {
 		return nil, control.Errorf(control.CodeInvalid, "%v", err)
 	}
 	return c, nil
@@ -82,14 +89,36 @@ func (c *container) load(ctx context.Context, templates *templates) error {
 	if err != nil {
 		return err
 	}
+	abi, reason, err := module.Detect(t.Info(), c.params.HTTP, c.params.OwnPorts && len(c.params.Ports) > 0)
+	if err != nil {
+		t.release()
+		return control.Errorf(control.CodeInvalid, "%v", err)
+	}
+	if c.params.Hostname != "" && (abi == module.ABICommand || abi == module.ABISockets) {
+		c.spec.Env = append([]string{"HOSTNAME=" + c.params.Hostname}, c.spec.Env...) // what is named explicitly comes later
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.template = t
 	c.status = control.Status{
 		ID: c.params.ID, SandboxID: c.params.SandboxID, State: control.StateCreated, Kind: string(t.kind()),
 		CreatedAt: c.now().UnixNano(), MemoryLimit: c.params.MemoryLimit, CompileMicros: took.Microseconds(), CompileCached: cached,
+		Guest: control.Guest{ABI: string(abi), ABIReason: unique.Make(reason).Value(), Isolation: isolation(abi, c.params.Isolation)},
 	}
 	return nil
+}
+
+// isolation is what holds between a guest's requests. A command has none.
+func isolation(abi module.ABI, wanted string) string {
+	switch {
+	case abi == module.ABICommand || abi == module.ABISockets:
+		return ""
+	case abi == module.ABIWAGI: // each request is a run of the command
+		return string(engine.IsolationFresh)
+	case wanted == "":
+		return string(engine.IsolationReset)
+	}
+	return wanted
 }
 
 // start begins the work. What keeps it from beginning makes the container an exited one, as container runtimes do.
@@ -114,7 +143,7 @@ func (c *container) start(ctx, runCtx context.Context) error {
 	status := c.status
 	c.mu.Unlock()
 	c.publish(status)                    // whoever asked may be gone, and the next supervisor have listed already
-	go func() { c.exited(work.run()) }() // ends by stop, at the latest with the process's
+	work.start(c.exited)                 // it ends by stop, at the latest with the process's
 	return nil
 }
 
@@ -122,22 +151,32 @@ func (c *container) prepare(ctx, runCtx context.Context) (workload, error) {
 	if err := c.log.Create(); err != nil {
 		return nil, err
 	}
-	if c.template.kind() == module.KindCommand {
+	switch module.ABI(c.snapshot().ABI) {
+	case module.ABICommand:
 		return newCommand(runCtx, c.template.Template, c.spec, c.params.WallTime), nil
+	case module.ABISockets:
+		return newSocketServer(runCtx, c)
 	}
-	server, err := newHTTPServer(runCtx, c)
+	config := c.httpConfig()
+	if err := config.Validate(); err != nil {
+		return nil, err
+	}
+	server, err := newHTTPServer(c, config)
 	if err != nil {
 		return nil, err
 	}
-	cold, err := c.template.coldStart(ctx, server.current)
-	if err != nil {
-		server.close()
+	if err := c.measure(ctx, config); err != nil {
+		server.closeDoors()
 		return nil, err
 	}
-	c.mu.Lock()
-	c.status.ColdStartMicros = cold.Microseconds()
-	c.mu.Unlock()
 	return server, nil
+}
+
+// httpConfig is what an HTTP guest's handlers are made with.
+func (c *container) httpConfig() httpabi.Config {
+	p := c.params
+	return httpabi.Config{Template: c.template.Template, Spec: c.spec, WallTime: p.WallTime, Concurrency: p.Concurrency, Queue: p.Queue,
+		QueueTime: p.QueueTime, MaxRequestBody: p.MaxRequestBody, MaxResponseBody: p.MaxResponseBody}
 }
 
 // exited records the end and tells it. It happens once.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/petrelrun/petrel/wasmrt/engine"
 	"github.com/petrelrun/petrel/wasmrt/runner/control"
+	"github.com/petrelrun/petrel/wasmrt/runner/doors"
 )
 
 // Runner holds a namespace's containers.
@@ -21,6 +22,8 @@ type Runner struct {
 	engine    *engine.Engine
 	templates *templates
 	hub       *control.Hub
+	keeper    *doors.Keeper
+	chores    *chores
 	quit      chan struct{} // closed when the supervisor asked to end
 	quitOnce  sync.Once
 
@@ -47,7 +50,7 @@ func New(cfg Config) (*Runner, error) {
 		return nil, fmt.Errorf("make engine: %w", err)
 	}
 	r := &Runner{cfg: cfg, engine: e, hub: control.NewHub(), quit: make(chan struct{}), containers: map[string]*container{}}
-	r.templates = newTemplates(e, cfg.Logger)
+	r.templates, r.chores = newTemplates(e, cfg.Logger), newChores()
 	r.ctx, r.cancel = context.WithCancelCause(context.Background())
 	return r, nil
 }
@@ -55,13 +58,19 @@ func New(cfg Config) (*Runner, error) {
 // Run serves until ctx ends, the supervisor asks to end, or nobody needs the runner any more. All containers have ended
 // when it returns.
 func (r *Runner) Run(ctx context.Context) error {
-	if err := r.confine(); err != nil {
+	if err := r.prepare(); err != nil {
 		return errors.Join(err, r.cfg.Listener.Close(), r.engine.Close())
 	}
 	connections, hangUp := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { r.accept(connections, &wg) })
 	wg.Go(func() { r.templates.run(connections) })
+	wg.Go(func() { r.chores.run(connections) })
+	wg.Go(func() {
+		if err := r.keeper.Run(); err != nil {
+			r.cfg.Logger.Error("idle pods are not woken any more", "error", err)
+		}
+	})
 	r.cfg.Logger.Debug("runner started", "namespace", r.cfg.Namespace, "pid", os.Getpid())
 
 	why := r.wait(ctx)
@@ -70,19 +79,22 @@ func (r *Runner) Run(ctx context.Context) error {
 	r.cancel(errEnding)
 	err := r.cfg.Listener.Close()
 	hangUp()
+	closeErr := r.keeper.Close()
 	wg.Wait()
 	if errors.Is(err, net.ErrClosed) {
 		err = nil
 	}
-	return errors.Join(err, r.templates.close(), r.engine.Close())
+	return errors.Join(err, closeErr, r.templates.close(), r.engine.Close())
 }
 
-func (r *Runner) confine() error {
-	if r.cfg.Confine == nil {
-		return nil
+// prepare confines the process and opens what it needs before anybody is let in.
+func (r *Runner) prepare() (err error) {
+	if r.cfg.Confine != nil {
+		if r.confinement, err = r.cfg.Confine(); err != nil {
+			return err
+		}
 	}
-	var err error
-	r.confinement, err = r.cfg.Confine()
+	r.keeper, err = doors.NewKeeper()
 	return err
 }
 

@@ -37,8 +37,7 @@ type template struct {
 	refs   int         // guarded by owner.mu
 	linger *time.Timer // runs while refs is 0; guarded by owner.mu
 
-	coldMu sync.Mutex
-	cold   time.Duration // 0 until it was measured
+	measured measurements
 }
 
 func newTemplates(e *engine.Engine, log *slog.Logger) *templates {
@@ -179,27 +178,6 @@ func (t *template) expire() {
 		s.log.Warn("close template failed", "digest", t.digest, "error", err)
 	}
 	s.wantTrim()
-}
-
-// starter measures a start from nothing; *httpabi.Handler is one.
-type starter interface {
-	ColdStart(ctx context.Context) (time.Duration, error)
-}
-
-// coldStart measures, once for each template, what a request waits when it finds no instance. It says at the same time
-// whether the guest can be initialised at all; only a success is kept.
-func (t *template) coldStart(ctx context.Context, s starter) (time.Duration, error) {
-	t.coldMu.Lock()
-	defer t.coldMu.Unlock()
-	if t.cold > 0 {
-		return t.cold, nil
-	}
-	cold, err := s.ColdStart(ctx)
-	if err != nil {
-		return 0, fmt.Errorf("initialise guest: %w", err)
-	}
-	t.cold = max(cold, 1)
-	return t.cold, nil
 }
 
 func (s *templates) count() int {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 	"sync"
-	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -22,7 +21,7 @@ import (
 type sandbox struct {
 	op     sync.Mutex // held by stop and remove
 	config *runtimev1.PodSandboxConfig
-	limits podLimits
+	limits control.Limits
 
 	// guarded by Supervisor.mu
 	record     state.Sandbox
@@ -41,12 +40,6 @@ type container struct {
 	removed bool       // its record is gone; guarded by saving
 
 	record state.Container // guarded by Supervisor.mu
-}
-
-// podLimits are what a sandbox's annotations say.
-type podLimits struct {
-	wallTime    time.Duration
-	concurrency int
 }
 
 func newID() string {

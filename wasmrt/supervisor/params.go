@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path"
@@ -22,7 +23,7 @@ func (s *Supervisor) containerParams(b *sandbox, config *runtimev1.ContainerConf
 	if len(config.GetDevices()) > 0 || len(config.GetCDIDevices()) > 0 {
 		return nil, errors.New("a Wasm guest has no devices")
 	}
-	ports, err := tcpPorts(b.config.GetPortMappings())
+	ports, own, err := containerPorts(b.config, config)
 	if err != nil {
 		return nil, err
 	}
@@ -43,14 +44,40 @@ func (s *Supervisor) containerParams(b *sandbox, config *runtimev1.ContainerConf
 	}
 	return &control.CreateParams{
 		ModulePath: s.images.ModulePath(img), Digest: img.Module,
-		Args: arguments(config, img), Env: environment(b.config, config, img), Mounts: mounts, Ports: ports,
-		MemoryLimit: memoryLimit(config.GetLinux().GetResources()), WallTime: b.limits.wallTime, Concurrency: b.limits.concurrency,
-		LogPath: log,
+		Args: arguments(config, img), Env: environment(config, img), Mounts: mounts, Ports: ports, OwnPorts: own,
+		Hostname: b.config.GetHostname(), MemoryLimit: memoryLimit(config.GetLinux().GetResources()), LogPath: log, Limits: b.limits,
 	}, nil
 }
 
 func memoryLimit(r *runtimev1.LinuxContainerResources) uint64 {
 	return uint64(max(0, r.GetMemoryLimitInBytes()))
+}
+
+// annotationPorts is where kubelets tell a container's own ports; a sandbox's mappings are those of all its containers.
+const annotationPorts = "io.kubernetes.container.ports"
+
+// containerPorts answers where a container is to listen, and whether that is said of the container itself.
+func containerPorts(pod *runtimev1.PodSandboxConfig, config *runtimev1.ContainerConfig) (list []uint16, own bool, err error) {
+	raw := config.GetAnnotations()[annotationPorts]
+	if raw == "" {
+		list, err = tcpPorts(pod.GetPortMappings())
+		return list, false, err
+	}
+	var declared []struct {
+		ContainerPort int32
+		Protocol      string
+	}
+	if err := json.Unmarshal([]byte(raw), &declared); err != nil {
+		return nil, false, fmt.Errorf("annotation %s: %w", annotationPorts, err)
+	}
+	var mappings []*runtimev1.PortMapping
+	for _, p := range declared {
+		if p.Protocol == "" || p.Protocol == "TCP" {
+			mappings = append(mappings, &runtimev1.PortMapping{ContainerPort: p.ContainerPort})
+		}
+	}
+	list, err = tcpPorts(mappings)
+	return list, len(list) > 0, err
 }
 
 // tcpPorts answers where an HTTP guest is to listen. Ports of other protocols are nothing that it could serve.
@@ -115,12 +142,9 @@ func programName(img *image.Image) string {
 	return "main"
 }
 
-// environment lists the later over the earlier: the image's, the pod's host name, the container's.
-func environment(pod *runtimev1.PodSandboxConfig, config *runtimev1.ContainerConfig, img *image.Image) []string {
+// environment lists the later over the earlier: the image's, the container's.
+func environment(config *runtimev1.ContainerConfig, img *image.Image) []string {
 	env := append([]string{}, img.Env...)
-	if pod.GetHostname() != "" {
-		env = append(env, "HOSTNAME="+pod.GetHostname())
-	}
 	dir := config.GetWorkingDir()
 	if dir == "" {
 		dir = img.WorkingDir

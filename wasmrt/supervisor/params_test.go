@@ -40,10 +40,10 @@ func TestArguments(t *testing.T) {
 }
 
 func TestEnvironment(t *testing.T) {
-	got := environment(&runtimev1.PodSandboxConfig{Hostname: "h"},
+	got := environment(
 		&runtimev1.ContainerConfig{Envs: []*runtimev1.KeyValue{{Key: "A", Value: []byte("2")}}},
 		&image.Image{Env: []string{"A=1"}, WorkingDir: "/w"})
-	if want := "[A=1 HOSTNAME=h PWD=/w A=2]"; fmt.Sprint(got) != want {
+	if want := "[A=1 PWD=/w A=2]"; fmt.Sprint(got) != want {
 		t.Errorf("environment %v, want %s", got, want)
 	}
 }
@@ -56,6 +56,20 @@ func TestPortsAndMounts(t *testing.T) {
 	for _, bad := range []int32{0, -1, 65536} {
 		if _, err := tcpPorts([]*runtimev1.PortMapping{{ContainerPort: bad}}); err == nil {
 			t.Errorf("port %d was taken", bad)
+		}
+	}
+	pod := &runtimev1.PodSandboxConfig{PortMappings: []*runtimev1.PortMapping{{ContainerPort: 80}, {ContainerPort: 81}}}
+	for raw, want := range map[string]string{
+		"": "[80 81] false <nil>", `[{"name":"x","containerPort":81,"protocol":"TCP"},{"containerPort":53,"protocol":"UDP"}]`: "[81] true <nil>", `[]`: "[] false <nil>",
+	} {
+		list, own, err := containerPorts(pod, &runtimev1.ContainerConfig{Annotations: map[string]string{annotationPorts: raw}})
+		if got := fmt.Sprint(list, own, err); got != want {
+			t.Errorf("ports of %q: %s, want %s", raw, got, want)
+		}
+	}
+	for _, raw := range []string{"{", `[{"containerPort":70000}]`} {
+		if _, _, err := containerPorts(pod, &runtimev1.ContainerConfig{Annotations: map[string]string{annotationPorts: raw}}); err == nil {
+			t.Errorf("ports %q were taken", raw)
 		}
 	}
 	mounts, err := guestMounts([]*runtimev1.Mount{{ContainerPath: "/a/../b/", HostPath: "/h", Readonly: true}})

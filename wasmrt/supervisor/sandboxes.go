@@ -4,9 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -18,15 +16,6 @@ import (
 	"github.com/petrelrun/petrel/wasmrt/supervisor/fleet"
 	"github.com/petrelrun/petrel/wasmrt/supervisor/state"
 )
-
-// Annotations that limit a pod's guests.
-const (
-	annotationWallTime    = "petrel.run/wall-time"
-	annotationConcurrency = "petrel.run/concurrency"
-)
-
-// maxConcurrency bounds what annotationConcurrency may ask for; each request that runs holds an instance.
-const maxConcurrency = 10_000
 
 // RunPodSandbox gives a pod an address and a runner.
 func (s *Supervisor) RunPodSandbox(ctx context.Context, r *runtimev1.RunPodSandboxRequest) (*runtimev1.RunPodSandboxResponse, error) {
@@ -90,22 +79,6 @@ func (s *Supervisor) newSandbox(r *runtimev1.RunPodSandboxRequest) (*sandbox, er
 		ID: newID(), RuntimeHandler: r.GetRuntimeHandler(), Namespace: meta.GetNamespace(), Ready: true,
 		CreatedAt: s.cfg.Now().UnixNano(),
 	}}, nil
-}
-
-func readLimits(annotations map[string]string) (podLimits, error) {
-	var l podLimits
-	var err error
-	if v := annotations[annotationWallTime]; v != "" {
-		if l.wallTime, err = time.ParseDuration(v); err != nil || l.wallTime <= 0 {
-			return l, fmt.Errorf("annotation %s: %q is no positive duration such as 30s", annotationWallTime, v)
-		}
-	}
-	if v := annotations[annotationConcurrency]; v != "" {
-		if l.concurrency, err = strconv.Atoi(v); err != nil || l.concurrency < 1 || l.concurrency > maxConcurrency {
-			return l, fmt.Errorf("annotation %s: %q is no number from 1 to %d", annotationConcurrency, v, maxConcurrency)
-		}
-	}
-	return l, nil
 }
 
 // begin makes sure of the runner and makes the sandbox known.

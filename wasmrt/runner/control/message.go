@@ -100,19 +100,20 @@ type Mount struct {
 
 // CreateParams describes a container. The runner reads the module itself and holds it to Digest.
 type CreateParams struct {
-	ID          string        `json:"id"`
-	SandboxID   string        `json:"sandboxID"`
-	ModulePath  string        `json:"modulePath"`
-	Digest      string        `json:"digest"` // sha256:<hex> of the module's bytes
-	Args        []string      `json:"args,omitempty"`
-	Env         []string      `json:"env,omitempty"`
-	Mounts      []Mount       `json:"mounts,omitempty"`
-	Address     string        `json:"address,omitempty"`     // where an HTTP guest listens
-	Ports       []uint16      `json:"ports,omitempty"`       // on which ports
-	MemoryLimit uint64        `json:"memoryLimit,omitempty"` // bytes of linear memory an instance; 0 is the engine's own
-	WallTime    time.Duration `json:"wallTime,omitempty"`    // of a request, or of a command; 0 is the kind's default
-	Concurrency int           `json:"concurrency,omitempty"` // requests served at a time; 0 is the default
-	LogPath     string        `json:"logPath,omitempty"`     // empty: what the guest writes is dropped
+	ID          string   `json:"id"`
+	SandboxID   string   `json:"sandboxID"`
+	ModulePath  string   `json:"modulePath"`
+	Digest      string   `json:"digest"` // sha256:<hex> of the module's bytes
+	Args        []string `json:"args,omitempty"`
+	Env         []string `json:"env,omitempty"`
+	Mounts      []Mount  `json:"mounts,omitempty"`
+	Hostname    string   `json:"hostname,omitempty"`    // told to commands; in an HTTP guest it would make each replica another
+	Address     string   `json:"address,omitempty"`     // where an HTTP guest listens
+	Ports       []uint16 `json:"ports,omitempty"`       // on which ports
+	OwnPorts    bool     `json:"ownPorts,omitempty"`    // the ports are this container's and not just its pod's
+	MemoryLimit uint64   `json:"memoryLimit,omitempty"` // bytes of linear memory an instance; 0 is the engine's own
+	LogPath     string   `json:"logPath,omitempty"`     // empty: what the guest writes is dropped
+	Limits
 }
 
 // Validate holds the description to its limits.
@@ -124,8 +125,9 @@ func (p *CreateParams) Validate() error {
 		return Errorf(CodeInvalid, "%d ports; at most %d are served", len(p.Ports), MaxPorts)
 	case len(p.Mounts) > MaxMounts:
 		return Errorf(CodeInvalid, "%d mounts; at most %d are served", len(p.Mounts), MaxMounts)
-	case p.WallTime < 0 || p.Concurrency < 0:
-		return Errorf(CodeInvalid, "wallTime and concurrency must not be negative")
+	}
+	if err := p.Limits.Validate(); err != nil {
+		return err
 	}
 	size := 0
 	for _, list := range [][]string{p.Args, p.Env} {
@@ -198,44 +200,7 @@ type Status struct {
 	CompileMicros   int64  `json:"compileMicros"`
 	CompileCached   bool   `json:"compileCached"`
 	ColdStartMicros int64  `json:"coldStartMicros,omitempty"`
-}
-
-// StatsParams asks for the stats of the containers named; none means all, page by page.
-type StatsParams struct {
-	IDs   []string `json:"ids,omitempty"`
-	After string   `json:"after,omitempty"`
-}
-
-// StatsResult is one page of stats.
-type StatsResult struct {
-	Containers []ContainerStats `json:"containers,omitempty"`
-	More       bool             `json:"more,omitempty"`
-}
-
-// ContainerStats is what was measured for one container since it started.
-type ContainerStats struct {
-	ID string `json:"id"`
-	// MemoryBytes is the linear memory of the instances alive now; an idle HTTP guest has none.
-	MemoryBytes uint64 `json:"memoryBytes"`
-	// Requests counts what an HTTP guest was asked; Failures those of them that ended in a 5xx of the runtime's own.
-	Requests uint64 `json:"requests"`
-	Failures uint64 `json:"failures"`
-	// InFlight is the number of requests inside the handler now.
-	InFlight int64 `json:"inFlight"`
-	// GuestNanos is the wall time spent in requests or in the command, summed.
-	GuestNanos int64 `json:"guestNanos"`
-	// LogDropped counts lines that could not be written.
-	LogDropped uint64 `json:"logDropped,omitempty"`
-}
-
-// ProcessStats is what a runner's process takes, from the kernel's accounts.
-type ProcessStats struct {
-	PID           int    `json:"pid"`
-	ResidentBytes uint64 `json:"residentBytes"`
-	CPUNanos      int64  `json:"cpuNanos"`
-	Containers    int    `json:"containers"`
-	Templates     int    `json:"templates"`
-	Goroutines    int    `json:"goroutines"`
+	Guest
 }
 
 // Code says what kind of error a call ended in.

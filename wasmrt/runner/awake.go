@@ -1,0 +1,196 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/petrelrun/petrel/wasmrt/httpabi"
+)
+
+const (
+	// readHeaderTimeout bounds how long a connection may take to say what it wants.
+	readHeaderTimeout = 10 * time.Second
+	// idleTimeout closes keep-alive connections that nobody uses: each holds some 20 KiB.
+	idleTimeout = 2 * time.Minute
+	// maxHeaderBytes bounds a request's head as most servers do.
+	maxHeaderBytes = 64 << 10
+	// restAfter is how long a server stays awake without a connection. Waking takes some 50 µs, staying awake 15 KiB.
+	restAfter = 20 * time.Second
+	// drainPause is between two looks at a server that ends: a connection may have been accepted and not be known yet.
+	drainPause = 2 * time.Millisecond
+)
+
+// noLog drops what clients do wrong: it is no news of the container's.
+var noLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
+
+// awake is what serves an HTTP guest's requests: a server at its doors, and the handler that takes an instance for each.
+type awake struct {
+	counts    *counts
+	server    *http.Server
+	listeners []net.Listener
+	serving   sync.WaitGroup
+	conns     atomic.Int64
+	since     atomic.Int64 // when it last had a connection or began; Unix nanoseconds
+
+	mu      sync.RWMutex
+	current *generation
+	former  []*generation // replaced, with requests that had begun before
+	ended   bool
+}
+
+// generation is a handler with the number of requests inside it.
+type generation struct {
+	*httpabi.Handler
+	requests atomic.Int64
+}
+
+// rise makes a server that serves at all doors. s.mu is held.
+func (s *httpServer) rise() (*awake, error) {
+	h, err := httpabi.NewHandler(s.config)
+	if err != nil {
+		return nil, err
+	}
+	a := &awake{counts: &s.counts, current: &generation{Handler: h}}
+	a.since.Store(time.Now().UnixNano())
+	a.server = &http.Server{
+		Handler: a, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes, ErrorLog: noLog,
+		ConnState: a.connection,
+	}
+	if err := s.open(a); err != nil {
+		a.end()
+		return nil, err
+	}
+	return a, nil
+}
+
+// open lets a server accept at all doors. s.mu is held.
+func (s *httpServer) open(a *awake) error {
+	a.listeners = a.listeners[:0]
+	for _, d := range s.doors {
+		l, err := d.Open()
+		if err != nil {
+			return err
+		}
+		a.listeners = append(a.listeners, l)
+		a.serving.Go(func() {
+			err := a.server.Serve(l)
+			if !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+				go s.kill(fmt.Errorf("serve %s: %w: %w", l.Addr(), errListener, err)) // it waits for us
+			}
+		})
+	}
+	return nil
+}
+
+// connection counts connections. The server calls it for a new one before it accepts the next.
+func (a *awake) connection(_ net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		a.conns.Add(1)
+	case http.StateClosed, http.StateHijacked:
+		a.since.Store(time.Now().UnixNano())
+		a.conns.Add(-1)
+	}
+}
+
+// idle says whether it can rest.
+func (a *awake) idle(now time.Time) bool {
+	return a.conns.Load() == 0 && now.UnixNano()-a.since.Load() >= int64(restAfter)
+}
+
+// shut stops accepting. Connections that wait in the kernel go on waiting. When it returns, every one that was accepted is
+// counted.
+func (a *awake) shut() {
+	for _, l := range a.listeners {
+		_ = l.Close()
+	}
+	a.serving.Wait()
+}
+
+// drain returns when no request runs and no connection is left. A server's own Shutdown may miss a connection that was
+// just accepted, so it is asked again until none is counted.
+func (a *awake) drain() {
+	for {
+		_ = a.server.Shutdown(context.Background()) // what it answers are the listeners' errors
+		a.serving.Wait()
+		if a.conns.Load() == 0 {
+			return
+		}
+		time.Sleep(drainPause)
+	}
+}
+
+// end closes listeners, requests and connections, in this order. No request runs when it returns. It may be called again.
+func (a *awake) end() {
+	for _, l := range a.listeners {
+		_ = l.Close()
+	}
+	a.mu.Lock()
+	a.ended = true
+	all := append(slices.Clone(a.former), a.current)
+	a.mu.Unlock()
+	var wg sync.WaitGroup
+	for _, g := range all {
+		wg.Go(func() { _ = g.Close() })
+	}
+	wg.Wait()
+	_ = a.server.Close()
+	a.serving.Wait()
+}
+
+// enter answers the current generation with one more request inside.
+func (a *awake) enter() *generation {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	a.current.requests.Add(1)
+	return a.current
+}
+
+// replace makes further requests go to a handler of another configuration.
+func (a *awake) replace(config httpabi.Config) error {
+	h, err := httpabi.NewHandler(config)
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.ended {
+		return errors.Join(errEnding, h.Close())
+	}
+	var gone []*generation
+	a.former = slices.DeleteFunc(append(a.former, a.current), func(g *generation) bool {
+		if g.requests.Load() > 0 {
+			return false
+		}
+		gone = append(gone, g)
+		return true
+	})
+	a.current = &generation{Handler: h}
+	for _, g := range gone {
+		a.counts.retire(g)
+		_ = g.Close()
+	}
+	return nil
+}
+
+// ServeHTTP hands the request to the current handler, and counts.
+func (a *awake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	begin := time.Now()
+	g := a.enter()
+	a.counts.begin()
+	failed := true // unless the handler comes back: it panics to cut a response
+	defer func() {
+		a.counts.end(time.Since(begin), failed)
+		g.requests.Add(-1)
+	}()
+	g.ServeHTTP(w, r)
+	failed = w.Header().Get("Content-Type") == "application/problem+json" && w.Header().Get("X-Content-Type-Options") == "nosniff"
+}

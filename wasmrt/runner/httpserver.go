@@ -1,0 +1,213 @@
+package runner
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/petrelrun/petrel/wasmrt/engine"
+	"github.com/petrelrun/petrel/wasmrt/httpabi"
+	"github.com/petrelrun/petrel/wasmrt/runner/control"
+	"github.com/petrelrun/petrel/wasmrt/runner/doors"
+)
+
+// httpServer is the workload of an HTTP guest: doors at the pod's address and, while somebody asks, what answers (see
+// awake). Asleep it is this struct and the kernel's sockets.
+type httpServer struct {
+	keeper *doors.Keeper
+	chores *chores
+	doors  []*doors.Door
+	done   func(exit)
+
+	mu      sync.Mutex
+	config  httpabi.Config
+	awake   *awake // nil while nobody asks
+	closing bool   // it takes no more connections
+	cause   error  // why it was killed; nil: it was not
+
+	once   sync.Once // of the end
+	counts counts
+}
+
+// newHTTPServer listens, so that what is wrong with addresses fails the start.
+func newHTTPServer(c *container, config httpabi.Config) (*httpServer, error) {
+	s := &httpServer{keeper: c.runner.keeper, chores: c.runner.chores, config: config}
+	at, err := endpoints(c.params)
+	if err != nil {
+		return nil, err
+	}
+	for _, addr := range at {
+		d, err := s.keeper.Listen(addr, s.wake)
+		if err != nil {
+			s.closeDoors()
+			return nil, explainListen(addr, err)
+		}
+		s.doors = append(s.doors, d)
+	}
+	return s, nil
+}
+
+func (s *httpServer) closeDoors() {
+	for _, d := range s.doors {
+		_ = d.Close()
+	}
+}
+
+// start waits for whoever comes. It returns at once; done is called when no request runs any more.
+func (s *httpServer) start(done func(exit)) {
+	s.done = done
+	if err := s.watch(); err != nil {
+		s.kill(err)
+	}
+}
+
+func (s *httpServer) watch() error {
+	for _, d := range s.doors {
+		if err := d.Watch(); err != nil {
+			return fmt.Errorf("wait at %s: %w", d.Addr(), err)
+		}
+	}
+	return nil
+}
+
+// wake begins to serve: somebody knocked.
+func (s *httpServer) wake() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing || s.awake != nil {
+		return
+	}
+	a, err := s.rise()
+	if err != nil {
+		go s.kill(err) // it takes the mutex
+		return
+	}
+	s.awake = a
+	s.chores.watch(s)
+}
+
+// rest goes to sleep when nobody has been connected for a while. It says whether it sleeps.
+func (s *httpServer) rest(now time.Time) bool {
+	s.mu.Lock()
+	a := s.awake
+	if s.closing || a == nil {
+		s.mu.Unlock()
+		return true
+	}
+	if !a.idle(now) {
+		s.mu.Unlock()
+		return false
+	}
+	a.shut()
+	err := error(nil)
+	asleep := a.conns.Load() == 0
+	if asleep {
+		s.awake = nil
+		err = s.watch()
+	} else { // one came just before
+		err = s.open(a)
+	}
+	s.mu.Unlock()
+	if err != nil {
+		s.kill(err)
+	}
+	if asleep {
+		a.end()
+		s.counts.fold(a)
+	}
+	return asleep
+}
+
+// drain stops listening and lets requests finish. Connections that are idle are closed.
+func (s *httpServer) drain() {
+	s.mu.Lock()
+	if s.closing {
+		s.mu.Unlock()
+		return
+	}
+	s.closing = true
+	a := s.awake
+	s.closeDoors()
+	s.mu.Unlock()
+	if a == nil {
+		s.finish()
+		return
+	}
+	go func() { // ends with the last request, or because kill cuts it
+		a.drain()
+		s.finish()
+	}()
+}
+
+// kill ends requests where they are. After a drain it cuts that short.
+func (s *httpServer) kill(cause error) {
+	s.mu.Lock()
+	if s.cause == nil {
+		s.cause = cause
+	}
+	drained := s.closing
+	s.closing = true
+	a := s.awake
+	s.closeDoors()
+	s.mu.Unlock()
+	if a != nil {
+		a.end()
+	}
+	if !drained {
+		s.finish()
+	}
+}
+
+// errListener is for listeners that fail by themselves.
+var errListener = errors.New("listener failed")
+
+// finish tells the end, once. No request runs any more.
+func (s *httpServer) finish() {
+	s.once.Do(func() {
+		s.mu.Lock()
+		cause, a := s.cause, s.awake
+		s.awake = nil
+		s.mu.Unlock()
+		if a != nil {
+			a.end()
+			s.counts.fold(a)
+		}
+		switch {
+		case cause == nil:
+			s.done(exit{0, control.ReasonCompleted, ""})
+		case errors.Is(cause, errListener):
+			s.done(exit{1, control.ReasonError, cause.Error()})
+		default:
+			s.done(exit{control.ExitKilled, control.ReasonError, cause.Error()})
+		}
+	})
+}
+
+// replace serves further requests with another spec; those under way finish with theirs.
+func (s *httpServer) replace(spec engine.Spec) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return control.Errorf(control.CodePrecondition, "the container is ending")
+	}
+	config := s.config
+	config.Spec = spec
+	if err := config.Validate(); err != nil {
+		return control.Errorf(control.CodeInvalid, "%v", err)
+	}
+	if s.awake != nil {
+		if err := s.awake.replace(config); err != nil {
+			return control.Errorf(control.CodeInvalid, "%v", err)
+		}
+	}
+	s.config = config
+	return nil
+}
+
+func (s *httpServer) stats(out *control.ContainerStats) {
+	s.mu.Lock()
+	a := s.awake
+	s.mu.Unlock()
+	s.counts.tell(out, a)
+}
