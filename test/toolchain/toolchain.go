@@ -82,11 +82,15 @@ func (t *Tree) Program(ctx context.Context, pkg string) (string, error) {
 	})
 }
 
-// Guest builds one of test/guests: a reactor (an HTTP guest, -buildmode=c-shared) or a command.
+// Guest builds one of test/guests: a reactor (an HTTP guest, -buildmode=c-shared) or a command, in Go or C.
 func (t *Tree) Guest(ctx context.Context, name string, reactor bool) (string, error) {
 	return t.once("guest "+name, func() (string, error) {
 		path := filepath.Join(t.Bin(), "guests", name+".wasm")
-		args := []string{"build", "-trimpath", "-ldflags", "-s -w"}
+		source := filepath.Join(t.Root, "test", "guests", name, name+".c")
+		if _, err := os.Stat(source); err == nil {
+			return path, t.buildC(ctx, source, path, reactor)
+		}
+		args := []string{"build", "-trimpath", "-ldflags", "-w"} // names stay, by which traps are told
 		if reactor {
 			args = append(args, "-buildmode=c-shared")
 		}
@@ -137,6 +141,25 @@ func (t *Tree) once(key string, build func() (string, error)) (string, error) {
 	t.mu.Unlock()
 	r.once.Do(func() { r.path, r.err = build() })
 	return r.path, r.err
+}
+
+// buildC builds a C guest, for WASI or, where the source includes nothing, for the bare machine.
+func (t *Tree) buildC(ctx context.Context, source, path string, reactor bool) error {
+	text, err := os.ReadFile(source)
+	if err != nil {
+		return fmt.Errorf("build C guest: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("build C guest: %w", err)
+	}
+	args := []string{"--target=wasm32-wasi", "-O2", "-Wall", "-Wextra", "-o", path, source}
+	switch {
+	case !strings.Contains(string(text), "#include"):
+		args = append(args, "--target=wasm32", "-nostdlib", "-Wl,--no-entry")
+	case reactor:
+		args = append(args, "-mexec-model=reactor")
+	}
+	return quiet(exec.CommandContext(ctx, "clang", args...))
 }
 
 func (t *Tree) goCommand(ctx context.Context, env []string, args ...string) error {
