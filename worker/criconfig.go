@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"encoding/json"
 	"maps"
 	"strconv"
 	"strings"
@@ -22,6 +23,11 @@ const (
 
 	annotationRestartCount = "io.kubernetes.container.restartCount"
 	annotationHash         = "io.kubernetes.container.hash"
+	// annotationPorts tells which of the sandbox's ports are the container's.
+	annotationPorts = "io.kubernetes.container.ports"
+
+	// ownRuntime is the name of petrel-wasmrt, which gives a sandbox the address that annotationPodIP says.
+	ownRuntime = "petrel-wasmrt"
 
 	// annotationPrefix marks what of a pod's annotations the runtime is told.
 	annotationPrefix = "petrel.run/"
@@ -103,6 +109,9 @@ func containerConfig(p *corev1.Pod, c *corev1.Container, attempt int32, vars []e
 		LogPath: logName(c.Name, attempt),
 		Linux:   &runtimev1.LinuxContainerConfig{Resources: linuxResources(c), SecurityContext: &runtimev1.LinuxContainerSecurityContext{}},
 	}
+	if ports := containerPorts(c); ports != "" {
+		config.Annotations[annotationPorts] = ports
+	}
 	for _, v := range vars {
 		config.Envs = append(config.Envs, &runtimev1.KeyValue{Key: v.Name, Value: []byte(v.Value)})
 	}
@@ -110,6 +119,18 @@ func containerConfig(p *corev1.Pod, c *corev1.Container, attempt int32, vars []e
 		config.Mounts = append(config.Mounts, &runtimev1.Mount{ContainerPath: m.ContainerPath, HostPath: m.HostPath, Readonly: m.ReadOnly})
 	}
 	return config
+}
+
+// containerPorts are the ports that the container names, as JSON; empty for none.
+func containerPorts(c *corev1.Container) string {
+	if len(c.Ports) == 0 {
+		return ""
+	}
+	raw, err := json.Marshal(c.Ports)
+	if err != nil { // plain structs always marshal
+		return ""
+	}
+	return string(raw)
 }
 
 // The units of the CPU controller: shares a whole CPU weighs, and the period that a quota is of, in microseconds.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -24,6 +25,26 @@ type puller struct {
 	rt      Runtime
 	flights singleflight.Group
 	ctx     context.Context // ends pulls with the worker, not with the pod that happened to ask first
+
+	mu     sync.Mutex
+	latest string    // the image that was last found present
+	found  time.Time // when
+}
+
+// presentFor is how long an image that was found present is taken to be: the pods of a Deployment come together. One
+// that went meanwhile fails the creation of its container, which is tried again.
+const presentFor = time.Second
+
+func (p *puller) justFound(image string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.latest == image && time.Since(p.found) < presentFor
+}
+
+func (p *puller) noteFound(image string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.latest, p.found = image, time.Now()
 }
 
 var errNeverPull = errors.New("container image is not present and its pull policy is Never")
@@ -34,6 +55,9 @@ func (p *puller) present(ctx context.Context, c *corev1.Container) (bool, error)
 	if policy == corev1.PullAlways {
 		return false, nil
 	}
+	if p.justFound(c.Image) {
+		return true, nil
+	}
 	image, err := p.rt.ImageStatus(ctx, &runtimev1.ImageSpec{Image: c.Image})
 	if err != nil {
 		return false, err
@@ -41,7 +65,11 @@ func (p *puller) present(ctx context.Context, c *corev1.Container) (bool, error)
 	if image == nil && policy == corev1.PullNever {
 		return false, fmt.Errorf("image %q: %w", c.Image, errNeverPull)
 	}
-	return image != nil, nil
+	if image == nil {
+		return false, nil
+	}
+	p.noteFound(c.Image)
+	return true, nil
 }
 
 // pullPolicy is the spec's, with the API's defaults for specs that did not pass through it. An image named by its

@@ -20,7 +20,7 @@ const (
 
 	// relistInterval is how often everything the runtime holds is compared with what the worker believes, as the
 	// safety net under its events; relistBlind is the same for a runtime without events.
-	relistInterval = 60 * time.Second
+	relistInterval = 5 * time.Minute
 	relistBlind    = time.Second
 	// relistSettle is when to compare once more after a stream was opened: the runtime may have begun it later.
 	relistSettle = 2 * time.Second

@@ -1,6 +1,8 @@
 package worker
 
 import (
+	"errors"
+	"os"
 	"path/filepath"
 	"strconv"
 
@@ -8,20 +10,40 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
+// specSuffix ends the names of written-down pods. They stand beside the directories of their pods: most pods have
+// nothing else to keep, and a directory costs more to make than a file.
+const specSuffix = ".json"
+
 // paths is where things are under the root directory.
 type paths string
 
-// Directories of the worker are its own user's: they hold secrets.
-const privateDir = 0o700
+// Runners have users of their own: directories on the way to volumes and logs can be passed through, but not listed.
+// What the pod refers to, secrets among it, is the worker's alone.
+const (
+	passDir    = 0o711
+	privateDir = 0o700
+)
 
 func (p paths) pods() string                 { return filepath.Join(string(p), "pods") }
 func (p paths) pod(uid types.UID) string     { return filepath.Join(p.pods(), string(uid)) }
-func (p paths) spec(uid types.UID) string    { return filepath.Join(p.pod(uid), "pod.json") }
+func (p paths) spec(uid types.UID) string    { return p.pod(uid) + specSuffix }
 func (p paths) volumes(uid types.UID) string { return filepath.Join(p.pod(uid), "volumes") }
 func (p paths) refs(uid types.UID) string    { return filepath.Join(p.pod(uid), "refs") }
 func (p paths) services() string             { return filepath.Join(string(p), "services.json") }
 func (p paths) logs(pod *corev1.Pod) string {
 	return filepath.Join(string(p), "logs", "pods", pod.Namespace+"_"+pod.Name+"_"+string(pod.UID))
+}
+
+// makeDir is os.MkdirAll for a directory whose parent is there but the first time.
+func makeDir(path string, mode os.FileMode) error {
+	err := os.Mkdir(path, mode)
+	switch {
+	case err == nil, errors.Is(err, os.ErrExist):
+		return nil
+	case errors.Is(err, os.ErrNotExist):
+		return os.MkdirAll(path, mode)
+	}
+	return err
 }
 
 // logName is a container's log below the pod's log directory.

@@ -34,15 +34,16 @@ func (p paths) kept() ([]*corev1.Pod, error) {
 	var out []*corev1.Pod
 	var bad error
 	for _, entry := range entries {
-		content, err := os.ReadFile(p.spec(types.UID(entry.Name())))
-		if errors.Is(err, os.ErrNotExist) {
+		uid, ok := strings.CutSuffix(entry.Name(), specSuffix)
+		if !ok {
 			continue
 		}
+		content, err := os.ReadFile(p.spec(types.UID(uid)))
 		object := &corev1.Pod{}
 		if err == nil {
 			err = json.Unmarshal(content, object)
 		}
-		if err == nil && string(object.UID) != entry.Name() {
+		if err == nil && string(object.UID) != uid {
 			err = errors.New("it names another pod")
 		}
 		if err != nil {
@@ -56,7 +57,11 @@ func (p paths) kept() ([]*corev1.Pod, error) {
 
 // forget removes what was written of the pod, with its logs.
 func (p paths) forget(object *corev1.Pod) error {
-	return errors.Join(os.RemoveAll(p.pod(object.UID)), os.RemoveAll(p.logs(object)))
+	err := os.Remove(p.spec(object.UID))
+	if errors.Is(err, os.ErrNotExist) {
+		err = nil
+	}
+	return errors.Join(err, os.RemoveAll(p.pod(object.UID)), os.RemoveAll(p.logs(object)))
 }
 
 // lost is the last attempt at the container that its logs or the API's status tell of, as an end that nobody saw: what

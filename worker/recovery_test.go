@@ -47,7 +47,7 @@ func TestOrphansGoOnlyAfterTheAPIWasSeen(t *testing.T) {
 	if err := n.client.CoreV1().Pods("default").Delete(t.Context(), "b", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.RemoveAll(paths(n.cfg.RootDir).pod("uid-a")); err != nil { // a pod that only the runtime remembers
+	if err := os.RemoveAll(paths(n.cfg.RootDir).spec("uid-a")); err != nil { // a pod that only the runtime remembers
 		t.Fatal(err)
 	}
 	n.away.Store(true)

@@ -33,6 +33,9 @@ func (a *actor) do(ctx context.Context, step pod.Step) error {
 		return a.removeSandbox(ctx, step.ID)
 	case pod.RemoveVolumes:
 		a.view.Prepared = false
+		if len(a.view.Pod.Spec.Volumes) == 0 {
+			return nil
+		}
 		return a.m.onDisk(func() error { return os.RemoveAll(a.m.paths.volumes(a.uid)) })
 	default:
 		return fmt.Errorf("no such step: %d", step.Kind)
@@ -57,10 +60,13 @@ func (a *actor) makeVolumes(ctx context.Context) error {
 		return err
 	}
 	defer release()
-	maker := &volume.Maker{Source: a.source()}
-	host, err := maker.Make(ctx, a.view.Pod, a.m.paths.volumes(a.uid), a.facts())
+	var host volume.Host
+	if len(a.view.Pod.Spec.Volumes) > 0 {
+		maker := &volume.Maker{Source: a.source()}
+		host, err = maker.Make(ctx, a.view.Pod, a.m.paths.volumes(a.uid), a.facts())
+	}
 	if err == nil {
-		err = os.MkdirAll(a.m.paths.logs(a.view.Pod), 0o750)
+		err = makeDir(a.m.paths.logs(a.view.Pod), passDir)
 	}
 	if err != nil {
 		if ctx.Err() != nil {
@@ -108,14 +114,18 @@ func (a *actor) runSandbox(ctx context.Context, step pod.Step) error {
 		a.holdBack(a.nextRetry(), eventFailedSandbox, err)
 		return a.look(ctx)
 	}
-	status, err := a.m.rt.PodSandboxStatus(ctx, id)
-	if err != nil {
-		a.suspectLater()
-		return err
+	address := ip.String()
+	if a.m.runtimeName != ownRuntime { // others have networks of their own
+		status, err := a.m.rt.PodSandboxStatus(ctx, id)
+		if err != nil {
+			a.suspectLater()
+			return err
+		}
+		address = status.GetNetwork().GetIp()
 	}
 	a.retry = 0
 	a.view.Why, a.view.RetryAt = pod.Why{}, time.Time{}
-	a.view.Sandboxes = append(a.view.Sandboxes, pod.Sandbox{ID: id, Attempt: uint32(step.Attempt), Ready: true, IP: status.GetNetwork().GetIp()})
+	a.view.Sandboxes = append(a.view.Sandboxes, pod.Sandbox{ID: id, Attempt: uint32(step.Attempt), Ready: true, IP: address})
 	a.view.Sort()
 	return nil
 }

@@ -84,7 +84,7 @@ func (w *Worker) GatewayAddr(ctx context.Context) (net.Addr, error) {
 func (w *Worker) Run(ctx context.Context) error {
 	defer w.cri.Close()
 	files := paths(w.cfg.RootDir)
-	if err := os.MkdirAll(files.pods(), privateDir); err != nil {
+	if err := os.MkdirAll(files.pods(), passDir); err != nil {
 		return fmt.Errorf("make root directory: %w", err)
 	}
 	group, ctx := errgroup.WithContext(quietly(ctx, w.cfg.Logger))

@@ -48,7 +48,7 @@ func TestPodRunsAndIsDeleted(t *testing.T) {
 	n.event("a", eventKilling)
 	n.eventually("the runtime to be empty", func() bool { return n.runtime.Sandboxes() == 0 })
 	n.eventually("the files to be gone", func() bool {
-		_, errSpec := os.Stat(paths(n.cfg.RootDir).pod(p.UID))
+		_, errSpec := os.Stat(paths(n.cfg.RootDir).spec(p.UID))
 		_, errLogs := os.Stat(paths(n.cfg.RootDir).logs(p))
 		return os.IsNotExist(errSpec) && os.IsNotExist(errLogs)
 	})

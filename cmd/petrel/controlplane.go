@@ -74,8 +74,12 @@ func (cp *controlPlane) wire(cfg controlPlaneConfig) error {
 	if err != nil {
 		return err
 	}
+	modules := filepath.Join(cfg.DataDir, "registry")
+	if err := os.MkdirAll(modules, 0o700); err != nil {
+		return fmt.Errorf("make registry directory: %w", err)
+	}
 	cp.modules, err = registry.New(registry.Config{
-		Dir: filepath.Join(cfg.DataDir, "registry"), Logger: cfg.Logger.With("room", "registry"),
+		Dir: modules, Logger: cfg.Logger.With("room", "registry"),
 	})
 	if err != nil {
 		return err

@@ -12,6 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// passDir is the mode of directories that runners, which have users of their own, pass through on their way to logs,
+// volumes and modules. They cannot be listed, and what is private below has modes of its own.
+const passDir = 0o711
+
 // dataDir is a directory that one petrel process owns.
 type dataDir struct {
 	path string
@@ -40,7 +44,7 @@ func openDataDir(path string) (*dataDir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("resolve data directory: %w", err)
 	}
-	if err := os.MkdirAll(path, 0o700); err != nil {
+	if err := os.MkdirAll(path, passDir); err != nil {
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
 	lock, err := os.OpenFile(filepath.Join(path, "lock"), os.O_CREATE|os.O_RDWR, 0o600)

@@ -197,7 +197,7 @@ func socketPeer(socket string) (int, error) {
 
 // serve starts petrel-wasmrt and waits for its end, or for ctx's, at which it is left alone.
 func (w *wasmrt) serve(ctx context.Context) error {
-	if err := os.MkdirAll(w.Root, 0o700); err != nil {
+	if err := os.MkdirAll(w.Root, passDir); err != nil {
 		return fmt.Errorf("make runtime directory: %w", err)
 	}
 	log, err := os.OpenFile(filepath.Join(w.Root, "wasmrt.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)

@@ -75,7 +75,9 @@ type Node struct {
 	uid  types.UID
 	last *corev1.NodeStatus
 	sent time.Time
-	poke chan struct{}
+	// allocatable is what the last look at the machine found.
+	allocatable corev1.ResourceList
+	poke        chan struct{}
 }
 
 // New makes a node; Run registers it.
@@ -86,14 +88,19 @@ func New(cfg Config) (*Node, error) {
 	return &Node{cfg: cfg, poke: make(chan struct{}, 1)}, nil
 }
 
-// Allocatable is what pods may have of the machine.
+// Allocatable is what pods may have of the machine, as it was when it was last looked at: every pod that starts asks.
+// The list is shared and must not be changed.
 func (n *Node) Allocatable() corev1.ResourceList {
-	m, err := inspect(n.cfg.Dir)
-	if err != nil {
-		return nil
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.allocatable == nil {
+		m, err := inspect(n.cfg.Dir)
+		if err != nil {
+			return nil
+		}
+		_, n.allocatable = m.capacity(n.cfg.MaxPods)
 	}
-	_, allocatable := m.capacity(n.cfg.MaxPods)
-	return allocatable
+	return n.allocatable
 }
 
 // Poke has the health looked at now.
@@ -208,6 +215,7 @@ func (n *Node) report(ctx context.Context, now time.Time) error {
 		return fmt.Errorf("read node: %w", err)
 	}
 	n.mu.Lock()
+	_, n.allocatable = m.capacity(n.cfg.MaxPods)
 	n.last = &node.Status
 	last, sent := n.last, n.sent
 	n.mu.Unlock()
