@@ -51,7 +51,8 @@ var rooms = map[string][]string{
 	"worker/service": {},
 
 	"wasmrt/module":  {},
-	"wasmrt/wasi":    {},
+	"wasmrt/egress":  {},
+	"wasmrt/wasi":    {"wasmrt/egress"},
 	"wasmrt/engine":  {"wasmrt/module", "wasmrt/wasi"},
 	"wasmrt/httpabi": {"wasmrt/engine", "wasmrt/httpabi/wire", "wasmrt/module", "wasmrt/wasi"},
 	// The guest's SDK is built into every guest: of the host it gets the wire format and nothing more.
