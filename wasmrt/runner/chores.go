@@ -16,15 +16,16 @@ const (
 // chores is what has to be looked after from time to time: servers that may go to sleep, failures that are to be told.
 // One goroutine does it for all containers; it sleeps without a timer while nothing is to be done.
 type chores struct {
-	kick chan struct{}
+	kick  chan struct{}
+	slept func(n int) // told of servers that went to sleep
 
 	mu    sync.Mutex
 	awake map[*httpServer]struct{}
 	news  map[*container]struct{}
 }
 
-func newChores() *chores {
-	return &chores{kick: make(chan struct{}, 1), awake: map[*httpServer]struct{}{}, news: map[*container]struct{}{}}
+func newChores(slept func(n int)) *chores {
+	return &chores{slept: slept, kick: make(chan struct{}, 1), awake: map[*httpServer]struct{}{}, news: map[*container]struct{}{}}
 }
 
 // watch has a server looked after until it sleeps.
@@ -88,11 +89,14 @@ func (c *chores) round(now time.Time) {
 		news = append(news, n)
 	}
 	c.mu.Unlock()
+	slept := 0
 	for _, s := range servers {
 		if s.rest(now) {
 			c.forget(s)
+			slept++
 		}
 	}
+	c.slept(slept)
 	for _, n := range news {
 		if n.tellFailures(now) {
 			c.mu.Lock()

@@ -142,8 +142,8 @@ func (c *container) start(ctx, runCtx context.Context) error {
 	c.status.State, c.status.StartedAt = control.StateRunning, c.now().UnixNano()
 	status := c.status
 	c.mu.Unlock()
-	c.publish(status)                    // whoever asked may be gone, and the next supervisor have listed already
-	work.start(c.exited)                 // it ends by stop, at the latest with the process's
+	c.publish(status)    // whoever asked may be gone, and the next supervisor have listed already
+	work.start(c.exited) // it ends by stop, at the latest with the process's
 	return nil
 }
 

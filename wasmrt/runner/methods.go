@@ -87,6 +87,7 @@ func (r *Runner) start(ctx context.Context, id string) (any, error) {
 	if err := c.start(ctx, r.ctx); err != nil {
 		return nil, err
 	}
+	r.templates.littered(1)
 	return c.snapshot(), nil
 }
 

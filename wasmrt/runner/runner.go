@@ -50,7 +50,8 @@ func New(cfg Config) (*Runner, error) {
 		return nil, fmt.Errorf("make engine: %w", err)
 	}
 	r := &Runner{cfg: cfg, engine: e, hub: control.NewHub(), quit: make(chan struct{}), containers: map[string]*container{}}
-	r.templates, r.chores = newTemplates(e, cfg.Logger), newChores()
+	r.templates = newTemplates(e, cfg.Logger)
+	r.chores = newChores(r.templates.littered)
 	r.ctx, r.cancel = context.WithCancelCause(context.Background())
 	return r, nil
 }

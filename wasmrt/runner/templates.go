@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/petrelrun/petrel/wasmrt/engine"
@@ -20,6 +21,7 @@ type templates struct {
 	engine *engine.Engine
 	log    *slog.Logger
 	trim   chan struct{} // asks to give memory back
+	litter atomic.Int64  // small things that left garbage since it was given back
 
 	mu     sync.Mutex
 	byID   map[string]*template
@@ -62,6 +64,17 @@ func (s *templates) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// trimEvery is how many pods that come, wake or go to sleep leave garbage worth collecting.
+const trimEvery = 64
+
+// littered counts what leaves some garbage; much of it asks for a trim.
+func (s *templates) littered(n int) {
+	if s.litter.Add(int64(n)) >= trimEvery {
+		s.litter.Store(0)
+		s.wantTrim()
 	}
 }
 

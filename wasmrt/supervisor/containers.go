@@ -48,7 +48,13 @@ func (s *Supervisor) CreateContainer(ctx context.Context, r *runtimev1.CreateCon
 	if err != nil {
 		return nil, err
 	}
-	c := newContainer(b, config, params)
+	c, err := newContainer(b, config, params)
+	if err != nil {
+		s.mu.Lock()
+		delete(s.names, name)
+		s.mu.Unlock()
+		return nil, grpcError(err)
+	}
 	c.record.ImageID, c.record.ImageRef = img.ID, img.ID
 	if len(img.RepoDigests) > 0 {
 		c.record.ImageRef = img.RepoDigests[0]
@@ -63,12 +69,13 @@ func (s *Supervisor) CreateContainer(ctx context.Context, r *runtimev1.CreateCon
 	return &runtimev1.CreateContainerResponse{ContainerId: id}, nil
 }
 
-func newContainer(b *sandbox, config *runtimev1.ContainerConfig, p *control.CreateParams) *container {
+func newContainer(b *sandbox, config *runtimev1.ContainerConfig, p *control.CreateParams) (*container, error) {
 	kept := proto.CloneOf(config)
 	kept.Envs, kept.Command, kept.Args = nil, nil, nil // may hold secrets, and nobody needs them again
-	return &container{sandbox: b, config: kept, exited: make(chan struct{}), record: state.Container{
+	small, err := pack(kept)
+	return &container{sandbox: b, config: small, exited: make(chan struct{}), record: state.Container{
 		ID: p.ID, SandboxID: p.SandboxID, Module: p.Digest, LogPath: p.LogPath,
-	}}
+	}}, err
 }
 
 // admit has the runner make the container, and makes it known.
@@ -83,6 +90,8 @@ func (s *Supervisor) admit(ctx context.Context, runner *fleet.Runner, c *contain
 		}
 		return err
 	}
+	c.record.Status.ID, c.record.Status.SandboxID = p.ID, p.SandboxID
+	share(&c.record.Status)
 	if micros, ok := s.fresh.claim(p.Digest); ok {
 		// The pull compiled it for whoever comes first; what the runner did is only to load it.
 		c.record.Status.CompileMicros, c.record.Status.CompileCached = micros+c.record.Status.CompileMicros, false
@@ -255,7 +264,7 @@ func (s *Supervisor) removeContainer(ctx context.Context, c *container) error {
 	s.mu.Lock()
 	delete(s.containers, id)
 	delete(c.sandbox.containers, id)
-	delete(s.names, containerName(sandboxID, c.config.GetMetadata()))
+	delete(s.names, containerName(sandboxID, c.config.containerConfig().GetMetadata()))
 	s.mu.Unlock()
 	s.announce(c.sandbox, id, runtimev1.ContainerEventType_CONTAINER_DELETED_EVENT)
 	return err

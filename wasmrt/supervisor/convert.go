@@ -21,21 +21,22 @@ func (b *sandbox) state() runtimev1.PodSandboxState {
 }
 
 func (b *sandbox) status() *runtimev1.PodSandboxStatus {
-	network := &runtimev1.PodSandboxNetworkStatus{}
+	config, network := b.config.sandboxConfig(), &runtimev1.PodSandboxNetworkStatus{}
 	if b.record.Ready { // afterwards the address may be another's
 		network.Ip = b.record.Address
 	}
 	return &runtimev1.PodSandboxStatus{
-		Id: b.record.ID, Metadata: b.config.GetMetadata(), State: b.state(), CreatedAt: b.record.CreatedAt, Network: network,
-		Linux:  &runtimev1.LinuxPodSandboxStatus{Namespaces: &runtimev1.Namespace{Options: b.config.GetLinux().GetSecurityContext().GetNamespaceOptions()}},
-		Labels: b.config.GetLabels(), Annotations: b.config.GetAnnotations(), RuntimeHandler: b.record.RuntimeHandler,
+		Id: b.record.ID, Metadata: config.GetMetadata(), State: b.state(), CreatedAt: b.record.CreatedAt, Network: network,
+		Linux:  &runtimev1.LinuxPodSandboxStatus{Namespaces: &runtimev1.Namespace{Options: config.GetLinux().GetSecurityContext().GetNamespaceOptions()}},
+		Labels: config.GetLabels(), Annotations: config.GetAnnotations(), RuntimeHandler: b.record.RuntimeHandler,
 	}
 }
 
 func (b *sandbox) item() *runtimev1.PodSandbox {
+	config := b.config.sandboxConfig()
 	return &runtimev1.PodSandbox{
-		Id: b.record.ID, Metadata: b.config.GetMetadata(), State: b.state(), CreatedAt: b.record.CreatedAt,
-		Labels: b.config.GetLabels(), Annotations: b.config.GetAnnotations(), RuntimeHandler: b.record.RuntimeHandler,
+		Id: b.record.ID, Metadata: config.GetMetadata(), State: b.state(), CreatedAt: b.record.CreatedAt,
+		Labels: config.GetLabels(), Annotations: config.GetAnnotations(), RuntimeHandler: b.record.RuntimeHandler,
 	}
 }
 
@@ -59,28 +60,29 @@ var containerStates = map[control.State]runtimev1.ContainerState{
 
 func (c *container) state() runtimev1.ContainerState { return containerStates[c.record.Status.State] }
 
-func (c *container) imageSpec() *runtimev1.ImageSpec {
-	asked := c.config.GetImage()
+func (c *container) imageSpec(config *runtimev1.ContainerConfig) *runtimev1.ImageSpec {
+	asked := config.GetImage()
 	return &runtimev1.ImageSpec{Image: asked.GetImage(), UserSpecifiedImage: asked.GetUserSpecifiedImage(),
 		Annotations: asked.GetAnnotations(), RuntimeHandler: c.sandbox.record.RuntimeHandler}
 }
 
 func (c *container) status() *runtimev1.ContainerStatus {
-	s := c.record.Status
+	s, config := c.record.Status, c.config.containerConfig()
 	return &runtimev1.ContainerStatus{
-		Id: c.record.ID, Metadata: c.config.GetMetadata(), State: c.state(), CreatedAt: s.CreatedAt, StartedAt: s.StartedAt,
-		FinishedAt: s.FinishedAt, ExitCode: s.ExitCode, Reason: s.Reason, Message: s.Message, Image: c.imageSpec(),
-		ImageRef: c.record.ImageRef, ImageId: c.record.ImageID, Labels: c.config.GetLabels(), Annotations: c.config.GetAnnotations(),
-		Mounts: c.config.GetMounts(), LogPath: c.record.LogPath,
+		Id: c.record.ID, Metadata: config.GetMetadata(), State: c.state(), CreatedAt: s.CreatedAt, StartedAt: s.StartedAt,
+		FinishedAt: s.FinishedAt, ExitCode: s.ExitCode, Reason: s.Reason, Message: s.Message, Image: c.imageSpec(config),
+		ImageRef: c.record.ImageRef, ImageId: c.record.ImageID, Labels: config.GetLabels(), Annotations: config.GetAnnotations(),
+		Mounts: config.GetMounts(), LogPath: c.record.LogPath,
 		Resources: &runtimev1.ContainerResources{Linux: &runtimev1.LinuxContainerResources{MemoryLimitInBytes: int64(s.MemoryLimit)}},
 	}
 }
 
 func (c *container) item() *runtimev1.Container {
+	config := c.config.containerConfig()
 	return &runtimev1.Container{
-		Id: c.record.ID, PodSandboxId: c.record.SandboxID, Metadata: c.config.GetMetadata(), Image: c.imageSpec(),
+		Id: c.record.ID, PodSandboxId: c.record.SandboxID, Metadata: config.GetMetadata(), Image: c.imageSpec(config),
 		ImageRef: c.record.ImageRef, ImageId: c.record.ImageID, State: c.state(), CreatedAt: c.record.Status.CreatedAt,
-		Labels: c.config.GetLabels(), Annotations: c.config.GetAnnotations(),
+		Labels: config.GetLabels(), Annotations: config.GetAnnotations(),
 	}
 }
 
@@ -108,6 +110,15 @@ func info(v any) map[string]string {
 		return nil
 	}
 	return map[string]string{infoKey: string(raw)}
+}
+
+// matches says whether the labels are those selected. Nobody's labels are looked at when none are.
+func (b *sandbox) matches(selector map[string]string) bool {
+	return len(selector) == 0 || matches(b.config.sandboxConfig().GetLabels(), selector)
+}
+
+func (c *container) matches(selector map[string]string) bool {
+	return len(selector) == 0 || matches(c.config.containerConfig().GetLabels(), selector)
 }
 
 func matches(labels, selector map[string]string) bool {

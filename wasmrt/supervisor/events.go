@@ -77,6 +77,7 @@ func (b *broadcaster) close() {
 
 // announce tells an event of a container, or of the sandbox itself, with the state of the whole pod.
 func (s *Supervisor) announce(b *sandbox, id string, kind runtimev1.ContainerEventType) {
+	s.tidy.changed()
 	s.events.publish(func() *runtimev1.ContainerEventResponse {
 		s.mu.RLock()
 		defer s.mu.RUnlock()

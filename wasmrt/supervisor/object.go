@@ -20,8 +20,7 @@ import (
 // sandbox is a pod's sandbox: an address, and the runner that its containers are in.
 type sandbox struct {
 	op     sync.Mutex // held by stop and remove
-	config *runtimev1.PodSandboxConfig
-	limits control.Limits
+	config packed
 
 	// guarded by Supervisor.mu
 	record     state.Sandbox
@@ -33,8 +32,8 @@ type sandbox struct {
 type container struct {
 	op      sync.Mutex // held by start, update and remove
 	sandbox *sandbox
-	config  *runtimev1.ContainerConfig // without the environment, which is the runner's alone
-	exited  chan struct{}              // closed when its exit is known
+	config  packed        // without the environment, which is the runner's alone
+	exited  chan struct{} // closed when its exit is known
 
 	saving  sync.Mutex // held while its record is written
 	removed bool       // its record is gone; guarded by saving
@@ -113,7 +112,7 @@ func (s *Supervisor) snapshot(c *container) state.Container {
 // saveContainer writes the container's record; c.saving is held. A record that cannot be written (a full disk) must not
 // keep a container from ending: it is said, and the next change tries again.
 func (s *Supervisor) saveContainer(c *container, record state.Container) {
-	raw, err := protojson.Marshal(c.config)
+	raw, err := protojson.Marshal(c.config.containerConfig())
 	if err == nil {
 		record.Config = raw // not kept in memory, where the config itself is
 		err = s.store.SaveContainer(&record)
@@ -125,7 +124,7 @@ func (s *Supervisor) saveContainer(c *container, record state.Container) {
 
 // saveSandbox writes the sandbox's record.
 func (s *Supervisor) saveSandbox(b *sandbox, record state.Sandbox) error {
-	raw, err := protojson.Marshal(b.config)
+	raw, err := protojson.Marshal(b.config.sandboxConfig())
 	if err != nil {
 		return fmt.Errorf("encode config: %w", err)
 	}
@@ -146,6 +145,7 @@ func (s *Supervisor) apply(c *container, news control.Status) bool {
 	// What compiling cost was settled when it was created, by what the pull had to do, too.
 	news.CompileMicros, news.CompileCached = old.CompileMicros, old.CompileCached
 	news.ID, news.SandboxID = c.record.ID, c.record.SandboxID
+	share(&news)
 	c.record.Status = news
 	record := c.record
 	s.mu.Unlock()

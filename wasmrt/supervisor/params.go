@@ -23,7 +23,12 @@ func (s *Supervisor) containerParams(b *sandbox, config *runtimev1.ContainerConf
 	if len(config.GetDevices()) > 0 || len(config.GetCDIDevices()) > 0 {
 		return nil, errors.New("a Wasm guest has no devices")
 	}
-	ports, own, err := containerPorts(b.config, config)
+	pod := b.config.sandboxConfig()
+	limits, err := readLimits(pod.GetAnnotations())
+	if err != nil {
+		return nil, err
+	}
+	ports, own, err := containerPorts(pod, config)
 	if err != nil {
 		return nil, err
 	}
@@ -31,7 +36,7 @@ func (s *Supervisor) containerParams(b *sandbox, config *runtimev1.ContainerConf
 	if err != nil {
 		return nil, err
 	}
-	log := logPath(b.config, config)
+	log := logPath(pod, config)
 	if log != "" {
 		if err := s.allowed("the log", log); err != nil {
 			return nil, err
@@ -45,7 +50,7 @@ func (s *Supervisor) containerParams(b *sandbox, config *runtimev1.ContainerConf
 	return &control.CreateParams{
 		ModulePath: s.images.ModulePath(img), Digest: img.Module,
 		Args: arguments(config, img), Env: environment(config, img), Mounts: mounts, Ports: ports, OwnPorts: own,
-		Hostname: b.config.GetHostname(), MemoryLimit: memoryLimit(config.GetLinux().GetResources()), LogPath: log, Limits: b.limits,
+		Hostname: pod.GetHostname(), MemoryLimit: memoryLimit(config.GetLinux().GetResources()), LogPath: log, Limits: limits,
 	}, nil
 }
 

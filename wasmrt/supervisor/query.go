@@ -56,14 +56,14 @@ func (s *Supervisor) selectContainers(id, sandboxID string, labels map[string]st
 	}
 	if id != "" {
 		c, err := lookup(candidates, "container", id)
-		if err != nil || !matches(c.config.GetLabels(), labels) {
+		if err != nil || !c.matches(labels) {
 			return nil
 		}
 		return []*container{c}
 	}
 	list := make([]*container, 0, len(candidates))
 	for _, c := range candidates {
-		if matches(c.config.GetLabels(), labels) {
+		if c.matches(labels) {
 			list = append(list, c)
 		}
 	}

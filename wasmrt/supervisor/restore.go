@@ -52,11 +52,11 @@ func (s *Supervisor) restoreSandbox(record *state.Sandbox) error {
 	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(record.Config, config); err != nil {
 		return fmt.Errorf("decode config: %w", err)
 	}
-	limits, err := readLimits(config.GetAnnotations())
+	small, err := pack(config)
 	if err != nil {
-		return err
+		return fmt.Errorf("pack config: %w", err)
 	}
-	b := &sandbox{config: config, limits: limits, record: *record, containers: map[string]*container{}}
+	b := &sandbox{config: small, record: *record, containers: map[string]*container{}}
 	b.record.Config = nil // decoded
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -78,6 +78,10 @@ func (s *Supervisor) restoreContainer(record *state.Container) error {
 	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(record.Config, config); err != nil {
 		return fmt.Errorf("decode config: %w", err)
 	}
+	small, err := pack(config)
+	if err != nil {
+		return fmt.Errorf("pack config: %w", err)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b := s.sandboxes[record.SandboxID]
@@ -87,7 +91,7 @@ func (s *Supervisor) restoreContainer(record *state.Container) error {
 	if err := s.reserve(containerName(record.SandboxID, config.GetMetadata()), record.ID); err != nil {
 		return err
 	}
-	c := &container{sandbox: b, config: config, record: *record, exited: make(chan struct{})}
+	c := &container{sandbox: b, config: small, record: *record, exited: make(chan struct{})}
 	c.record.Config = nil // decoded
 	if record.Status.State == control.StateExited {
 		close(c.exited)

@@ -24,10 +24,11 @@ func (s *Supervisor) RunPodSandbox(ctx context.Context, r *runtimev1.RunPodSandb
 		return nil, err
 	}
 	id, namespace := b.record.ID, b.record.Namespace
-	name := sandboxName(b.config.GetMetadata())
+	config := b.config.sandboxConfig()
+	name := sandboxName(config.GetMetadata())
 	s.mu.Lock()
 	if err = s.reserve(name, id); err == nil {
-		b.record.Address, err = s.takeAddress(b)
+		b.record.Address, err = s.takeAddress(config, id)
 		if err != nil {
 			delete(s.names, name)
 		}
@@ -50,8 +51,8 @@ func (s *Supervisor) RunPodSandbox(ctx context.Context, r *runtimev1.RunPodSandb
 	return &runtimev1.RunPodSandboxResponse{PodSandboxId: id}, nil
 }
 
-func (s *Supervisor) takeAddress(b *sandbox) (string, error) {
-	addr, err := s.addresses.take(b.config.GetAnnotations()[annotationPodIP], b.record.ID)
+func (s *Supervisor) takeAddress(config *runtimev1.PodSandboxConfig, id string) (string, error) {
+	addr, err := s.addresses.take(config.GetAnnotations()[annotationPodIP], id)
 	if err != nil {
 		return "", err
 	}
@@ -71,11 +72,14 @@ func (s *Supervisor) newSandbox(r *runtimev1.RunPodSandboxRequest) (*sandbox, er
 	if config.GetLinux().GetSecurityContext().GetNamespaceOptions().GetNetwork() == runtimev1.NamespaceMode_NODE {
 		return nil, status.Error(codes.InvalidArgument, "the host's network is not given to Wasm pods: each has an address of its own")
 	}
-	limits, err := readLimits(config.GetAnnotations())
+	if _, err := readLimits(config.GetAnnotations()); err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	small, err := pack(config)
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
-	return &sandbox{config: config, limits: limits, containers: map[string]*container{}, record: state.Sandbox{
+	return &sandbox{config: small, containers: map[string]*container{}, record: state.Sandbox{
 		ID: newID(), RuntimeHandler: r.GetRuntimeHandler(), Namespace: meta.GetNamespace(), Ready: true,
 		CreatedAt: s.cfg.Now().UnixNano(),
 	}}, nil
@@ -180,7 +184,7 @@ func (s *Supervisor) RemovePodSandbox(ctx context.Context, r *runtimev1.RemovePo
 	id := b.record.ID
 	_, known := s.sandboxes[id]
 	delete(s.sandboxes, id)
-	delete(s.names, sandboxName(b.config.GetMetadata()))
+	delete(s.names, sandboxName(b.config.sandboxConfig().GetMetadata()))
 	s.mu.Unlock()
 	if !known { // another call was faster
 		return &runtimev1.RemovePodSandboxResponse{}, nil
@@ -229,13 +233,13 @@ func (s *Supervisor) listSandboxes(f *runtimev1.PodSandboxFilter) []*runtimev1.P
 func (s *Supervisor) selectSandboxes(id string, labels map[string]string) []*sandbox {
 	var list []*sandbox
 	if id != "" {
-		if b, err := lookup(s.sandboxes, "sandbox", id); err == nil && matches(b.config.GetLabels(), labels) {
+		if b, err := lookup(s.sandboxes, "sandbox", id); err == nil && b.matches(labels) {
 			list = append(list, b)
 		}
 		return list
 	}
 	for _, b := range s.sandboxes {
-		if matches(b.config.GetLabels(), labels) {
+		if b.matches(labels) {
 			list = append(list, b)
 		}
 	}

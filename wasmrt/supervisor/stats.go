@@ -26,8 +26,9 @@ func (s *Supervisor) ContainerStats(_ context.Context, r *runtimev1.ContainerSta
 
 // containerStats wants the mutex to be held.
 func (s *Supervisor) containerStats(c *container) *runtimev1.ContainerStats {
+	config := c.config.containerConfig()
 	return &runtimev1.ContainerStats{
-		Attributes: &runtimev1.ContainerAttributes{Id: c.record.ID, Metadata: c.config.GetMetadata(), Labels: c.config.GetLabels(), Annotations: c.config.GetAnnotations()},
+		Attributes: &runtimev1.ContainerAttributes{Id: c.record.ID, Metadata: config.GetMetadata(), Labels: config.GetLabels(), Annotations: config.GetAnnotations()},
 		WritableLayer: &runtimev1.FilesystemUsage{Timestamp: s.cfg.Now().UnixNano(), FsId: &runtimev1.FilesystemIdentifier{Mountpoint: s.images.Dir()},
 			UsedBytes: &runtimev1.UInt64Value{}, InodesUsed: &runtimev1.UInt64Value{}},
 	}
@@ -62,14 +63,14 @@ func (s *Supervisor) PodSandboxStats(_ context.Context, r *runtimev1.PodSandboxS
 }
 
 func (s *Supervisor) sandboxStats(b *sandbox) *runtimev1.PodSandboxStats {
-	linux := &runtimev1.LinuxPodSandboxStats{}
+	config, linux := b.config.sandboxConfig(), &runtimev1.LinuxPodSandboxStats{}
 	for _, c := range b.containers {
 		if c.record.Status.State == control.StateRunning {
 			linux.Containers = append(linux.Containers, s.containerStats(c))
 		}
 	}
 	return &runtimev1.PodSandboxStats{
-		Attributes: &runtimev1.PodSandboxAttributes{Id: b.record.ID, Metadata: b.config.GetMetadata(), Labels: b.config.GetLabels(), Annotations: b.config.GetAnnotations()},
+		Attributes: &runtimev1.PodSandboxAttributes{Id: b.record.ID, Metadata: config.GetMetadata(), Labels: config.GetLabels(), Annotations: config.GetAnnotations()},
 		Linux:      linux,
 	}
 }
@@ -168,10 +169,10 @@ func collectStats(ctx context.Context, r *fleet.Runner, byID map[string]control.
 }
 
 func containerMetrics(c *container, stats *control.ContainerStats, now int64) []*runtimev1.Metric {
-	out := make([]*runtimev1.Metric, 0, len(metrics))
+	out, name := make([]*runtimev1.Metric, 0, len(metrics)), c.config.containerConfig().GetMetadata().GetName()
 	for _, m := range metrics {
 		out = append(out, &runtimev1.Metric{Name: m.name, Timestamp: now, MetricType: m.kind,
-			LabelValues: []string{c.record.ID, c.config.GetMetadata().GetName()}, Value: &runtimev1.UInt64Value{Value: m.value(stats)}})
+			LabelValues: []string{c.record.ID, name}, Value: &runtimev1.UInt64Value{Value: m.value(stats)}})
 	}
 	return out
 }

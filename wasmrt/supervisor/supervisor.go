@@ -41,6 +41,7 @@ type Supervisor struct {
 	users      map[string]int // namespace → sandboxes that are ready or about to be
 
 	confined confinement // set by Run before it serves
+	tidy     *tidy
 }
 
 // New returns a supervisor. It does no I/O.
@@ -51,7 +52,7 @@ func New(cfg Config) (*Supervisor, error) {
 	s := &Supervisor{
 		cfg: cfg, store: state.New(cfg.Root), images: image.NewStore(cfg.Root), events: newBroadcaster(), fresh: newFreshCompiles(),
 		sandboxes: map[string]*sandbox{}, containers: map[string]*container{}, creating: map[string]bool{}, names: map[string]string{},
-		addresses: newAddresses(cfg.PodCIDR), users: map[string]int{},
+		addresses: newAddresses(cfg.PodCIDR), users: map[string]int{}, tidy: newTidy(),
 	}
 	var err error
 	s.puller, err = image.NewPuller(image.Config{Store: s.images, Compiler: s.fresh.noting(cfg.Compiler), Mirrors: cfg.Mirrors,
@@ -76,6 +77,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 		return err
 	}
 	defer release()
+	defer s.tidy.stop()
 	defer s.puller.Close()
 	defer s.fleet.Close()
 	s.confine()

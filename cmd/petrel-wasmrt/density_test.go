@@ -1,0 +1,112 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/petrelrun/petrel/wasmrt/runner/wasmtest"
+)
+
+// TestIdlePods counts what a pod costs beyond the first, as the worker describes one: labels, annotations, a token's
+// volume. With PETREL_SOAK=1 there are ten thousand.
+func TestIdlePods(t *testing.T) {
+	pods, most := 1000, 16.0 // KiB; the garbage of starting weighs more when there are few
+	if os.Getenv("PETREL_SOAK") != "" {
+		pods, most = 10_000, 10
+	}
+	n := newNode(t)
+	image, _ := n.reg.push("x/hello", wasmtest.Serve("hello", "", 0))
+	n.pull(image)
+	n.startMany(image, 20) // pools, buffers, connections
+	time.Sleep(4 * time.Second)
+	before := n.resident()
+
+	begin := time.Now()
+	list := n.startMany(image, pods)
+	took := time.Since(begin)
+	time.Sleep(4 * time.Second) // the garbage of starting is given back
+	after := n.resident()
+	cpu := n.runners()["default"].CPUNanos
+	time.Sleep(time.Second)
+	cpu = n.runners()["default"].CPUNanos - cpu
+	for i := 0; i < len(list); i += len(list) / 20 {
+		n.wantAnswer(list[i], "hello")
+	}
+	runner, supervisor := float64(after[0]-before[0])/float64(pods), float64(after[1]-before[1])/float64(pods)
+	t.Logf("%d pods in %v (%.0f/s); runner %.1f KiB a pod, supervisor %.1f KiB a pod; runner's CPU in an idle second %v",
+		pods, took, float64(pods)/took.Seconds(), runner, supervisor, time.Duration(cpu))
+	if runner > most || supervisor > most {
+		t.Errorf("runner %.1f KiB and supervisor %.1f KiB a pod, want at most %.0f each", runner, supervisor, most)
+	}
+	if limit := 50 * time.Millisecond; time.Duration(cpu) > limit {
+		t.Errorf("an idle runner used %v in a second", time.Duration(cpu))
+	}
+}
+
+// resident answers KiB of the runner and of the supervisor.
+func (n *node) resident() [2]int {
+	return [2]int{residentKiB(n.t, n.runners()["default"].PID), residentKiB(n.t, n.cmd.Process.Pid)}
+}
+
+// startMany starts that many pods, eight at a time.
+func (n *node) startMany(image string, pods int) []*pod {
+	n.t.Helper()
+	list := make([]*pod, pods)
+	next := make(chan int)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for i := range next {
+				list[i] = n.startLikeWorker(image)
+			}
+		})
+	}
+	for i := range list {
+		next <- i
+	}
+	close(next)
+	wg.Wait()
+	return list
+}
+
+// startLikeWorker starts a pod with what the worker says of each.
+func (n *node) startLikeWorker(image string) *pod {
+	i := sequence.Add(1)
+	uid := fmt.Sprintf("6f1c2a3e-0000-4000-8000-%012d", i)
+	name := fmt.Sprintf("web-5d8f7c9b6d-%05d", i)
+	config := &runtimev1.PodSandboxConfig{
+		Metadata: &runtimev1.PodSandboxMetadata{Name: name, Namespace: "default", Uid: uid}, Hostname: name,
+		LogDirectory: filepath.Join(n.root, "logs", "default_"+name+"_"+uid),
+		PortMappings: []*runtimev1.PortMapping{{ContainerPort: 8080}},
+		Labels: map[string]string{"app": "web", "pod-template-hash": "5d8f7c9b6d", "petrel.run/app": "web", "petrel.run/version": "1",
+			"io.kubernetes.pod.name": name, "io.kubernetes.pod.namespace": "default", "io.kubernetes.pod.uid": uid},
+		Annotations: map[string]string{"petrel.run/pod-ip": fmt.Sprintf("127.%d.%d.%d", 43+i/62500, i/250%250, i%250+1), "petrel.run/isolation": "reset"},
+	}
+	sandbox, err := n.rt.RunPodSandbox(n.ctx(), &runtimev1.RunPodSandboxRequest{Config: config})
+	if err != nil {
+		n.t.Error(err)
+		return nil
+	}
+	token := filepath.Join(n.root, "token")
+	_ = os.MkdirAll(token, 0o755)
+	c, err := n.rt.CreateContainer(n.ctx(), &runtimev1.CreateContainerRequest{PodSandboxId: sandbox.PodSandboxId, Config: &runtimev1.ContainerConfig{
+		Metadata: &runtimev1.ContainerMetadata{Name: "web"}, Image: &runtimev1.ImageSpec{Image: image}, LogPath: "web/0.log",
+		Envs:        []*runtimev1.KeyValue{{Key: "PORT", Value: []byte("8080")}, {Key: "KUBERNETES_SERVICE_HOST", Value: []byte("127.0.0.1")}},
+		Mounts:      []*runtimev1.Mount{{ContainerPath: "/var/run/secrets/kubernetes.io/serviceaccount", HostPath: token, Readonly: true}},
+		Labels:      map[string]string{"io.kubernetes.pod.name": name, "io.kubernetes.pod.namespace": "default", "io.kubernetes.pod.uid": uid, "io.kubernetes.container.name": "web"},
+		Annotations: map[string]string{"io.kubernetes.container.restartCount": "0", "io.kubernetes.container.hash": "abcdef01"},
+	}})
+	if err == nil {
+		_, err = n.rt.StartContainer(n.ctx(), &runtimev1.StartContainerRequest{ContainerId: c.ContainerId})
+	}
+	if err != nil {
+		n.t.Error(err)
+	}
+	return &pod{id: sandbox.PodSandboxId, ip: config.Annotations["petrel.run/pod-ip"], config: config}
+}
