@@ -74,8 +74,19 @@ type shown struct {
 	pod       *corev1.Pod
 	phase     corev1.PodPhase
 	ready     bool
-	instances map[string]pod.Instance // by container, the newest
-	states    map[string]pod.State    // by ID of instance; sandboxes are Running or Exited
+	instances []shownInstance // the newest of each container first
+	sandboxes []shownSandbox
+}
+
+type shownInstance struct {
+	container, id string
+	attempt       int32
+	state         pod.State
+}
+
+type shownSandbox struct {
+	id    string
+	ready bool
 }
 
 func newActor(m *manager, object *corev1.Pod, fromAPI bool) *actor {
@@ -164,6 +175,7 @@ func (a *actor) loop() {
 
 		wake := a.turn(ctx, in)
 		cancel()
+		a.m.trim.note()
 
 		a.mu.Lock()
 		a.abandon = nil
@@ -209,11 +221,19 @@ func (a *actor) seen() bool {
 }
 
 // instance is the newest instance of a container, for readers.
-func (a *actor) instance(container string) (pod.Instance, bool) {
+func (a *actor) instance(container string) (shownInstance, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	i, ok := a.shown.instances[container]
-	return i, ok
+	return a.shown.newest(container)
+}
+
+func (s *shown) newest(container string) (shownInstance, bool) {
+	for _, i := range s.instances {
+		if i.container == container {
+			return i, true
+		}
+	}
+	return shownInstance{}, false
 }
 
 func (a *actor) snapshot() shown {
@@ -224,33 +244,41 @@ func (a *actor) snapshot() shown {
 
 // show publishes the loop's view to readers.
 func (a *actor) show(status *corev1.PodStatus) {
-	instances := make(map[string]pod.Instance, len(a.view.Containers))
-	states := make(map[string]pod.State, 2*len(a.view.Containers))
+	var instances []shownInstance
 	for name, all := range a.view.Containers {
-		for n, i := range all {
-			if n == 0 {
-				instances[name] = i
-			}
-			states[i.ID] = i.State
+		for _, i := range all {
+			instances = append(instances, shownInstance{name, i.ID, i.Attempt, i.State})
 		}
 	}
+	var sandboxes []shownSandbox
 	for _, s := range a.view.Sandboxes {
-		states[s.ID] = pod.Exited
-		if s.Ready {
-			states[s.ID] = pod.Running
-		}
+		sandboxes = append(sandboxes, shownSandbox{s.ID, s.Ready})
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.shown = shown{pod: a.view.Pod, phase: status.Phase, ready: pod.Ready(status), instances: instances, states: states}
+	a.shown = shown{pod: a.view.Pod, phase: status.Phase, ready: pod.Ready(status), instances: instances, sandboxes: sandboxes}
 }
 
 // knowsEnd reports whether the actor has seen the instance end, or is about to.
 func (a *actor) knowsEnd(id string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	state, ok := a.shown.states[id]
-	return ok && state == pod.Exited || slices.Contains(a.ending, id)
+	return a.shown.ended(id) || slices.Contains(a.ending, id)
+}
+
+// ended reports whether the instance or the sandbox is known to have ended.
+func (s *shown) ended(id string) bool {
+	for _, i := range s.instances {
+		if i.id == id {
+			return i.state == pod.Exited
+		}
+	}
+	for _, b := range s.sandboxes {
+		if b.id == id {
+			return !b.ready
+		}
+	}
+	return false
 }
 
 // expectEnd notes that the instance is being stopped, so that its end is no news; "" that nothing is any longer.

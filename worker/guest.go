@@ -68,7 +68,7 @@ func (a *actor) takeInfo(info map[string]string) *runtimeInfo {
 		return nil
 	}
 	if notes := i.notes(); !maps.Equal(notes, a.notes) {
-		a.notes = notes
+		a.notes = a.m.notes.share(notes)
 	}
 	return i
 }

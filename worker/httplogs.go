@@ -57,7 +57,7 @@ func (s *nodeServer) containerLogs(w http.ResponseWriter, r *http.Request) {
 func (s *nodeServer) attempt(a *actor, object *corev1.Pod, name string, previous bool) (int32, error) {
 	last := int32(-1)
 	if inst, ok := a.instance(name); ok {
-		last = inst.Attempt
+		last = inst.attempt
 	} else if lost := s.m.paths.lost(object, name); lost != nil { // the runtime has let go of an ended pod
 		last = lost.Attempt
 	}
@@ -77,8 +77,8 @@ func (s *nodeServer) attempt(a *actor, object *corev1.Pod, name string, previous
 func (a *actor) writes(name string, attempt int32) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	i, ok := a.shown.instances[name]
-	return ok && i.Attempt == attempt && i.State != pod.Exited && !a.finished
+	i, ok := a.shown.newest(name)
+	return ok && i.attempt == attempt && i.state != pod.Exited && !a.finished
 }
 
 // answer is a response that is flushed when the log has nothing more for now.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -11,7 +12,6 @@ import (
 
 	"github.com/petrelrun/petrel/worker/env"
 	"github.com/petrelrun/petrel/worker/network"
-	"github.com/petrelrun/petrel/worker/pod"
 	"github.com/petrelrun/petrel/worker/probe"
 )
 
@@ -34,6 +34,10 @@ type manager struct {
 	runtimeName string
 	// leave and arrive tell the node's services which addresses are about to go and to come.
 	leave, arrive func(netip.Addr)
+
+	sharer sharer
+	notes  noteBook
+	trim   *trimmer
 
 	starts, files, volumes chan struct{} // places for making things, for work on disk, and for making volumes
 
@@ -79,6 +83,7 @@ func (m *manager) accept(object *corev1.Pod) {
 		return
 	}
 	m.statuses.caughtUp(object)
+	m.sharer.share(object)
 	m.mu.Lock()
 	if m.closed {
 		m.mu.Unlock()
@@ -132,6 +137,17 @@ func (m *manager) actor(uid types.UID) *actor {
 	return m.actors[uid]
 }
 
+// newest is the newest version of a pod that was told; nil for one that is not known.
+func (m *manager) newest(uid types.UID) *corev1.Pod {
+	a := m.actor(uid)
+	if a == nil {
+		return nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.pod
+}
+
 // named is the newest pod of that name.
 func (m *manager) named(namespace, name string) *actor {
 	m.mu.Lock()
@@ -169,6 +185,7 @@ func (m *manager) close() {
 	m.closed = true
 	m.mu.Unlock()
 	m.loops.Wait()
+	m.trim.close()
 	for _, a := range m.all() {
 		a.halt()
 	}
@@ -183,29 +200,26 @@ func (m *manager) compare(all map[types.UID]found) map[types.UID]found {
 		}
 	}
 	for _, a := range m.all() {
-		if !matches(a.snapshot().states, all[a.uid]) {
+		if now := a.snapshot(); !now.matches(all[a.uid]) {
 			a.suspect()
 		}
 	}
 	return orphans
 }
 
-// matches reports whether the states are those of the listing.
-func matches(states map[string]pod.State, f found) bool {
-	if len(states) != len(f.sandboxes)+len(f.containers) {
+// matches reports whether what is shown is what the listing holds.
+func (s *shown) matches(f found) bool {
+	if len(s.instances) != len(f.containers) || len(s.sandboxes) != len(f.sandboxes) {
 		return false
 	}
-	for _, s := range f.sandboxes {
-		want := pod.Exited
-		if s.GetState() == sandboxReady {
-			want = pod.Running
-		}
-		if state, ok := states[s.GetId()]; !ok || state != want {
+	for _, b := range f.sandboxes {
+		if !slices.Contains(s.sandboxes, shownSandbox{b.GetId(), b.GetState() == sandboxReady}) {
 			return false
 		}
 	}
 	for _, c := range f.containers {
-		if state, ok := states[c.GetId()]; !ok || state != stateOf(c.GetState()) {
+		state := stateOf(c.GetState())
+		if !slices.ContainsFunc(s.instances, func(i shownInstance) bool { return i.id == c.GetId() && i.state == state }) {
 			return false
 		}
 	}

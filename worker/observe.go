@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 	"time"
+	"unique"
 
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -90,10 +91,10 @@ func stateOf(s runtimev1.ContainerState) pod.State {
 
 func instanceOf(s *runtimev1.ContainerStatus, sandboxID string) pod.Instance {
 	i := pod.Instance{
-		ID: s.GetId(), SandboxID: sandboxID, Name: s.GetLabels()[labelContainerName], Attempt: int32(s.GetMetadata().GetAttempt()),
+		ID: s.GetId(), SandboxID: sandboxID, Name: one(s.GetLabels()[labelContainerName]), Attempt: int32(s.GetMetadata().GetAttempt()),
 		State: stateOf(s.GetState()), Started: stamp(s.GetStartedAt()), Finished: stamp(s.GetFinishedAt()),
 		ExitCode: s.GetExitCode(), Reason: s.GetReason(), Message: s.GetMessage(),
-		Image: s.GetImage().GetImage(), ImageRef: s.GetImageRef(), Hash: s.GetAnnotations()[annotationHash],
+		Image: one(s.GetImage().GetImage()), ImageRef: one(s.GetImageRef()), Hash: one(s.GetAnnotations()[annotationHash]),
 	}
 	if n, err := strconv.ParseInt(s.GetAnnotations()[annotationRestartCount], 10, 32); err == nil {
 		i.Attempt = int32(n)
@@ -103,6 +104,9 @@ func instanceOf(s *runtimev1.ContainerStatus, sandboxID string) pod.Instance {
 	}
 	return i
 }
+
+// one is the string, in memory once however many pods have it.
+func one(s string) string { return unique.Make(s).Value() }
 
 func stamp(nanos int64) time.Time {
 	if nanos <= 0 {

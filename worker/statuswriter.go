@@ -32,8 +32,10 @@ type report struct {
 // the API has taken it.
 type statusWriter struct {
 	client kubernetes.Interface
-	queue  workqueue.TypedRateLimitingInterface[types.UID]
-	m      *metrics
+	// current is the pod as the informer has it; nil for none. It is called with mu held.
+	current func(uid types.UID) *corev1.Pod
+	queue   workqueue.TypedRateLimitingInterface[types.UID]
+	m       *metrics
 
 	mu      sync.Mutex
 	waiting map[types.UID]*report
@@ -43,7 +45,7 @@ type statusWriter struct {
 func newStatusWriter(client kubernetes.Interface, m *metrics) *statusWriter {
 	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[types.UID](statusRetryBase, statusRetryMax)
 	return &statusWriter{
-		client: client, m: m, queue: workqueue.NewTypedRateLimitingQueue(limiter),
+		client: client, m: m, current: func(types.UID) *corev1.Pod { return nil }, queue: workqueue.NewTypedRateLimitingQueue(limiter),
 		waiting: map[types.UID]*report{}, seen: map[types.UID]*corev1.Pod{},
 	}
 }
@@ -69,6 +71,15 @@ func (w *statusWriter) caughtUp(object *corev1.Pod) {
 	defer w.mu.Unlock()
 	if seen := w.seen[object.UID]; seen != nil && !newer(seen, object) {
 		delete(w.seen, object.UID)
+	}
+}
+
+// keep notes an answer that the informer does not have yet: mostly it comes the sooner of the two.
+func (w *statusWriter) keep(uid types.UID, answer *corev1.Pod) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if current := w.current(uid); current == nil || newer(answer, current) {
+		w.seen[uid] = answer
 	}
 }
 
@@ -101,14 +112,16 @@ func (w *statusWriter) turn(ctx context.Context) bool {
 	}
 	defer w.queue.Done(uid)
 	w.mu.Lock()
-	r, base := w.waiting[uid], w.seen[uid]
+	r, base, current := w.waiting[uid], w.seen[uid], w.current(uid)
 	delete(w.waiting, uid)
 	w.mu.Unlock()
 	if r == nil {
 		return true
 	}
-	if base == nil || newer(r.pod, base) {
-		base = r.pod
+	for _, other := range []*corev1.Pod{r.pod, current} {
+		if base == nil || other != nil && newer(other, base) {
+			base = other
+		}
 	}
 	err := w.send(ctx, uid, base, r)
 	switch {
@@ -154,9 +167,7 @@ func (w *statusWriter) send(ctx context.Context, uid types.UID, base *corev1.Pod
 		if answer, err = w.annotate(ctx, answer, r.annotations); err != nil {
 			return err
 		}
-		w.mu.Lock()
-		w.seen[uid] = answer
-		w.mu.Unlock()
+		w.keep(uid, answer)
 	}
 	r.told()
 	if !r.remove {

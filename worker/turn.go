@@ -6,6 +6,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 
 	"github.com/petrelrun/petrel/worker/cri"
 	"github.com/petrelrun/petrel/worker/pod"
@@ -75,7 +76,7 @@ func (a *actor) name() string { return a.view.Pod.Namespace + "/" + a.view.Pod.N
 
 // takePod makes the newest version of the pod the one to run.
 func (a *actor) takePod(in inbox) {
-	a.view.Pod = in.pod
+	a.view.Pod = a.withSentStatus(in.pod)
 	for _, all := range [][]corev1.Container{in.pod.Spec.InitContainers, in.pod.Spec.Containers} {
 		for i := range all {
 			if a.view.Memory[all[i].Name] == nil {
@@ -90,6 +91,22 @@ func (a *actor) takePod(in inbox) {
 		}
 		a.kept = key
 	}
+}
+
+// withSentStatus is the pod, with the status that was sent where the API has just that: the two are one in memory then.
+// Others may be reading the pod, so it is another that gets it.
+func (a *actor) withSentStatus(object *corev1.Pod) *corev1.Pod {
+	if object == a.view.Pod || a.sent == nil || !equality.Semantic.DeepEqual(&object.Status, a.sent) {
+		return object
+	}
+	slim := *object
+	slim.Status = *a.sent
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.pod == object {
+		a.pod = &slim
+	}
+	return &slim
 }
 
 // specChanged reports whether what a restarted worker has to know has changed.

@@ -127,14 +127,17 @@ func (w *Worker) Run(ctx context.Context) error {
 }
 
 func (w *Worker) newManager(ctx context.Context, events *events, services *service.Server, files paths) *manager {
-	return &manager{
+	m := &manager{
 		cfg: &w.cfg, rt: w.cri, paths: files, pool: w.pool, prober: probe.NewProber(probe.NewNetwork()),
 		puller: &puller{rt: w.cri, ctx: ctx}, events: events, statuses: newStatusWriter(w.cfg.Client, w.metrics),
 		metrics: w.metrics, log: w.cfg.Logger, ctx: ctx, starts: make(chan struct{}, maxStarts), files: make(chan struct{}, maxFileWork), volumes: make(chan struct{}, maxVolumeWork),
 		leave: services.Leave, arrive: services.Arrive,
 		baseEnv: func() []env.Var { return kubernetesEnv(services) },
+		trim:    newTrimmer(),
 		actors:  map[types.UID]*actor{}, names: map[types.NamespacedName]types.UID{}, unclaimed: map[types.UID]bool{},
 	}
+	m.statuses.current = m.newest
+	return m
 }
 
 func (w *Worker) nodeConfig() node.Config {

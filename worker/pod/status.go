@@ -129,7 +129,7 @@ func containerStatus(v *View, c *corev1.Container, init bool, now time.Time) cor
 	case Running, Unknown:
 		started = m.Started || init
 		out.Ready = m.Ready && !init
-		out.State = corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(inst.Started)}}
+		out.State = corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: second(inst.Started)}}
 	case Created:
 		out.State = waiting(m, ReasonCreating)
 	default:
@@ -202,9 +202,12 @@ func terminated(v *View, i *Instance) corev1.ContainerState {
 	}
 	return corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
 		ExitCode: i.ExitCode, Reason: reason, Message: i.Message,
-		StartedAt: metav1.NewTime(i.Started), FinishedAt: metav1.NewTime(i.Finished), ContainerID: containerID(v, i),
+		StartedAt: second(i.Started), FinishedAt: second(i.Finished), ContainerID: containerID(v, i),
 	}}
 }
+
+// second is the time as the API keeps it.
+func second(t time.Time) metav1.Time { return metav1.NewTime(t).Rfc3339Copy() }
 
 func containerID(v *View, i *Instance) string { return v.RuntimeName + "://" + i.ID }
 
