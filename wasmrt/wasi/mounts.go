@@ -98,6 +98,12 @@ func (m *mounts) covers(guestPath string) bool {
 	})
 }
 
+// at is the directory handed out under a path.
+func (m *mounts) at(guestPath string) directory {
+	i := slices.IndexFunc(m.preopens, func(p preopened) bool { return p.guestPath == guestPath })
+	return m.preopens[i].dir
+}
+
 // hasBase tells whether there is more than single files.
 func (p preopened) hasBase() bool {
 	o, ok := p.dir.(*overlay)
