@@ -47,6 +47,22 @@ func (w *world) deploy(app, path string, status int) deployed {
 	return parse[deployed](w, a.Body)
 }
 
+// deployWith is deploy with configuration in the query, as one who uses curl alone gives it.
+func (w *world) deployWith(app, path, query string) deployed {
+	w.Helper()
+	a := w.curl("-T", path, w.deployURL(app)+"&"+query)
+	if a.Status != 201 {
+		w.Fatalf("deploy %s with %s: %d: %s", app, query, a.Status, a.Body)
+	}
+	return parse[deployed](w, a.Body)
+}
+
+// node is the name of the cluster's only node.
+func (w *world) node() string {
+	w.Helper()
+	return w.kubectl("get", "nodes", "-o", "jsonpath={.items[0].metadata.name}")
+}
+
 // file writes bytes for curl to upload.
 func (w *world) file(name string, data []byte) string {
 	w.Helper()

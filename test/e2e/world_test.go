@@ -20,7 +20,7 @@ import (
 const patience = 60 * time.Second
 
 // guests are the tests' own programs in test/guests; true: an HTTP guest.
-var guests = map[string]bool{"probe": true, "task": false}
+var guests = map[string]bool{"probe": true, "hostile": true, "task": false}
 
 // world is what one test sees: a cluster and, in it, a namespace that is the test's alone.
 type world struct {

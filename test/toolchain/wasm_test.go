@@ -28,3 +28,21 @@ func TestWithImport(t *testing.T) {
 		t.Errorf("the reader says %v", err)
 	}
 }
+
+// TestHostileModules reads each with the same reader: it must stumble over what it is meant to stumble over.
+func TestHostileModules(t *testing.T) {
+	for name, c := range map[string]struct {
+		wasm []byte
+		says string
+	}{
+		"imports": {WithImports("env", "f", 200_000), "imports"},
+		"table":   {WithTable(1 << 31), "table"},
+		"memory":  {WithMemory(1 << 17), "memory"},
+		"section": {WithSectionSize(1 << 30), "section"},
+	} {
+		_, err := module.Check(c.wasm, module.Limits{})
+		if err == nil || !bytes.Contains([]byte(err.Error()), []byte(c.says)) {
+			t.Errorf("%s: the reader says %v", name, err)
+		}
+	}
+}
