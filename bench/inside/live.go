@@ -12,6 +12,12 @@ import (
 	"github.com/petrelrun/petrel/wasmrt/engine"
 )
 
+// liveBudget is where holding instances ends: what takes more than four times its bar need not take the machine too.
+const liveBudget = 4.4 * (1 << 30)
+
+// liveCheck is how many instances are made between two looks at the memory.
+const liveCheck = 500
+
 // measureLive holds so many instances, each of which has served a request, and tells this process's memory before and
 // after.
 func measureLive(ctx context.Context, o options) (r result, err error) {
@@ -43,6 +49,11 @@ func measureLive(ctx context.Context, o options) (r result, err error) {
 			}
 			if err := isolated(ctx, in); err != nil {
 				return err
+			}
+			if len(instances)%liveCheck == 0 {
+				if used, err := proportionalMemory(); err != nil || used > liveBudget {
+					return errors.Join(err, fmt.Errorf("%d instances take %.1f GiB", len(instances), used/(1<<30)))
+				}
 			}
 		}
 		return nil
