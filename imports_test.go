@@ -53,12 +53,12 @@ var rooms = map[string][]string{
 	"wasmrt/module":  {},
 	"wasmrt/egress":  {},
 	"wasmrt/wasi":    {"wasmrt/egress"},
-	"wasmrt/engine":  {"wasmrt/module", "wasmrt/wasi"},
+	"wasmrt/engine":  {"wasmrt/egress", "wasmrt/module", "wasmrt/wasi"},
 	"wasmrt/httpabi": {"wasmrt/engine", "wasmrt/httpabi/wire", "wasmrt/module", "wasmrt/wasi"},
 	// The guest's SDK is built into every guest: of the host it gets the wire format and nothing more.
 	"wasmrt/httpabi/wire": {},
-	"wasmrt/runner":       {"wasmrt/engine", "wasmrt/httpabi", "wasmrt/module", "wasmrt/wasi"},
-	"wasmrt/supervisor":   {"wasmrt/module", "wasmrt/runner"},
+	"wasmrt/runner":       {"wasmrt/egress", "wasmrt/engine", "wasmrt/httpabi", "wasmrt/module", "wasmrt/wasi"},
+	"wasmrt/supervisor":   {"wasmrt/egress", "wasmrt/module", "wasmrt/runner"},
 	"wasmrt/guest":        {"wasmrt/httpabi/wire"},
 
 	"ebpfproxy":     {"ebpfproxy/bpf"},

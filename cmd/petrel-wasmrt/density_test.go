@@ -16,7 +16,7 @@ import (
 // TestIdlePods counts what a pod costs beyond the first, as the worker describes one: labels, annotations, a token's
 // volume. With PETREL_SOAK=1 there are ten thousand.
 func TestIdlePods(t *testing.T) {
-	pods, most := 1000, 16.0 // KiB; the garbage of starting weighs more when there are few
+	pods, most := 500, 20.0 // KiB; the garbage of starting weighs more when there are few
 	if os.Getenv("PETREL_SOAK") != "" {
 		pods, most = 10_000, 10
 	}
@@ -24,13 +24,13 @@ func TestIdlePods(t *testing.T) {
 	image, _ := n.reg.push("x/hello", wasmtest.Serve("hello", "", 0))
 	n.pull(image)
 	n.startMany(image, 20) // pools, buffers, connections
-	time.Sleep(4 * time.Second)
+	time.Sleep(3 * time.Second)
 	before := n.resident()
 
 	begin := time.Now()
 	list := n.startMany(image, pods)
 	took := time.Since(begin)
-	time.Sleep(4 * time.Second) // the garbage of starting is given back
+	time.Sleep(3 * time.Second) // the garbage of starting is given back
 	after := n.resident()
 	cpu := n.runners()["default"].CPUNanos
 	time.Sleep(time.Second)

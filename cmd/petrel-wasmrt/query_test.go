@@ -93,7 +93,7 @@ func TestStats(t *testing.T) {
 		s.wantAnswer(s.pod, "hello")
 	}
 	one, err := s.rt.ContainerStats(s.ctx(), &runtimev1.ContainerStatsRequest{ContainerId: s.running})
-	if err != nil || one.Stats.Attributes.Id != s.running || one.Stats.WritableLayer.UsedBytes.Value != 0 || one.Stats.Cpu != nil {
+	if err != nil || one.Stats.Attributes.Id != s.running || one.Stats.WritableLayer.UsedBytes.Value != 0 || one.Stats.Cpu == nil || one.Stats.Memory == nil {
 		t.Errorf("stats %v, %v", one, err)
 	}
 	all, err := s.rt.ListContainerStats(s.ctx(), &runtimev1.ListContainerStatsRequest{})

@@ -30,6 +30,7 @@ type serveFlags struct {
 	root, socket, podCIDR, logLevel string
 	mirrors                         []string
 	stopRunners                     bool
+	metrics                         string
 	confine                         confineFlags
 }
 
@@ -47,6 +48,7 @@ func newServe() *cobra.Command {
 	flags.StringArrayVar(&f.mirrors, "registry-mirror", nil, "host=http://address: ask the address for images of the host (may be repeated)")
 	flags.StringVar(&f.podCIDR, "pod-cidr", defaultPodCIDR, "addresses of sandboxes that bring none, until the client sets others")
 	flags.BoolVar(&f.stopRunners, "stop-runners-on-exit", false, "end all pods with the supervisor instead of leaving them running")
+	flags.StringVar(&f.metrics, "metrics-listen", "", "serve Prometheus metrics at HOST:PORT or unix:PATH (default: nowhere)")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.confine.register(flags)
 	for _, name := range []string{"root", "socket"} {
@@ -112,6 +114,11 @@ func serve(cmd *cobra.Command, f *serveFlags) error {
 	if err != nil {
 		return err
 	}
+	metrics, err := listenMetrics(f.metrics, s.Metrics(), log)
+	if err != nil {
+		return err
+	}
+	defer metrics.close()
 	return s.Run(cmd.Context())
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/petrelrun/petrel/wasmrt/httpabi"
+	"github.com/petrelrun/petrel/wasmrt/runner/control"
 )
 
 const (
@@ -50,6 +51,15 @@ type awake struct {
 type generation struct {
 	*httpabi.Handler
 	requests atomic.Int64
+	once     sync.Once
+}
+
+// end closes the handler, which ends its requests, and keeps what it counted.
+func (g *generation) end(c *counts) {
+	g.once.Do(func() {
+		_ = g.Close()
+		c.retire(g.pool())
+	})
 }
 
 // rise makes a server that serves at all doors. s.mu is held.
@@ -139,11 +149,25 @@ func (a *awake) end() {
 	a.mu.Unlock()
 	var wg sync.WaitGroup
 	for _, g := range all {
-		wg.Go(func() { _ = g.Close() })
+		wg.Go(func() { g.end(a.counts) })
 	}
 	wg.Wait()
 	_ = a.server.Close()
 	a.serving.Wait()
+}
+
+// pools are what the handlers count that are not closed.
+func (a *awake) pools() []control.Pool {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	if a.ended {
+		return nil
+	}
+	var all []control.Pool
+	for _, g := range append(slices.Clone(a.former), a.current) {
+		all = append(all, g.pool())
+	}
+	return all
 }
 
 // enter answers the current generation with one more request inside.
@@ -175,8 +199,7 @@ func (a *awake) replace(config httpabi.Config) error {
 	})
 	a.current = &generation{Handler: h}
 	for _, g := range gone {
-		a.counts.retire(g)
-		_ = g.Close()
+		g.end(a.counts)
 	}
 	return nil
 }

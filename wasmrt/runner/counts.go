@@ -1,9 +1,11 @@
 package runner
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/petrelrun/petrel/wasmrt/engine"
 	"github.com/petrelrun/petrel/wasmrt/runner/control"
 )
 
@@ -11,6 +13,9 @@ import (
 type counts struct {
 	requests, failures atomic.Uint64
 	inFlight, nanos    atomic.Int64
+
+	mu   sync.Mutex
+	past *control.Pool // of handlers that serve no more; nil until there is one
 }
 
 func (c *counts) begin() {
@@ -27,13 +32,46 @@ func (c *counts) end(took time.Duration, failed bool) {
 }
 
 // retire takes over what a handler counted that will serve no more.
-func (c *counts) retire(*generation) {}
+func (c *counts) retire(p control.Pool) {
+	p.Past()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.past == nil {
+		c.past = &control.Pool{}
+	}
+	c.past.Add(&p)
+}
 
-// fold takes over what handlers counted that will serve no more.
-func (c *counts) fold(*awake) {}
-
-// tell adds what is known, that of a server that is awake included.
-func (c *counts) tell(out *control.ContainerStats, _ *awake) {
+// tell adds what is known, with what the handlers count that serve now.
+func (c *counts) tell(out *control.ContainerStats, a *awake) {
 	out.Requests, out.Failures = c.requests.Load(), c.failures.Load()
 	out.InFlight, out.GuestNanos = c.inFlight.Load(), c.nanos.Load()
+	c.mu.Lock()
+	if c.past != nil {
+		out.Pool.Add(c.past)
+	}
+	c.mu.Unlock()
+	if a != nil {
+		for _, p := range a.pools() {
+			out.Pool.Add(&p)
+		}
+	}
+	out.MemoryBytes = out.Pool.ResidentBytes
+}
+
+// poolOf says in the protocol's words what the engine counted.
+func poolOf(s engine.PoolStats) control.Pool {
+	return control.Pool{
+		Clones: s.Clones, Resets: s.Resets, Fresh: s.Fresh, Reuses: s.Reuses, Calls: s.Calls, Discards: s.Discards, Fuel: s.Fuel,
+		CPUNanos: int64(s.CPUTime), CloneNanos: int64(s.CloneTime), ResetNanos: int64(s.ResetTime), GuestNanos: int64(s.GuestTime),
+		FallbackNanos: int64(s.FallbackTime), Idle: s.IdleInstances, Busy: s.BusyInstances, ResidentBytes: s.ResidentBytes,
+	}
+}
+
+// pool is what the handler's instances went through.
+func (g *generation) pool() control.Pool {
+	if s, ok := any(g.Handler).(interface{ Stats() engine.PoolStats }); ok {
+		return poolOf(s.Stats())
+	}
+	return control.Pool{}
 }

@@ -114,7 +114,6 @@ func (s *httpServer) rest(now time.Time) bool {
 	}
 	if asleep {
 		a.end()
-		s.counts.fold(a)
 	}
 	return asleep
 }
@@ -171,7 +170,6 @@ func (s *httpServer) finish() {
 		s.mu.Unlock()
 		if a != nil {
 			a.end()
-			s.counts.fold(a)
 		}
 		switch {
 		case cause == nil:

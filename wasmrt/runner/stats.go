@@ -18,6 +18,9 @@ func (r *Runner) stats(p *control.StatsParams) *control.StatsResult {
 		ids, more = r.page(p.After)
 	}
 	result := &control.StatsResult{More: more}
+	if more {
+		result.Next = ids[len(ids)-1]
+	}
 	for _, id := range ids[:min(len(ids), control.MaxPage)] {
 		c, err := r.find(id)
 		if err != nil {
@@ -26,11 +29,14 @@ func (r *Runner) stats(p *control.StatsParams) *control.StatsResult {
 		s := control.ContainerStats{ID: id, LogDropped: c.log.Dropped()}
 		c.mu.Lock()
 		work, state := c.work, c.status.State
+		s.Causes = c.status.Failures
 		c.mu.Unlock()
 		if work != nil && state == control.StateRunning {
 			work.stats(&s)
 		}
-		result.Containers = append(result.Containers, s)
+		if !p.Used || s.Requests > 0 || s.InFlight > 0 || s.LogDropped > 0 {
+			result.Containers = append(result.Containers, s)
+		}
 	}
 	return result
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/petrelrun/petrel/wasmrt/egress"
 	"github.com/petrelrun/petrel/wasmrt/module"
 	"github.com/petrelrun/petrel/wasmrt/runner/control"
 )
@@ -120,6 +121,9 @@ func readEgress(l *control.Limits, v string) error {
 	}
 	if len(l.Egress) > control.MaxGrants {
 		return fmt.Errorf("a list of %d grants: at most %d are taken", len(l.Egress), control.MaxGrants)
+	}
+	if _, err := egress.Parse(l.Egress); err != nil {
+		return fmt.Errorf("no list of grants such as tcp:db:5432, https:api.example.com, dns or *: %w", err)
 	}
 	return nil
 }

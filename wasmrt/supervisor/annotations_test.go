@@ -31,7 +31,7 @@ func TestReadLimitsRefuses(t *testing.T) {
 		"isolation": {"none", "Reset"}, "http": {"maybe"}, "cpu-time": {"5", "-1s", "0s"}, "wall-time": {"soon"}, "queue-time": {"x"},
 		"concurrency": {"0", "10001", "x"}, "queue": {"-1", "100001"}, "call-depth": {"0", "1000001"}, "max-files": {"0", "5000"},
 		"max-request-body": {"0", "-1", "1.5Mi", "1Ei", "x", "Mi", "1Mii", "9999999999Gi"}, "max-response-body": {"ten"},
-		"egress": {strings.Repeat("dns,", control.MaxGrants+1)},
+		"egress": {strings.Repeat("dns,", control.MaxGrants+1), "ftp:x:1", "tcp:x"},
 	} {
 		for _, v := range values {
 			_, err := readLimits(map[string]string{"petrel.run/" + name: v})

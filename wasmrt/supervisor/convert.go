@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"slices"
+	"time"
 
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -94,14 +95,37 @@ type petrelInfo struct {
 	CompileMicros   int64  `json:"compileMicros"`
 	CompileCached   bool   `json:"compileCached"`
 	ColdStartMicros int64  `json:"coldStartMicros"`
+
+	ABI         string            `json:"abi,omitempty"`
+	ABIReason   string            `json:"abiReason,omitempty"`
+	Isolation   string            `json:"isolation,omitempty"`
+	Snapshot    string            `json:"snapshot,omitempty"` // yes, or why there is none
+	ColdStart   control.ColdStart `json:"coldStart"`
+	Failures    control.Failures  `json:"failures"`
+	LastFailure *lastFailure      `json:"lastFailure,omitempty"`
+}
+
+// lastFailure is control's, with its time as JSON writes times.
+type lastFailure struct {
+	Code     string    `json:"code"`
+	Detail   string    `json:"detail"`
+	Function string    `json:"function,omitempty"`
+	Time     time.Time `json:"time"`
+	Count    uint64    `json:"count"`
 }
 
 // infoKey is the key of verbose infos.
 const infoKey = "petrel"
 
 func containerInfo(r *state.Container) map[string]string {
-	return info(petrelInfo{Digest: r.Module, ImageDigest: r.ImageID, Kind: r.Status.Kind, CompileMicros: r.Status.CompileMicros,
-		CompileCached: r.Status.CompileCached, ColdStartMicros: r.Status.ColdStartMicros})
+	s := &r.Status
+	i := petrelInfo{Digest: r.Module, ImageDigest: r.ImageID, Kind: s.Kind, CompileMicros: s.CompileMicros, CompileCached: s.CompileCached,
+		ColdStartMicros: s.ColdStartMicros, ABI: s.ABI, ABIReason: s.ABIReason, Isolation: s.Isolation, Snapshot: s.Snapshot,
+		ColdStart: s.ColdStart, Failures: s.Failures}
+	if f := s.LastFailure; f.Code != "" {
+		i.LastFailure = &lastFailure{Code: f.Code, Detail: f.Detail, Function: f.Function, Time: time.Unix(0, f.Time).UTC(), Count: f.Count}
+	}
+	return info(i)
 }
 
 func info(v any) map[string]string {

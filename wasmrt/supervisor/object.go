@@ -154,6 +154,10 @@ func (s *Supervisor) apply(c *container, news control.Status) bool {
 	}
 	s.saveContainer(c, record)
 	if news.State == old.State {
+		if news.Guest != old.Guest && news.State == control.StateRunning {
+			// The CRI has no event for this: whoever gets a second start of one container is to look at its status again.
+			s.announce(c.sandbox, record.ID, runtimev1.ContainerEventType_CONTAINER_STARTED_EVENT)
+		}
 		return true
 	}
 	switch news.State {

@@ -6,67 +6,98 @@ import (
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/petrelrun/petrel/wasmrt/runner/control"
-	"github.com/petrelrun/petrel/wasmrt/supervisor/fleet"
 )
 
-// Stats hold what was measured and leave out what was not: guests of a namespace share a process, so a container has no
-// processor time or resident memory of its own that anybody has counted. What is counted for each (requests, failures,
+// Stats hold what was measured and leave out what was not: guests of a namespace share a process, so what a container took
+// is what the engine has counted, and of a command it counts neither. What else is counted for each (requests, failures,
 // time) are the metrics of ListPodSandboxMetrics; what a namespace's process takes is in the runtime's verbose status.
 
+// measured asks the runners what was counted of the containers that were ever used.
+func (s *Supervisor) measured(ctx context.Context) (map[string]control.ContainerStats, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	byID := map[string]control.ContainerStats{}
+	for _, r := range s.fleet.All() {
+		if err := collectStats(ctx, r, true, byID); err != nil {
+			return nil, grpcError(err)
+		}
+	}
+	return byID, nil
+}
+
 // ContainerStats tells of one container.
-func (s *Supervisor) ContainerStats(_ context.Context, r *runtimev1.ContainerStatsRequest) (*runtimev1.ContainerStatsResponse, error) {
+func (s *Supervisor) ContainerStats(ctx context.Context, r *runtimev1.ContainerStatsRequest) (*runtimev1.ContainerStatsResponse, error) {
 	c, err := s.findContainer(r.GetContainerId())
+	if err != nil {
+		return nil, err
+	}
+	byID, err := s.measured(ctx)
 	if err != nil {
 		return nil, err
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return &runtimev1.ContainerStatsResponse{Stats: s.containerStats(c)}, nil
+	return &runtimev1.ContainerStatsResponse{Stats: s.containerStats(c, byID)}, nil
 }
 
 // containerStats wants the mutex to be held.
-func (s *Supervisor) containerStats(c *container) *runtimev1.ContainerStats {
-	config := c.config.containerConfig()
-	return &runtimev1.ContainerStats{
+func (s *Supervisor) containerStats(c *container, byID map[string]control.ContainerStats) *runtimev1.ContainerStats {
+	config, now := c.config.containerConfig(), s.cfg.Now().UnixNano()
+	stats := &runtimev1.ContainerStats{
 		Attributes: &runtimev1.ContainerAttributes{Id: c.record.ID, Metadata: config.GetMetadata(), Labels: config.GetLabels(), Annotations: config.GetAnnotations()},
-		WritableLayer: &runtimev1.FilesystemUsage{Timestamp: s.cfg.Now().UnixNano(), FsId: &runtimev1.FilesystemIdentifier{Mountpoint: s.images.Dir()},
+		WritableLayer: &runtimev1.FilesystemUsage{Timestamp: now, FsId: &runtimev1.FilesystemIdentifier{Mountpoint: s.images.Dir()},
 			UsedBytes: &runtimev1.UInt64Value{}, InodesUsed: &runtimev1.UInt64Value{}},
 	}
+	if counted := byID[c.record.ID]; pooled(c.record.Status.ABI) {
+		stats.Cpu = &runtimev1.CpuUsage{Timestamp: now, UsageCoreNanoSeconds: &runtimev1.UInt64Value{Value: uint64(max(0, counted.Pool.CPUNanos))}}
+		resident := &runtimev1.UInt64Value{Value: counted.MemoryBytes}
+		stats.Memory = &runtimev1.MemoryUsage{Timestamp: now, WorkingSetBytes: resident, RssBytes: resident, UsageBytes: resident}
+	}
+	return stats
 }
 
 // ListContainerStats tells of the running containers that the filter lets through.
-func (s *Supervisor) ListContainerStats(_ context.Context, r *runtimev1.ListContainerStatsRequest) (*runtimev1.ListContainerStatsResponse, error) {
-	return &runtimev1.ListContainerStatsResponse{Stats: s.listContainerStats(r.GetFilter())}, nil
+func (s *Supervisor) ListContainerStats(ctx context.Context, r *runtimev1.ListContainerStatsRequest) (*runtimev1.ListContainerStatsResponse, error) {
+	list, err := s.listContainerStats(ctx, r.GetFilter())
+	return &runtimev1.ListContainerStatsResponse{Stats: list}, err
 }
 
-func (s *Supervisor) listContainerStats(f *runtimev1.ContainerStatsFilter) []*runtimev1.ContainerStats {
+func (s *Supervisor) listContainerStats(ctx context.Context, f *runtimev1.ContainerStatsFilter) ([]*runtimev1.ContainerStats, error) {
+	byID, err := s.measured(ctx)
+	if err != nil {
+		return nil, err
+	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	var out []*runtimev1.ContainerStats
 	for _, c := range s.selectContainers(f.GetId(), f.GetPodSandboxId(), f.GetLabelSelector()) {
 		if c.record.Status.State == control.StateRunning {
-			out = append(out, s.containerStats(c))
+			out = append(out, s.containerStats(c, byID))
 		}
 	}
-	return out
+	return out, nil
 }
 
 // PodSandboxStats tells of one sandbox and its running containers.
-func (s *Supervisor) PodSandboxStats(_ context.Context, r *runtimev1.PodSandboxStatsRequest) (*runtimev1.PodSandboxStatsResponse, error) {
+func (s *Supervisor) PodSandboxStats(ctx context.Context, r *runtimev1.PodSandboxStatsRequest) (*runtimev1.PodSandboxStatsResponse, error) {
 	b, err := s.findSandbox(r.GetPodSandboxId())
+	if err != nil {
+		return nil, err
+	}
+	byID, err := s.measured(ctx)
 	if err != nil {
 		return nil, err
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return &runtimev1.PodSandboxStatsResponse{Stats: s.sandboxStats(b)}, nil
+	return &runtimev1.PodSandboxStatsResponse{Stats: s.sandboxStats(b, byID)}, nil
 }
 
-func (s *Supervisor) sandboxStats(b *sandbox) *runtimev1.PodSandboxStats {
+func (s *Supervisor) sandboxStats(b *sandbox, byID map[string]control.ContainerStats) *runtimev1.PodSandboxStats {
 	config, linux := b.config.sandboxConfig(), &runtimev1.LinuxPodSandboxStats{}
 	for _, c := range b.containers {
 		if c.record.Status.State == control.StateRunning {
-			linux.Containers = append(linux.Containers, s.containerStats(c))
+			linux.Containers = append(linux.Containers, s.containerStats(c, byID))
 		}
 	}
 	return &runtimev1.PodSandboxStats{
@@ -76,103 +107,23 @@ func (s *Supervisor) sandboxStats(b *sandbox) *runtimev1.PodSandboxStats {
 }
 
 // ListPodSandboxStats tells of the ready sandboxes that the filter lets through.
-func (s *Supervisor) ListPodSandboxStats(_ context.Context, r *runtimev1.ListPodSandboxStatsRequest) (*runtimev1.ListPodSandboxStatsResponse, error) {
-	return &runtimev1.ListPodSandboxStatsResponse{Stats: s.listSandboxStats(r.GetFilter())}, nil
+func (s *Supervisor) ListPodSandboxStats(ctx context.Context, r *runtimev1.ListPodSandboxStatsRequest) (*runtimev1.ListPodSandboxStatsResponse, error) {
+	list, err := s.listSandboxStats(ctx, r.GetFilter())
+	return &runtimev1.ListPodSandboxStatsResponse{Stats: list}, err
 }
 
-func (s *Supervisor) listSandboxStats(f *runtimev1.PodSandboxStatsFilter) []*runtimev1.PodSandboxStats {
+func (s *Supervisor) listSandboxStats(ctx context.Context, f *runtimev1.PodSandboxStatsFilter) ([]*runtimev1.PodSandboxStats, error) {
+	byID, err := s.measured(ctx)
+	if err != nil {
+		return nil, err
+	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	var out []*runtimev1.PodSandboxStats
 	for _, b := range s.selectSandboxes(f.GetId(), f.GetLabelSelector()) {
 		if b.record.Ready {
-			out = append(out, s.sandboxStats(b))
+			out = append(out, s.sandboxStats(b, byID))
 		}
 	}
-	return out
-}
-
-// metric is one that every running container has.
-type metric struct {
-	name, help string
-	kind       runtimev1.MetricType
-	value      func(*control.ContainerStats) uint64
-}
-
-var metrics = []metric{
-	{"petrel_container_requests_total", "Requests that an HTTP guest was asked.", runtimev1.MetricType_COUNTER, func(c *control.ContainerStats) uint64 { return c.Requests }},
-	{"petrel_container_request_failures_total", "Requests that the runtime answered in the guest's place, or cut.", runtimev1.MetricType_COUNTER, func(c *control.ContainerStats) uint64 { return c.Failures }},
-	{"petrel_container_requests_in_flight", "Requests in the guest now; of a running command 1.", runtimev1.MetricType_GAUGE, func(c *control.ContainerStats) uint64 { return uint64(max(0, c.InFlight)) }},
-	{"petrel_container_busy_nanoseconds_total", "Wall time spent in requests or in the command.", runtimev1.MetricType_COUNTER, func(c *control.ContainerStats) uint64 { return uint64(max(0, c.GuestNanos)) }},
-	{"petrel_container_log_dropped_total", "Log records that could not be written.", runtimev1.MetricType_COUNTER, func(c *control.ContainerStats) uint64 { return c.LogDropped }},
-}
-
-// ListMetricDescriptors describes the metrics of ListPodSandboxMetrics.
-func (s *Supervisor) ListMetricDescriptors(context.Context, *runtimev1.ListMetricDescriptorsRequest) (*runtimev1.ListMetricDescriptorsResponse, error) {
-	response := &runtimev1.ListMetricDescriptorsResponse{}
-	for _, m := range metrics {
-		response.Descriptors = append(response.Descriptors, &runtimev1.MetricDescriptor{Name: m.name, Help: m.help, LabelKeys: []string{"id", "name"}})
-	}
-	return response, nil
-}
-
-// ListPodSandboxMetrics tells the metrics of all running containers.
-func (s *Supervisor) ListPodSandboxMetrics(ctx context.Context, _ *runtimev1.ListPodSandboxMetricsRequest) (*runtimev1.ListPodSandboxMetricsResponse, error) {
-	list, err := s.sandboxMetrics(ctx)
-	return &runtimev1.ListPodSandboxMetricsResponse{PodMetrics: list}, grpcError(err)
-}
-
-func (s *Supervisor) sandboxMetrics(ctx context.Context) ([]*runtimev1.PodSandboxMetrics, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	byID := map[string]control.ContainerStats{}
-	for _, r := range s.fleet.All() {
-		if err := collectStats(ctx, r, byID); err != nil {
-			return nil, err
-		}
-	}
-	now := s.cfg.Now().UnixNano()
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	var list []*runtimev1.PodSandboxMetrics
-	for _, b := range s.sandboxes {
-		pod := &runtimev1.PodSandboxMetrics{PodSandboxId: b.record.ID}
-		for id, c := range b.containers {
-			if stats, ok := byID[id]; ok && c.record.Status.State == control.StateRunning {
-				pod.ContainerMetrics = append(pod.ContainerMetrics, &runtimev1.ContainerMetrics{ContainerId: id, Metrics: containerMetrics(c, &stats, now)})
-			}
-		}
-		if len(pod.ContainerMetrics) > 0 {
-			list = append(list, pod)
-		}
-	}
-	return list, nil
-}
-
-func collectStats(ctx context.Context, r *fleet.Runner, byID map[string]control.ContainerStats) error {
-	for after := ""; ; {
-		var page control.StatsResult
-		if err := r.Call(ctx, control.MethodStats, control.StatsParams{After: after}, &page); err != nil {
-			if !r.Alive() {
-				return nil // what it would have told is gone with it
-			}
-			return err
-		}
-		for _, c := range page.Containers {
-			byID[c.ID] = c
-			after = c.ID
-		}
-		if !page.More || len(page.Containers) == 0 {
-			return nil
-		}
-	}
-}
-
-func containerMetrics(c *container, stats *control.ContainerStats, now int64) []*runtimev1.Metric {
-	out, name := make([]*runtimev1.Metric, 0, len(metrics)), c.config.containerConfig().GetMetadata().GetName()
-	for _, m := range metrics {
-		out = append(out, &runtimev1.Metric{Name: m.name, Timestamp: now, MetricType: m.kind,
-			LabelValues: []string{c.record.ID, name}, Value: &runtimev1.UInt64Value{Value: m.value(stats)}})
-	}
-	return out
+	return out, nil
 }

@@ -34,14 +34,22 @@ func (s *Supervisor) StreamContainers(r *runtimev1.StreamContainersRequest, stre
 
 // StreamContainerStats is ListContainerStats in pages.
 func (s *Supervisor) StreamContainerStats(r *runtimev1.StreamContainerStatsRequest, stream grpc.ServerStreamingServer[runtimev1.StreamContainerStatsResponse]) error {
-	return sendPages(s.listContainerStats(r.GetFilter()), stream, func(p []*runtimev1.ContainerStats) *runtimev1.StreamContainerStatsResponse {
+	list, err := s.listContainerStats(stream.Context(), r.GetFilter())
+	if err != nil {
+		return err
+	}
+	return sendPages(list, stream, func(p []*runtimev1.ContainerStats) *runtimev1.StreamContainerStatsResponse {
 		return &runtimev1.StreamContainerStatsResponse{ContainerStats: p}
 	})
 }
 
 // StreamPodSandboxStats is ListPodSandboxStats in pages.
 func (s *Supervisor) StreamPodSandboxStats(r *runtimev1.StreamPodSandboxStatsRequest, stream grpc.ServerStreamingServer[runtimev1.StreamPodSandboxStatsResponse]) error {
-	return sendPages(s.listSandboxStats(r.GetFilter()), stream, func(p []*runtimev1.PodSandboxStats) *runtimev1.StreamPodSandboxStatsResponse {
+	list, err := s.listSandboxStats(stream.Context(), r.GetFilter())
+	if err != nil {
+		return err
+	}
+	return sendPages(list, stream, func(p []*runtimev1.PodSandboxStats) *runtimev1.StreamPodSandboxStatsResponse {
 		return &runtimev1.StreamPodSandboxStatsResponse{PodSandboxStats: p}
 	})
 }
