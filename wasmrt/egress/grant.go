@@ -110,7 +110,7 @@ func parsePorts(s string) (ports, error) {
 	a, errA := parsePort(first)
 	b, errB := parsePort(last)
 	if err := errors.Join(errA, errB); err != nil {
-		return ports{}, errA
+		return ports{}, err
 	}
 	if a > b {
 		return ports{}, fmt.Errorf("the range of ports %s is empty", s)
