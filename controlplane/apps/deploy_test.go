@@ -203,7 +203,9 @@ func TestDeployRefusals(t *testing.T) {
 		{"cut off", "/v1/apps/bad", apptest.Reactor("one")[:20], nil, 422, "malformed", nil},
 		{"component", "/v1/apps/bad", []byte("\x00asm\x0d\x00\x01\x00"), nil, 422, "component_not_supported", nil},
 		{"unresolved import", "/v1/apps/bad", apptest.Importing(), nil, 422, "unresolved_import", []string{"env", "frobnicate"}},
-		{"command", "/v1/apps/bad", apptest.Command(), nil, 422, "not_an_http_app", []string{"petrel run", "Job"}},
+		{"command as a reactor", "/v1/apps/bad?http=reactor", apptest.Command(), nil, 422, "http_mode_impossible", []string{"petrel_http_v1_handle", "wagi"}},
+		{"command as a server", "/v1/apps/bad?http=sockets", apptest.Command(), nil, 422, "http_mode_impossible", []string{"sock_accept"}},
+		{"reactor as WAGI", "/v1/apps/bad?http=wagi", apptest.Reactor("x"), nil, 422, "http_mode_impossible", []string{"it is a reactor"}},
 		{"upper-case name", "/v1/apps/Bad", apptest.Reactor("x"), nil, 422, "invalid_name", []string{"50"}},
 		{"long name", "/v1/apps/" + strings.Repeat("x", 51), apptest.Reactor("x"), nil, 422, "invalid_name", []string{"50"}},
 		{"bad namespace", "/v1/apps/bad?namespace=A_b", apptest.Reactor("x"), nil, 422, "invalid_name", nil},
@@ -372,6 +374,18 @@ func TestDeployGivesUpOnConflicts(t *testing.T) {
 
 func (w *world) forbid(rule func(verb string, obj api.Object) error) { w.store.SetBeforeWrite(rule) }
 
+// A command serves too; the answer says how, because it may have been meant to run once.
+func TestDeployCommand(t *testing.T) {
+	w := newWorld(t)
+	out := w.put("/v1/apps/tool", apptest.Command(), http.StatusCreated)
+	if len(out.Warnings) != 1 || !strings.Contains(out.Warnings[0], "WAGI") || !strings.Contains(out.Warnings[0], "petrel run") {
+		t.Errorf("warnings %q", out.Warnings)
+	}
+	if out := w.put("/v1/apps/tool?http=wagi", apptest.Command(), http.StatusCreated); len(out.Warnings) != 0 {
+		t.Errorf("asked for, it warns: %q", out.Warnings)
+	}
+}
+
 func TestDeployAsText(t *testing.T) {
 	w := newWorld(t)
 	w.put("/v1/apps/hello", apptest.Reactor("one"), http.StatusCreated)
@@ -392,7 +406,7 @@ func TestAppliedApp(t *testing.T) {
 	if _, _, err := w.registry.PutModule(t.Context(), "default/hello", bytes.NewReader(apptest.Reactor("one")), nil); err != nil {
 		t.Fatal(err)
 	}
-	digest, _, err := w.registry.PutModule(t.Context(), "default/tool", bytes.NewReader(apptest.Command()), nil)
+	digest, _, err := w.registry.PutModule(t.Context(), "default/tool", bytes.NewReader(apptest.Importing()), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -401,9 +415,9 @@ func TestAppliedApp(t *testing.T) {
 	if _, err := w.store.Create(t.Context(), tool); err != nil {
 		t.Fatal(err)
 	}
-	w.eventually("the command to be refused", func() error {
+	w.eventually("the module to be refused", func() error {
 		a := decode[App](w, w.do(http.MethodGet, "/v1/apps/tool", nil))
-		if a.Reason != api.ReasonInvalid || !strings.Contains(a.Message, "petrel run") {
+		if a.Reason != api.ReasonInvalid || !strings.Contains(a.Message, "frobnicate") {
 			return fmt.Errorf("%+v", a)
 		}
 		return nil

@@ -63,9 +63,32 @@ func (s *Server) check(body *spool, d *deploy) *Problem {
 		return moduleProblem(err)
 	}
 	d.change.module = describe(info)
-	if info.Kind != module.KindReactor {
-		return invalid("not_an_http_app", "body", "the module is a command: it runs to its end and serves no HTTP",
-			"run it once with `petrel run FILE`, or as a Job; to serve HTTP build it as a reactor (Go: -buildmode=c-shared with Petrel's guest SDK)")
+	return d.judge(info)
+}
+
+// judge says how the module will serve. A command can: each request runs it, or it accepts connections itself. That may
+// not be what was meant, so it is told unless it was asked for.
+func (d *deploy) judge(info *module.Info) *Problem {
+	mode := ""
+	if d.change.http != nil {
+		mode = *d.change.http
+	}
+	if !slices.Contains(module.HTTPModes(), mode) {
+		mode = "" // the App's validation refuses it with all else that is wrong
+	}
+	abi, reason, err := module.Detect(info, mode, true)
+	if err != nil {
+		return moduleProblem(err)
+	}
+	asked := mode != "" && mode != module.HTTPAuto
+	switch {
+	case abi == module.ABICommand:
+		return invalid("not_an_http_app", "body", "the module is a command and is to serve no HTTP",
+			"run it once with `petrel run FILE`, or as a Job")
+	case abi == module.ABIWAGI && !asked:
+		d.warn("the module is a command: each request runs it once and answers with its output (WAGI), because %s; to run it once, use petrel run", reason)
+	case abi == module.ABISockets && !asked:
+		d.warn("the module is a command that listens itself: all requests share one instance, because %s", reason)
 	}
 	return nil
 }

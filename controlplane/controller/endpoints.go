@@ -26,10 +26,11 @@ type portGroup struct {
 	endpoints []discoveryv1.Endpoint
 }
 
-// groupEndpoints turns a service and its pods into endpoints, grouped by ports and in a fixed order. A service
+// groupEndpoints turns a service and its pods, which it sorts, into endpoints, grouped by ports and in a fixed order. A service
 // without endpoints has one group without any, so that those who look know that it was seen.
 func groupEndpoints(service *corev1.Service, pods []*corev1.Pod) []*portGroup {
 	groups := make(map[portNumbers]*portGroup)
+	slices.SortFunc(pods, func(a, b *corev1.Pod) int { return cmp.Compare(a.Name, b.Name) })
 	for _, pod := range pods {
 		address, ok := podAddress(pod)
 		if !ok || finished(pod) {
@@ -52,9 +53,6 @@ func groupEndpoints(service *corev1.Service, pods []*corev1.Pod) []*portGroup {
 	}
 	sorted := make([]*portGroup, 0, len(groups))
 	for _, group := range groups {
-		slices.SortFunc(group.endpoints, func(a, b discoveryv1.Endpoint) int {
-			return cmp.Compare(a.TargetRef.Name, b.TargetRef.Name)
-		})
 		sorted = append(sorted, group)
 	}
 	slices.SortFunc(sorted, func(a, b *portGroup) int { return cmp.Compare(a.signature, b.signature) })
@@ -63,16 +61,23 @@ func groupEndpoints(service *corev1.Service, pods []*corev1.Pod) []*portGroup {
 
 // podAddress is a pod's IPv4 address.
 func podAddress(pod *corev1.Pod) (string, bool) {
-	candidates := []string{pod.Status.PodIP}
-	for _, ip := range pod.Status.PodIPs {
-		candidates = append(candidates, ip.IP)
+	if isIPv4(pod.Status.PodIP) {
+		return pod.Status.PodIP, true
 	}
-	for _, c := range candidates {
-		if addr, err := netip.ParseAddr(c); err == nil && addr.Is4() {
-			return c, true
+	for _, ip := range pod.Status.PodIPs {
+		if isIPv4(ip.IP) {
+			return ip.IP, true
 		}
 	}
 	return "", false
+}
+
+func isIPv4(s string) bool {
+	if s == "" {
+		return false // of a pod that does not run yet: parsing would make an error for each
+	}
+	addr, err := netip.ParseAddr(s)
+	return err == nil && addr.Is4()
 }
 
 // endpointOf builds the endpoint of one pod.

@@ -114,7 +114,7 @@ func (c *endpointSlices) step(ctx context.Context, key types.NamespacedName) (ti
 	selector := labels.SelectorFromSet(service.Spec.Selector)
 	var pods []*corev1.Pod
 	for _, pod := range byIndex[*corev1.Pod](c.pods, indexNamespace, key.Namespace) {
-		if selector.Matches(labels.Set(pod.Labels)) {
+		if _, ok := podAddress(pod); ok && selector.Matches(labels.Set(pod.Labels)) {
 			pods = append(pods, pod)
 		}
 	}

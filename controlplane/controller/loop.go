@@ -26,7 +26,7 @@ const (
 	// batchShare and maxBatchPeriod stretch that time for a key whose steps take long: it waits batchShare times as
 	// long as its last step took, so that one large object cannot take a processor for itself.
 	batchShare     = 10
-	maxBatchPeriod = 500 * time.Millisecond
+	maxBatchPeriod = 2 * time.Second
 	// lastRunLimit bounds the memory of when keys last ran; beyond it the old entries go.
 	lastRunLimit = 4096
 	// syncPoll is how often run looks whether the informers have filled.
