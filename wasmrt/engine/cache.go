@@ -17,7 +17,7 @@ import (
 
 // cacheOptions names the options that machine code is compiled with. It is part of the path, so changing an option must
 // change it. wazero adds its own version, the architecture and the processor's abilities.
-const cacheOptions = "v2-" + module.RewriteVersion + "-v2features-terminable"
+const cacheOptions = "v2-" + module.RewriteVersion + "-v2features"
 
 // cacheDir is where a digest's machine code is kept; empty when nothing is.
 func (e *Engine) cacheDir(digest string) string {
@@ -125,7 +125,6 @@ func compileOnce(ctx context.Context, wasm []byte, dir string) (*code, error) {
 	}
 	c := &code{cache: cache}
 	c.runtime = wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigCompiler().
-		WithCloseOnContextDone(true).
 		WithDebugInfoEnabled(false). // function names suffice, and DWARF doubles what a module takes
 		WithCompilationCache(cache))
 	if c.compiled, err = c.runtime.CompileModule(withWorkers(ctx), wasm); err != nil {

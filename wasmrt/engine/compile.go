@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/petrelrun/petrel/wasmrt/module"
-	"github.com/tetratelabs/wazero/api"
 )
 
 // rewriteOptions is what is done to every module before it is compiled.
@@ -41,20 +40,6 @@ func ownData(segments []module.DataSegment) []module.DataSegment {
 
 // errDataBounds is worded as the engine words the trap of an active segment that it applies itself.
 var errDataBounds = errors.New("wasm error: out of bounds memory access")
-
-// populate does what was taken out of the module: it writes the data and calls the start function.
-func (p *program) populate(ctx context.Context, m api.Module) error {
-	for _, s := range p.rewritten.Data {
-		if !m.Memory().Write(s.Offset, s.Bytes) {
-			return errDataBounds
-		}
-	}
-	if p.rewritten.Start == "" {
-		return nil
-	}
-	_, err := m.ExportedFunction(p.rewritten.Start).Call(ctx)
-	return err
-}
 
 // unshift makes a trap speak of the module as its author knows it: without the function that was added after the
 // imports, and with the numbers of nameless functions as they were before.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -25,6 +26,9 @@ type Config struct {
 	CacheDir string
 	// Limits bounds modules; zero fields mean package module's defaults.
 	Limits module.Limits
+	// MaxRunning bounds how many guests execute at a time; zero means one less than Go's processors, and at least one.
+	// More would leave none to the host while guests do not return.
+	MaxRunning int
 	// Logger may be nil.
 	Logger *slog.Logger
 }
@@ -33,6 +37,9 @@ type Config struct {
 func (c Config) Validate() error {
 	if c.CacheDir != "" && !filepath.IsAbs(c.CacheDir) {
 		return fmt.Errorf("check engine config: cache directory %q is not absolute", c.CacheDir)
+	}
+	if c.MaxRunning < 0 || c.MaxRunning > math.MaxInt32 {
+		return fmt.Errorf("check engine config: %d guests running at a time", c.MaxRunning)
 	}
 	return c.Limits.Validate()
 }
@@ -43,6 +50,8 @@ type Engine struct {
 	log      *slog.Logger
 	compiles chan struct{}
 	loads    sync.WaitGroup
+	gate     *gate
+	keeper   keeper
 
 	mu       sync.Mutex
 	programs map[string]*program // by digest; those still compiling too
@@ -59,8 +68,13 @@ func New(_ context.Context, cfg Config) (*Engine, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
+	places := cfg.MaxRunning
+	if places == 0 {
+		places = max(1, runtime.GOMAXPROCS(0)-1)
+	}
 	return &Engine{
 		cfg:      cfg,
+		gate:     newGate(places),
 		log:      log,
 		compiles: make(chan struct{}, maxCompilations),
 		programs: map[string]*program{},
@@ -149,6 +163,7 @@ func (e *Engine) Close() error {
 	e.closed = true
 	e.mu.Unlock()
 	e.loads.Wait()
+	e.keeper.close()
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/petrelrun/petrel/wasmrt/module"
+	"github.com/petrelrun/petrel/wasmrt/wasi"
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 )
@@ -13,8 +14,9 @@ import (
 // HostModule is a set of functions that guests may import. Their types are those of package module's table, so that what
 // is checked is what is served.
 //
-// A function runs on the goroutine that called the guest and gets the context given to Instance.Call. It must return
-// when that context ends; the guest ends then, whatever it returned.
+// A function runs on the goroutine that called the guest. Its context is that given to Instance.Call (CallContext takes
+// it out). What waits for the world does it in Block, and returns when the context ends; the guest ends then, whatever
+// it returned.
 type HostModule struct {
 	Name      string
 	Functions map[string]api.GoModuleFunc
@@ -67,8 +69,11 @@ func (p *program) link(ctx context.Context) error {
 }
 
 func (p *program) linkModule(ctx context.Context, name string) error {
-	if name == module.WASIModule {
-		return linkWASI(ctx, p.runtime)
+	switch name {
+	case module.WASIModule:
+		return linkSystem(ctx, p.runtime, name, wasi.Functions())
+	case module.NetModule:
+		return linkSystem(ctx, p.runtime, name, wasi.NetFunctions())
 	}
 	host, ok := p.engine.hostModule(name)
 	if !ok {
@@ -84,13 +89,7 @@ func (p *program) linkModule(ctx context.Context, name string) error {
 }
 
 func export(b wazero.HostModuleBuilder, name string, call api.GoModuleFunc, t module.FuncType) {
-	ended := api.GoModuleFunc(func(ctx context.Context, m api.Module, stack []uint64) {
-		call(ctx, m, stack)
-		if ctx.Err() != nil {
-			interrupt()
-		}
-	})
-	b.NewFunctionBuilder().WithGoModuleFunction(ended, valueTypes(t.Params), valueTypes(t.Results)).WithName(name).Export(name)
+	b.NewFunctionBuilder().WithGoModuleFunction(metered(call), valueTypes(t.Params), valueTypes(t.Results)).WithName(name).Export(name)
 }
 
 func valueTypes(ts []module.ValueType) []api.ValueType {

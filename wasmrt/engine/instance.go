@@ -15,19 +15,28 @@ import (
 
 // Instance is a guest with a memory of its own. One goroutine at a time may use it.
 type Instance struct {
-	program *program
-	pool    *Pool   // that it belongs to; nil for others
-	memory  *linear // nil when the module has none
-	files   *wasi.Tree
-	module  api.Module
-	exports []exported // those called so far
-	stdout  *stdout
-	stderr  *stdout
+	program  *program
+	pool     *Pool     // that it belongs to; nil for others
+	snapshot *snapshot // that it is a clone of; nil for others
+	line     *line     // where it waits for a processor
+	memory   *linear   // nil when the module has none
+	system   *wasi.System
+	module   api.Module
+	exports  []exported          // those called so far
+	globals  []api.MutableGlobal // of a clone, in the snapshot's order
+	stdin    io.Reader
 
 	// ctx is that of the call under way. Host functions run on the caller's goroutine, so it needs no lock.
-	ctx     context.Context
+	ctx    context.Context
+	meter  meter
+	placed bool // it has a place in the engine's gate
+	waited bool // the host function under way has waited
+	ended  bool // the host has ended the call, because the context has
+
 	usage   Usage
 	failure string // why it cannot be called again; empty when it can
+	served  bool   // it has answered a request
+	touched bool   // it may have seen the content of mounted files
 	closed  bool
 }
 
@@ -37,42 +46,74 @@ type exported struct {
 	fn   api.Function
 }
 
-// instantiate makes an instance and runs its start section, nothing more.
+// instantiate makes an instance from nothing and runs its start section, nothing more.
 func (p *program) instantiate(ctx context.Context, spec Spec) (*Instance, error) {
 	if err := spec.Validate(); err != nil {
 		return nil, err
 	}
-	p.engine.retain(p)
-	in := &Instance{program: p, ctx: ctx}
-	if err := in.open(&callContext{Context: ctx, in: in}, spec); err != nil {
+	in := p.newInstance(ctx, spec)
+	if err := in.open(spec); err != nil {
 		return nil, errors.Join(err, in.Close())
 	}
 	return in, nil
 }
 
-func (in *Instance) open(ctx context.Context, spec Spec) error {
+func (p *program) newInstance(ctx context.Context, spec Spec) *Instance {
+	p.engine.retain(p)
+	in := &Instance{program: p, ctx: ctx, line: new(line)}
+	in.meter.limit, in.meter.depth = spec.CPUTime, spec.CallDepth
+	if spec.CallDepth == 0 {
+		in.meter.depth = DefaultCallDepth
+	}
+	return in
+}
+
+func (in *Instance) open(spec Spec) error {
 	p := in.program
 	// A link outlives the instance, so the context of the first one must not end it.
-	if err := p.link(context.WithoutCancel(ctx)); err != nil {
+	if err := p.link(context.WithoutCancel(in.ctx)); err != nil {
+		return err
+	}
+	if err := in.openSystem(spec); err != nil {
 		return err
 	}
 	var err error
-	if in.files, err = wasi.Open(spec.Mounts); err != nil {
-		return err
-	}
-	in.files.Alive = in.alive
 	if p.info.HasMemory {
-		if in.memory, err = newLinear(p.info, spec.MemoryLimit); err != nil {
+		if _, _, err := limits(p.info, spec.MemoryLimit); err != nil {
 			return err
 		}
-		ctx = experimental.WithMemoryAllocator(ctx, experimental.MemoryAllocatorFunc(
-			func(uint64, uint64) experimental.LinearMemory { return in.memory }))
+		data, err := p.dataImage()
+		if err != nil {
+			return err
+		}
+		if in.memory, err = newLinear(p.info, spec.MemoryLimit, data); err != nil {
+			return err
+		}
 	}
-	if in.module, err = p.runtime.InstantiateModule(ctx, p.compiled, in.config(spec)); err == nil {
-		err = p.populate(ctx, in.module)
+	if err := in.begin(in.ctx); err != nil {
+		return err
 	}
+	begun := time.Now()
+	ctx := &callContext{Context: in.ctx, in: in}
+	if in.module, err = in.make(ctx); err == nil {
+		in.findCounter(in.module)
+		in.meter.begin(&p.rate)
+		err = p.start(ctx, in.module)
+	}
+	in.end(time.Since(begun))
 	return in.outcome(in.ctx, err)
 }
+
+// make makes wazero's part of the instance.
+func (in *Instance) make(ctx context.Context) (api.Module, error) {
+	if in.memory != nil {
+		ctx = experimental.WithMemoryAllocator(ctx, in)
+	}
+	return in.program.runtime.InstantiateModule(ctx, in.program.compiled, moduleConfig)
+}
+
+// Allocate implements wazero's MemoryAllocator.
+func (in *Instance) Allocate(uint64, uint64) experimental.LinearMemory { return in.memory }
 
 // initialise calls what a reactor wants to be called before anything else.
 func (in *Instance) initialise(ctx context.Context) error {
@@ -91,24 +132,22 @@ func (in *Instance) Call(ctx context.Context, export string) error {
 // CallValues is Call for any export: the stack has the parameters first and then the results, so it must have room for
 // the more of them.
 func (in *Instance) CallValues(ctx context.Context, export string, stack []uint64) error {
-	if in.closed {
+	if in.closed || in.failure != "" {
 		return fmt.Errorf("call guest: %w", ErrClosed)
 	}
 	fn := in.export(export)
 	if fn == nil {
 		return fmt.Errorf("call guest: it has no export %s", export)
 	}
-	in.ctx = ctx
-	begun := time.Now()
-	err := in.outcome(ctx, fn.CallWithStack(&callContext{Context: ctx, in: in}, stack))
-	in.usage = Usage{CPU: time.Since(begun), MemoryBytes: in.MemorySize()}
+	err := in.begin(ctx)
+	if err == nil {
+		begun := time.Now()
+		err = fn.CallWithStack(&callContext{Context: ctx, in: in}, stack)
+		in.end(time.Since(begun))
+		err = in.outcome(ctx, err)
+	}
 	if err != nil {
 		in.failure = failureOf(err)
-	}
-	if in.pool != nil {
-		in.pool.stats.calls.Add(1)
-		in.pool.stats.guest.Add(int64(in.usage.CPU))
-		in.pool.stats.cpu.Add(int64(in.usage.CPU))
 	}
 	return err
 }
@@ -128,18 +167,15 @@ func (in *Instance) export(name string) api.Function {
 
 // SetOutput replaces the standard streams, before a call. Nil ones lose what is written.
 func (in *Instance) SetOutput(stdoutTo, stderrTo io.Writer) {
-	in.stdout.w, in.stderr.w = stdoutTo, stderrTo
+	in.system.SetStreams(in.stdin, stdoutTo, stderrTo)
 }
-
-// block runs wait outside the guest's time.
-func (in *Instance) block(wait func()) { wait() }
 
 // MemorySize is the memory the guest has grown to, in bytes.
 func (in *Instance) MemorySize() uint64 {
 	if in.closed || in.memory == nil {
 		return 0
 	}
-	return uint64(in.module.Memory().Size())
+	return in.memory.size
 }
 
 // Close frees the instance. It may be called twice, but not while a call is under way.
@@ -152,10 +188,13 @@ func (in *Instance) Close() error {
 	if in.module != nil {
 		errs = append(errs, in.module.Close(context.Background()))
 	}
-	if in.files != nil {
-		errs = append(errs, in.files.Close())
+	if in.system != nil {
+		errs = append(errs, in.system.Close())
 	}
-	if in.memory != nil {
+	switch {
+	case in.snapshot != nil:
+		errs = append(errs, in.snapshot.giveBack(in.memory))
+	case in.memory != nil:
 		errs = append(errs, in.memory.release())
 	}
 	in.program.engine.release(in.program)

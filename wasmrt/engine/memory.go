@@ -14,46 +14,75 @@ const DefaultMemoryLimit = 256 << 20
 const maxMemory = 4 << 30
 
 // linear is an instance's memory: an address range of the limit's size, reserved at once and backed page by page as the
-// guest touches it. So growth never copies, and memory goes back to the kernel with the instance rather than with the
-// next garbage collection.
+// guest touches it, with an image mapped over its beginning. So growth never copies, and memory goes back to the kernel
+// with the instance rather than with the next garbage collection.
 type linear struct {
-	base   []byte
+	base  []byte
+	image *image // what the memory began as; nil: all zeros
+	size  uint64 // as the guest sees it
+	high  uint64 // the largest size since the memory was last the image
+	top   uint64 // the largest size since it was last wiped: there may be pages up to there
+
 	limit  uint64 // bytes, whole pages
 	denied uint64 // what the last memory.grow asked for, if it was refused
+	shrink uint64 // what the next Reallocate makes of the size, instead of what it is asked for; 0: nothing
+
+	kept   int // private pages left by the last reset
+	resets int // since the memory was last wiped
 }
 
-// newLinear reserves memory for a module. The limit is the instance's in bytes, zero for the default.
-func newLinear(info *module.Info, limit uint64) (*linear, error) {
+// limits returns what an instance may use and what is reserved for it, in bytes. The limit is the instance's, zero for
+// the default.
+func limits(info *module.Info, limit uint64) (usable, reserved uint64, err error) {
 	if limit == 0 {
 		limit = DefaultMemoryLimit
 	}
 	limit = min(limit, maxMemory) / module.PageSize * module.PageSize
 	if need := uint64(info.MemoryMinPages) * module.PageSize; need > limit {
-		return nil, &MemoryError{Limit: limit, Need: need}
+		return 0, 0, &MemoryError{Limit: limit, Need: need}
 	}
-	reserve := limit
+	reserved = limit
 	if info.MemoryHasMax {
-		reserve = min(reserve, uint64(info.MemoryMaxPages)*module.PageSize)
+		reserved = min(reserved, uint64(info.MemoryMaxPages)*module.PageSize)
 	}
-	l := &linear{limit: limit}
-	if reserve == 0 {
+	return limit, reserved, nil
+}
+
+// newLinear reserves memory for a module and maps the image, which may be nil.
+func newLinear(info *module.Info, limit uint64, m *image) (*linear, error) {
+	usable, reserved, err := limits(info, limit)
+	if err != nil {
+		return nil, err
+	}
+	l := &linear{limit: usable}
+	if reserved == 0 {
 		return l, nil
 	}
-	base, err := unix.Mmap(-1, 0, int(reserve), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
-	if err != nil {
-		return nil, fmt.Errorf("reserve %d bytes for an instance: %w", reserve, err)
+	if l.base, err = reserve(reserved); err != nil {
+		return nil, fmt.Errorf("reserve memory for an instance: %w", err)
 	}
-	l.base = base
+	if m != nil && m.size > 0 {
+		l.image = m
+		if err := mapOver(l.base, m); err != nil {
+			_ = l.release()
+			return nil, err
+		}
+	}
 	return l, nil
 }
 
 // Reallocate implements wazero's LinearMemory.
 func (l *linear) Reallocate(size uint64) []byte {
+	if l.shrink > 0 {
+		size, l.shrink = l.shrink, 0
+	}
 	if size > uint64(len(l.base)) {
 		l.denied = size
 		return nil
 	}
 	l.denied = 0
+	l.size = size
+	l.high, l.top = max(l.high, size), max(l.top, size)
 	return l.base[:size:size]
 }
 
@@ -66,6 +95,6 @@ func (l *linear) release() error {
 		return nil
 	}
 	base := l.base
-	l.base = nil
+	l.base, l.size, l.high, l.top = nil, 0, 0, 0
 	return unix.Munmap(base)
 }

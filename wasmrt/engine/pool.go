@@ -4,16 +4,24 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/petrelrun/petrel/wasmrt/module"
+	"github.com/petrelrun/petrel/wasmrt/wasi"
 )
 
-// measured is how many instances Measure makes.
-const measured = 20
+// maxIdle bounds the instances that a pool keeps for later.
+const maxIdle = 256
+
+// Causes for which an instance is thrown away, beside those of failureOf and restore.
+const (
+	causeFresh  = "fresh"  // the pool's isolation wants it
+	causePlain  = "plain"  // there is no snapshot to reset it to
+	causeIdle   = "idle"   // it was not needed for a while
+	causeClosed = "closed" // the pool was
+	causeFull   = "full"   // maxIdle
+)
 
 // PoolConfig says what instances a pool makes.
 type PoolConfig struct {
@@ -31,19 +39,20 @@ type Pool struct {
 	program     *program
 	cfg         PoolConfig
 	compileTime time.Duration
+	stats       poolCounters
+	line        line // under the gate's lock
 
-	mu      sync.Mutex
-	idle    []*Instance // the last used last
-	busy    int
-	closed  bool
-	stats   poolCounters
-	discard map[string]uint64
-}
-
-type poolCounters struct {
-	clones, resets, fresh, reuses, calls atomic.Uint64
-	fuel                                 atomic.Uint64
-	cpu, clone, reset, guest, fallback   atomic.Int64 // nanoseconds
+	mu       sync.Mutex
+	snapshot *snapshot    // while it is used; nil before and after
+	system   *wasi.System // what clones have their descriptors from, when it is not the snapshot's
+	idle     []*Instance  // the last used last
+	least    int          // that were idle at any time since the last trim
+	busy     int
+	watched  bool
+	closed   bool
+	refused  string            // why there is no snapshot, as it was found last
+	found    int               // generators
+	discards map[string]uint64 // nil until the first
 }
 
 // NewPool makes a pool of a reactor's instances. It makes no instance yet. The pool must be closed; the template may be
@@ -70,15 +79,20 @@ func (p *Pool) Get(ctx context.Context) (*Instance, error) {
 		return nil, fmt.Errorf("get instance: %w", ErrClosed)
 	}
 	p.busy++
-	if n := len(p.idle); n > 0 {
+	n := len(p.idle)
+	if n > 0 {
 		in := p.idle[n-1]
+		p.idle[n-1] = nil
 		p.idle = p.idle[:n-1]
+		p.least = min(p.least, n-1)
 		p.mu.Unlock()
-		p.stats.reuses.Add(1)
-		return in, nil
+		return in, p.prepare(ctx, in)
 	}
 	p.mu.Unlock()
-	in, err := p.start(ctx)
+	in, err := p.make(ctx)
+	if err == nil {
+		err = p.prepare(ctx, in)
+	}
 	if err != nil {
 		p.mu.Lock()
 		p.busy--
@@ -88,85 +102,145 @@ func (p *Pool) Get(ctx context.Context) (*Instance, error) {
 	return in, nil
 }
 
+// prepare makes an instance ready for a request: its random generators differ from all others'.
+func (p *Pool) prepare(ctx context.Context, in *Instance) error {
+	if in.snapshot == nil || p.cfg.Isolation == IsolationShared && in.served {
+		return nil
+	}
+	in.reseed()
+	if _, ok := p.program.info.Export(ReseedExport, module.KindFunction); !ok {
+		return nil
+	}
+	if err := in.Call(ctx, ReseedExport); err != nil {
+		return errors.Join(fmt.Errorf("reseed instance: %w", err), in.Close())
+	}
+	return nil
+}
+
+// make makes an instance: a clone, where that can be.
+func (p *Pool) make(ctx context.Context) (*Instance, error) {
+	if p.cfg.Isolation == IsolationFresh {
+		return p.start(ctx)
+	}
+	s, system, err := p.share(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if s.reason != "" {
+		return p.start(ctx)
+	}
+	return p.clone(ctx, s, system)
+}
+
+func (p *Pool) clone(ctx context.Context, s *snapshot, system *wasi.System) (*Instance, error) {
+	begun := time.Now()
+	in, err := s.clone(ctx, p.cfg.Spec, system)
+	if err != nil {
+		return nil, err
+	}
+	in.pool, in.line = p, &p.line
+	p.stats.clones.Add(1)
+	p.stats.clone.Add(int64(time.Since(begun)))
+	return in, nil
+}
+
 // start makes an instance from nothing.
 func (p *Pool) start(ctx context.Context) (*Instance, error) {
 	begun := time.Now()
-	in, err := p.program.instantiate(ctx, p.cfg.Spec)
+	in, err := p.boot(ctx)
 	if err != nil {
 		return nil, err
 	}
 	in.pool = p
+	p.stats.fresh.Add(1)
+	p.stats.fallback.Add(int64(time.Since(begun)))
+	return in, nil
+}
+
+// boot initialises and warms up an instance.
+func (p *Pool) boot(ctx context.Context) (*Instance, error) {
+	in, err := p.program.instantiate(ctx, p.cfg.Spec)
+	if err != nil {
+		return nil, err
+	}
+	in.line = &p.line
 	if err = in.initialise(ctx); err == nil && p.cfg.WarmUp != nil {
 		err = p.cfg.WarmUp(ctx, in)
 	}
 	if err != nil {
 		return nil, errors.Join(err, in.Close())
 	}
-	p.stats.fresh.Add(1)
-	p.stats.fallback.Add(int64(time.Since(begun)))
 	return in, nil
 }
 
 // Put takes an instance back after its request. It must not be used any more.
 func (p *Pool) Put(in *Instance) error {
-	cause := in.failure
-	if cause == "" && p.cfg.Isolation != IsolationShared {
-		cause = "fresh"
-	}
-	in.SetOutput(nil, nil)
+	cause, err := p.clean(in)
+	in.served = true
 	p.mu.Lock()
 	p.busy--
-	if cause == "" && p.closed {
-		cause = "closed"
+	if cause == "" {
+		cause = p.park(in)
 	}
 	if cause == "" {
-		p.idle = append(p.idle, in)
 		p.mu.Unlock()
 		return nil
 	}
-	if p.discard == nil {
-		p.discard = map[string]uint64{}
-	}
-	p.discard[cause]++
+	p.discarded(cause)
+	watch := !p.watched && !p.closed && p.snapshot != nil
+	p.watched = p.watched || watch
 	p.mu.Unlock()
-	return in.Close()
+	if watch {
+		p.program.engine.keeper.watchPool(p)
+	}
+	return errors.Join(err, in.Close())
 }
 
-// Measure makes a handful of instances as requests get them and tells how long that took. The first one writes to the
-// Spec's streams, so that what keeps a module from starting is in its log.
-func (p *Pool) Measure(ctx context.Context) (ColdStart, error) {
-	took := make([]time.Duration, measured)
-	for i := range took {
-		begun := time.Now()
-		in, err := p.start(ctx)
-		if err != nil {
-			return ColdStart{}, fmt.Errorf("measure cold start: %w", err)
-		}
-		if err := in.Close(); err != nil {
-			return ColdStart{}, fmt.Errorf("measure cold start: %w", err)
-		}
-		took[i] = time.Since(begun)
+// clean makes an instance fit for the next request. It returns why that cannot be.
+func (p *Pool) clean(in *Instance) (cause string, err error) {
+	switch {
+	case in.failure != "":
+		return in.failure, nil
+	case p.cfg.Isolation == IsolationFresh:
+		return causeFresh, nil
+	case p.cfg.Isolation == IsolationShared:
+		in.SetOutput(nil, nil)
+		p.stats.reuses.Add(1)
+		return "", nil
+	case in.snapshot == nil:
+		return causePlain, nil
 	}
-	slices.Sort(took)
-	return ColdStart{Compile: p.compileTime, CloneP50: took[measured/2], CloneP99: took[measured-1], Reason: "plain"}, nil
+	begun := time.Now()
+	if cause, err = in.restore(); cause == "" {
+		in.SetOutput(nil, nil)
+		p.stats.resets.Add(1)
+		p.stats.reset.Add(int64(time.Since(begun)))
+	}
+	return cause, err
 }
 
-// Stats tells what the pool has done.
-func (p *Pool) Stats() PoolStats {
-	c := &p.stats
-	s := PoolStats{
-		Clones: c.clones.Load(), Resets: c.resets.Load(), Fresh: c.fresh.Load(), Reuses: c.reuses.Load(), Calls: c.calls.Load(),
-		Fuel: c.fuel.Load(), CPUTime: time.Duration(c.cpu.Load()), CloneTime: time.Duration(c.clone.Load()),
-		ResetTime: time.Duration(c.reset.Load()), GuestTime: time.Duration(c.guest.Load()), FallbackTime: time.Duration(c.fallback.Load()),
+// park keeps an instance for later, under mu. It returns why that is not done.
+func (p *Pool) park(in *Instance) (cause string) {
+	switch {
+	case p.closed:
+		return causeClosed
+	case len(p.idle) >= maxIdle:
+		return causeFull
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	s.Discards = make(map[string]uint64, len(p.discard))
-	for cause, n := range p.discard {
-		s.Discards[cause] = n
+	p.idle = append(p.idle, in)
+	if !p.watched {
+		p.watched = true
+		p.least = 0
+		p.program.engine.keeper.watchPool(p)
 	}
-	s.IdleInstances, s.BusyInstances = len(p.idle), p.busy
-	return s
+	return ""
+}
+
+func (p *Pool) discarded(cause string) {
+	if p.discards == nil {
+		p.discards = map[string]uint64{}
+	}
+	p.discards[cause]++
 }
 
 // Close throws the idle instances away. Those in use are thrown away when they are put back. It may be called twice.
@@ -182,6 +256,7 @@ func (p *Pool) Close() error {
 	for _, in := range idle {
 		errs = append(errs, in.Close())
 	}
+	errs = append(errs, p.letGo())
 	p.program.engine.release(p.program)
 	return errors.Join(errs...)
 }

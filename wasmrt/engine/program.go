@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -20,6 +21,7 @@ type program struct {
 	compileTime time.Duration
 	*code
 	rewritten *module.Rewritten // without the bytes to compile
+	kept
 
 	linkMu sync.Mutex
 	linked map[string]bool
@@ -72,7 +74,7 @@ func (p *program) close() {
 		if p.code == nil {
 			return
 		}
-		if err := p.code.close(context.Background()); err != nil {
+		if err := errors.Join(p.closeKept(), p.code.close(context.Background())); err != nil {
 			p.engine.log.Warn("close module", "digest", p.info.Digest, "err", err)
 		}
 	})

@@ -1,18 +1,18 @@
 package engine
 
 import (
-	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
-	"strings"
 	"time"
 
+	"github.com/petrelrun/petrel/wasmrt/egress"
 	"github.com/petrelrun/petrel/wasmrt/wasi"
 )
 
 // MaxArgumentBytes bounds arguments and environment together, as the kernel's own limit does for processes.
-const MaxArgumentBytes = 1 << 20
+const MaxArgumentBytes = wasi.MaxArgumentBytes
 
 // Spec says what an instance is given.
 type Spec struct {
@@ -37,6 +37,8 @@ type Spec struct {
 	MaxFiles int
 	// Listeners are sockets the guest may accept connections from. Their descriptors follow the mounts'.
 	Listeners []net.Listener
+	// Egress is what the guest may connect to; nil is nothing.
+	Egress *egress.Policy
 }
 
 // DefaultCallDepth is an instance's where its Spec names none.
@@ -44,25 +46,14 @@ const DefaultCallDepth = 20_000
 
 // Validate checks what can be told without a module.
 func (s Spec) Validate() error {
-	total := 0
-	for _, a := range s.Args {
-		if strings.ContainsRune(a, 0) {
-			return errors.New("check spec: an argument has a zero byte")
-		}
-		total += len(a) + 1
+	if s.CPUTime < 0 {
+		return fmt.Errorf("check spec: a processor time of %s", s.CPUTime)
 	}
-	for _, e := range s.Env {
-		key, _, ok := strings.Cut(e, "=")
-		if !ok || key == "" || strings.ContainsRune(e, 0) {
-			return fmt.Errorf("check spec: environment entry %q is not KEY=value", e)
-		}
-		total += len(e) + 1
+	if s.CallDepth > math.MaxInt32 {
+		return fmt.Errorf("check spec: a call depth of %d, the limit is %d", s.CallDepth, math.MaxInt32)
 	}
-	if total > MaxArgumentBytes {
-		return fmt.Errorf("check spec: arguments and environment have %d bytes, the limit is %d", total, MaxArgumentBytes)
+	if err := s.wasiConfig().Validate(); err != nil {
+		return fmt.Errorf("check spec: %w", err)
 	}
-	if s.CPUTime < 0 || s.MaxFiles < 0 {
-		return errors.New("check spec: a limit is negative")
-	}
-	return wasi.ValidateAll(s.Mounts)
+	return nil
 }

@@ -17,11 +17,11 @@ func (in *Instance) outcome(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
+	if in.ended {
+		return &KilledError{Cause: causeOf(ctx)}
+	}
 	var exit *sys.ExitError
 	if errors.As(err, &exit) {
-		if ctx.Err() != nil && (exit.ExitCode() == sys.ExitCodeContextCanceled || exit.ExitCode() == sys.ExitCodeDeadlineExceeded) {
-			return &KilledError{Cause: causeOf(ctx)}
-		}
 		if exit.ExitCode() == 0 {
 			return &ExitError{}
 		}
@@ -29,6 +29,9 @@ func (in *Instance) outcome(ctx context.Context, err error) error {
 	}
 	trap := parseTrap(err.Error(), in.program.info.Name)
 	in.program.unshift(trap)
+	if errors.Is(err, errCPUTime) {
+		return &CPUTimeError{Limit: in.meter.limit, Function: trap.Function}
+	}
 	return in.blameMemory(trap)
 }
 

@@ -1,0 +1,112 @@
+package engine
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/petrelrun/petrel/wasmrt/module"
+)
+
+// imageOf makes an image of random pages and empty ones.
+func imageOf(t testing.TB, size int) (*image, []byte) {
+	t.Helper()
+	content := make([]byte, size)
+	for at := 0; at < size; at += osPage {
+		if rand.IntN(3) > 0 {
+			for i := range 16 {
+				content[at+rand.IntN(osPage)] = byte(i + 1)
+			}
+		}
+	}
+	m, err := copyImage(content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return m, content
+}
+
+func TestImage(t *testing.T) {
+	m, content := imageOf(t, 64*osPage)
+	used := 0
+	for at := 0; at < len(content); at += osPage {
+		if !bytes.Equal(content[at:at+osPage], make([]byte, osPage)) {
+			used++
+		}
+	}
+	if got := m.resident(); got != uint64(used*osPage) {
+		t.Errorf("%d bytes for %d pages that are not zero", got, used)
+	}
+	if !bytes.Equal(m.view, content) {
+		t.Error("the view differs from what was copied")
+	}
+	if _, err := mmap(m.fd, m.size, 3 /* read and write */, 1 /* shared */); err == nil {
+		t.Error("a sealed image can be mapped for writing")
+	}
+}
+
+// Whatever is written, and however far memory grows, a reset restores every byte: by scanning, by throwing away when much
+// was written, and where the kernel cannot scan.
+func TestLinearReset(t *testing.T) {
+	if pagemap() < 0 {
+		t.Log("the kernel cannot scan: only wiping is tested")
+	}
+	m, content := imageOf(t, 4*module.PageSize)
+	info := &module.Info{HasMemory: true, MemoryMinPages: 1}
+	l, err := newLinear(info, 80*module.PageSize, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.release()
+	whole := make([]byte, len(l.base))
+	copy(whole, content)
+	for round := range 3000 {
+		mem := l.Reallocate(uint64(len(content)))
+		if rand.IntN(3) == 0 {
+			mem = l.Reallocate(uint64(5+rand.IntN(76)) * module.PageSize)
+		}
+		writes := rand.IntN(40)
+		if rand.IntN(200) == 0 {
+			writes = 3 * maxKept
+		}
+		for range writes {
+			mem[rand.IntN(len(mem))] ^= byte(1 + rand.IntN(255))
+		}
+		if err := l.reset(); err != nil {
+			t.Fatal(err)
+		}
+		if round%50 == 0 && !bytes.Equal(l.base, whole) || !bytes.Equal(l.base[:len(content)], content) {
+			t.Fatalf("round %d: the memory is not the image", round)
+		}
+	}
+}
+
+// FuzzReset is the same for any writes.
+func FuzzReset(f *testing.F) {
+	f.Add([]byte{1, 2, 3, 4}, uint8(2))
+	f.Add([]byte{255, 255, 255, 255, 0, 16, 0, 7}, uint8(9))
+	f.Fuzz(func(t *testing.T, writes []byte, pages uint8) {
+		m, content := imageOf(t, 2*module.PageSize)
+		l, err := newLinear(&module.Info{}, 300*module.PageSize, m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.release()
+		mem := l.Reallocate(uint64(max(2, int(pages))) * module.PageSize)
+		for ; len(writes) >= 4; writes = writes[4:] {
+			at := int(writes[0])<<16 | int(writes[1])<<8 | int(writes[2])
+			mem[at%len(mem)] = writes[3]
+		}
+		if err := l.reset(); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(mem[:len(content)], content) || !bytes.Equal(mem[len(content):], make([]byte, len(mem)-len(content))) {
+			t.Error("the memory is not the image")
+		}
+	})
+}
