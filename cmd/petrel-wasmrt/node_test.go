@@ -131,6 +131,7 @@ func newNodeAt(t *testing.T, root string, flags ...string) *node {
 		if out, err := exec.Command(binary, "stop", "--root", root, "--grace", "0s").CombinedOutput(); err != nil {
 			t.Errorf("stop: %v\n%s", err, out)
 		}
+		wantNoGroups(t, root)
 		_ = os.RemoveAll(dir)
 		if t.Failed() {
 			t.Logf("supervisor's log:\n%s", n.log.String())

@@ -84,7 +84,14 @@ func (s *Supervisor) admit(ctx context.Context, runner *fleet.Runner, c *contain
 	defer cancel()
 	s.setCreating(p.ID, true)
 	defer s.setCreating(p.ID, false)
-	if err := runner.Call(ctx, control.MethodCreate, p, &c.record.Status); err != nil {
+	err := runner.Call(ctx, control.MethodCreate, p, &c.record.Status)
+	if notCompiled(err) {
+		// The cache was emptied, or refused what was tampered with. Runners cannot fill it.
+		if err = s.compile(ctx, p); err == nil {
+			err = runner.Call(ctx, control.MethodCreate, p, &c.record.Status)
+		}
+	}
+	if err != nil {
 		if ctx.Err() != nil { // the runner may have made it
 			s.abandon(runner, p.ID)
 		}
@@ -112,6 +119,20 @@ func (s *Supervisor) admit(ctx context.Context, runner *fleet.Runner, c *contain
 	}
 	s.saveContainer(c, record)
 	return nil
+}
+
+func notCompiled(err error) bool {
+	var e *control.Error
+	return errors.As(err, &e) && e.Code == control.CodeNotCompiled
+}
+
+// compile fills the cache anew with a module's machine code. Whoever needs it meanwhile waits for the same.
+func (s *Supervisor) compile(ctx context.Context, p *control.CreateParams) error {
+	s.cfg.Logger.Info("module is compiled again: the cache has no code of it that can be used", "digest", p.Digest)
+	_, err, _ := s.compiling.Do(p.Digest, func() (any, error) {
+		return s.cfg.Compiler.Compile(context.WithoutCancel(ctx), p.ModulePath, p.Digest)
+	})
+	return err
 }
 
 func (s *Supervisor) setCreating(id string, creating bool) {

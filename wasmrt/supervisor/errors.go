@@ -20,6 +20,7 @@ var controlCodes = map[control.Code]codes.Code{
 	control.CodeBusy:         codes.ResourceExhausted,
 	control.CodeStart:        codes.Unknown, // as other runtimes answer when a container cannot be started
 	control.CodeInternal:     codes.Internal,
+	control.CodeNotCompiled:  codes.Internal, // after it was compiled
 }
 
 var imageCodes = []struct {
@@ -52,7 +53,10 @@ func grpcError(err error) error {
 			return status.Error(known.code, err.Error())
 		}
 	}
+	var backoff *fleet.BackoffError
 	switch {
+	case errors.As(err, &backoff):
+		return status.Error(codes.Unavailable, err.Error())
 	case errors.Is(err, context.DeadlineExceeded):
 		return status.Error(codes.DeadlineExceeded, err.Error())
 	case errors.Is(err, context.Canceled), errors.Is(err, fleet.ErrClosed), errors.Is(err, control.ErrClosed):

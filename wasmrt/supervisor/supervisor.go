@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/singleflight"
 	"google.golang.org/grpc"
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -40,8 +41,9 @@ type Supervisor struct {
 	addresses  *addresses
 	users      map[string]int // namespace → sandboxes that are ready or about to be
 
-	confined confinement // set by Run before it serves
-	tidy     *tidy
+	confined  confinement // set by Run before it serves
+	tidy      *tidy
+	compiling singleflight.Group // by digest
 }
 
 // New returns a supervisor. It does no I/O.

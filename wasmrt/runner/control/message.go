@@ -215,6 +215,9 @@ const (
 	CodeBusy         Code = "busy"
 	CodeStart        Code = "start_failed"
 	CodeInternal     Code = "internal"
+	// CodeNotCompiled says that the cache has no machine code of the module. Runners only read it: it is the supervisor's
+	// to have it filled, and to ask again.
+	CodeNotCompiled Code = "not_compiled"
 )
 
 // Error is an error that travels.
