@@ -38,6 +38,8 @@ const (
 	opFirstNumeric = 0x45
 	opLastNumeric  = 0xc4
 	opI32LtS       = 0x48
+	opI32GeS       = 0x4e
+	opI64Eqz       = 0x50
 	opI32ShrU      = 0x76
 	opI64Ne        = 0x52
 	opI64Add       = 0x7c

@@ -25,6 +25,8 @@ type charge struct {
 	cost int64
 	// check says that the guest yields here when it has no fuel left. What is paid without stands before one that checks.
 	check bool
+	// header says that it is the price of a loop's round: the loop begins right before.
+	header bool
 }
 
 // plan says how one function pays.
@@ -139,7 +141,7 @@ func (p *planner) open(in instruction) {
 	if in.op == opLoop {
 		// The first charge is for what is owed on the way in, beyond what the header takes.
 		f.header, f.clean = len(p.p.charges), true
-		p.p.charges = append(p.p.charges, charge{at: in.start}, charge{at: in.end, check: true})
+		p.p.charges = append(p.p.charges, charge{at: in.start}, charge{at: in.end, check: true, header: true})
 		p.owed = min(p.owed, 0)
 	}
 	p.frames = append(p.frames, f)

@@ -24,6 +24,7 @@ type rewriter struct {
 
 	frames  []frame  // kept for reuse
 	targets []uint32 // likewise
+	loops   []int    // likewise
 }
 
 type global struct {
