@@ -67,11 +67,15 @@ const (
 // Isolations are the values of an AppTemplate's Isolation.
 func Isolations() []string { return []string{IsolationReset, IsolationFresh, IsolationShared} }
 
-// HTTPAuto lets the module's imports and exports decide how it serves HTTP.
-const HTTPAuto = "auto"
+const (
+	// HTTPAuto lets the module's imports and exports decide how it serves HTTP.
+	HTTPAuto = "auto"
+	// HTTPSockets is for a server that accepts its connections itself.
+	HTTPSockets = "sockets"
+)
 
 // HTTPModes are the values of an AppTemplate's HTTP.
-func HTTPModes() []string { return []string{HTTPAuto, "reactor", "http-wasm", "wagi", "sockets"} }
+func HTTPModes() []string { return []string{HTTPAuto, "reactor", "http-wasm", "wagi", HTTPSockets} }
 
 // RegistryHost names the control plane's own module registry in image references. It is no host on the network:
 // the runtime maps it to the control plane's address.

@@ -15,8 +15,7 @@ import (
 
 // What an App's Deployment asks of its pods.
 const (
-	// appReadinessPeriod: a pod listens from the moment it runs, so the first look mostly finds it ready, and the
-	// others cost a connection each. Two seconds bound how long a broken pod keeps getting requests.
+	// appReadinessPeriod: each look costs a connection. Two seconds bound how long a broken pod keeps getting requests.
 	appReadinessPeriod = 2
 	// appReadinessTimeout and appReadinessFailures take a pod out after some six seconds without a listener.
 	appReadinessTimeout  = 1
@@ -78,12 +77,15 @@ func setAppContainer(c *corev1.Container, active *api.Revision) {
 		}
 	}
 	c.Ports = []corev1.ContainerPort{{Name: api.PortName, ContainerPort: api.Port, Protocol: corev1.ProtocolTCP}}
-	c.ReadinessProbe = &corev1.Probe{
-		ProbeHandler:     corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromString(api.PortName)}},
-		PeriodSeconds:    appReadinessPeriod,
-		TimeoutSeconds:   appReadinessTimeout,
-		FailureThreshold: appReadinessFailures,
-		SuccessThreshold: 1,
+	c.ReadinessProbe = nil
+	if listensItself(active) {
+		c.ReadinessProbe = &corev1.Probe{
+			ProbeHandler:     corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromString(api.PortName)}},
+			PeriodSeconds:    appReadinessPeriod,
+			TimeoutSeconds:   appReadinessTimeout,
+			FailureThreshold: appReadinessFailures,
+			SuccessThreshold: 1,
+		}
 	}
 	c.Resources = corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceMemory: appMemoryRequest.DeepCopy()}}
 	if memory := active.Spec.Limits.Memory; memory != nil {
@@ -92,6 +94,17 @@ func setAppContainer(c *corev1.Container, active *api.Revision) {
 			c.Resources.Requests[corev1.ResourceMemory] = memory.DeepCopy()
 		}
 	}
+}
+
+// listensItself tells whether the guest may be what accepts connections. Where the runtime does that, it listens before
+// it says that the pod runs and until it says that it ended: probing would tell nothing, and thousands of idle pods
+// would be woken to be asked.
+func listensItself(active *api.Revision) bool {
+	switch active.Spec.HTTP {
+	case "", api.HTTPAuto:
+		return active.Spec.Module == nil || active.Spec.Module.Kind != api.KindReactor
+	}
+	return active.Spec.HTTP == api.HTTPSockets
 }
 
 // setAppService writes into s what the App wants, and leaves the rest (its address above all) alone.

@@ -129,6 +129,28 @@ func (w *appWorld) becomes(kind, reason string) {
 	})
 }
 
+// Only a guest that accepts its connections itself is asked whether it does.
+func TestAppReadinessProbe(t *testing.T) {
+	app := &api.App{}
+	for _, test := range []struct {
+		http, kind string
+		probed     bool
+	}{
+		{"", api.KindReactor, false}, {"", api.KindCommand, true}, {"", "", true}, {"auto", api.KindReactor, false}, {"auto", api.KindCommand, true},
+		{"reactor", api.KindReactor, false}, {"wagi", api.KindCommand, false}, {"http-wasm", "", false}, {"sockets", api.KindCommand, true},
+	} {
+		r := api.NewRevision(app, 1, api.AppTemplate{Image: imageOf(1), HTTP: test.http})
+		if test.kind != "" {
+			r.Spec.Module = &api.ModuleInfo{Kind: test.kind}
+		}
+		c := corev1.Container{ReadinessProbe: &corev1.Probe{}} // of the version before
+		setAppContainer(&c, r)
+		if probed := c.ReadinessProbe != nil; probed != test.probed {
+			t.Errorf("http %q, kind %q: probed %v", test.http, test.kind, probed)
+		}
+	}
+}
+
 func TestAppMakesItsObjects(t *testing.T) {
 	w := newAppWorld(t, nil)
 	w.apply(func(a *api.App) {
