@@ -23,7 +23,7 @@ var owners = map[string][]string{
 	"github.com/cilium/ebpf":        {"ebpfproxy"},
 	"github.com/olareg":             {"controlplane/registry"},
 	"github.com/spf13/cobra":        {"cmd/petrel", "cmd/petrel-wasmrt"},
-	"github.com/tetratelabs/wazero": {"wasmrt/engine", "wasmrt/wasi", "wasmrt/httpabi"},
+	"github.com/tetratelabs/wazero": {"wasmrt/engine", "wasmrt/httpabi"},
 }
 
 // rooms says which other rooms each room may import. A folder below a room belongs to it.

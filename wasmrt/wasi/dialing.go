@@ -87,7 +87,7 @@ func dialErrno(err error) Errno {
 	if errors.As(err, &timeout) && timeout.Timeout() {
 		return ErrnoTimedOut
 	}
-	return numberOf(err)
+	return errnoOf(err)
 }
 
 // settle puts a connection in the place of one that was being made, and waits for it unless the descriptor does not block.

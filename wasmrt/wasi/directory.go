@@ -42,5 +42,5 @@ type dirent struct {
 	kind fileType
 }
 
-// namesSelf tells whether a path is a way of naming the directory itself.
-func namesSelf(p string) bool { return cleanPath(p) == "." }
+// isSelf tells whether a path is a way of naming the directory itself.
+func isSelf(p string) bool { return cleanPath(p) == "." }

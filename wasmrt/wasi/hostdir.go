@@ -50,7 +50,7 @@ func (d *hostDir) openAt(p string, o opening) (object, Errno) {
 	}
 	f, err := d.root.OpenFile(p, o.hostFlags(), 0o666)
 	if err != nil {
-		return nil, numberOf(err)
+		return nil, errnoOf(err)
 	}
 	st, err := f.Stat()
 	switch {
@@ -62,7 +62,7 @@ func (d *hostDir) openAt(p string, o opening) (object, Errno) {
 	}
 	if err != nil {
 		_ = f.Close()
-		return nil, numberOf(err)
+		return nil, errnoOf(err)
 	}
 	return &hostFile{f: f, readOnly: d.mount.readOnly}, 0
 }
@@ -75,7 +75,7 @@ func (d *hostDir) readOnlyErrno(p string, o opening) Errno {
 	case err == nil && o.flags&openCreate != 0 && o.flags&openExclusive != 0:
 		return ErrnoExist
 	case err != nil && o.flags&openCreate == 0:
-		return numberOf(err)
+		return errnoOf(err)
 	}
 	return ErrnoRofs
 }
@@ -83,7 +83,7 @@ func (d *hostDir) readOnlyErrno(p string, o opening) Errno {
 func (d *hostDir) openDir(p string) (object, Errno) {
 	root, err := d.root.OpenRoot(p)
 	if err != nil {
-		return nil, numberOf(err)
+		return nil, errnoOf(err)
 	}
 	return &hostDir{root: root, mount: d.mount}, 0
 }
@@ -125,7 +125,7 @@ func (d *hostDir) statAt(p string, follow bool) (filestat, Errno) {
 	}
 	st, err := look(p)
 	if err != nil {
-		return filestat{}, numberOf(err)
+		return filestat{}, errnoOf(err)
 	}
 	return hostStat(st), 0
 }
@@ -135,7 +135,7 @@ func (d *hostDir) change(do func() error) Errno {
 	if d.mount.readOnly {
 		return ErrnoRofs
 	}
-	return numberOf(do())
+	return errnoOf(do())
 }
 
 func (d *hostDir) setTimes(t times) Errno { return d.setTimesAt(".", true, t) }
@@ -179,12 +179,12 @@ func (d *hostDir) remove(p string, dir bool, wrong Errno) Errno {
 	return d.changeErrno(func() Errno {
 		st, err := d.root.Lstat(p)
 		if err != nil {
-			return numberOf(err)
+			return errnoOf(err)
 		}
 		if st.IsDir() != dir {
 			return wrong
 		}
-		return numberOf(d.root.Remove(p))
+		return errnoOf(d.root.Remove(p))
 	})
 }
 
@@ -209,7 +209,7 @@ func (d *hostDir) symlink(target, p string) Errno {
 
 func (d *hostDir) readlink(p string) (string, Errno) {
 	target, err := d.root.Readlink(p)
-	return target, numberOf(err)
+	return target, errnoOf(err)
 }
 
 func isLinkError(err error) bool {

@@ -24,7 +24,7 @@ func (f *hostFile) close()             { _ = f.f.Close() } // whoever needs to k
 func (f *hostFile) stat() (filestat, Errno) {
 	st, err := f.f.Stat()
 	if err != nil {
-		return filestat{}, numberOf(err)
+		return filestat{}, errnoOf(err)
 	}
 	return hostStat(st), 0
 }
@@ -34,7 +34,7 @@ func (f *hostFile) readAt(p []byte, off int64) (int, Errno) {
 	if errors.Is(err, io.EOF) {
 		err = nil
 	}
-	return n, numberOf(err)
+	return n, errnoOf(err)
 }
 
 // writeAt leaves nothing to package os, which refuses it for files that were opened to be appended to.
@@ -53,44 +53,44 @@ func (f *hostFile) writeAt(p []byte, off int64) (int, Errno) {
 		}
 		return nil
 	})
-	return n, numberOf(err)
+	return n, errnoOf(err)
 }
 
 func (f *hostFile) appendTo(p []byte) (n int, end int64, errno Errno) {
 	n, err := f.f.Write(p)
 	end, seekErr := f.f.Seek(0, io.SeekCurrent)
-	return n, end, numberOf(errors.Join(err, seekErr))
+	return n, end, errnoOf(errors.Join(err, seekErr))
 }
 
 func (f *hostFile) truncate(size int64) Errno {
 	if f.readOnly {
 		return ErrnoRofs
 	}
-	return numberOf(f.f.Truncate(size))
+	return errnoOf(f.f.Truncate(size))
 }
 
 func (f *hostFile) allocate(off, size int64) Errno {
 	if f.readOnly {
 		return ErrnoRofs
 	}
-	return numberOf(f.control(func(fd int) error { return unix.Fallocate(fd, 0, off, size) }))
+	return errnoOf(f.control(func(fd int) error { return unix.Fallocate(fd, 0, off, size) }))
 }
 
 func (f *hostFile) advise(off, size int64, advice int) Errno {
 	kinds := [adviceCount]int{unix.FADV_NORMAL, unix.FADV_SEQUENTIAL, unix.FADV_RANDOM, unix.FADV_WILLNEED, unix.FADV_DONTNEED, unix.FADV_NOREUSE}
-	return numberOf(f.control(func(fd int) error { return unix.Fadvise(fd, off, size, kinds[advice]) }))
+	return errnoOf(f.control(func(fd int) error { return unix.Fadvise(fd, off, size, kinds[advice]) }))
 }
 
 func (f *hostFile) sync(dataOnly bool) Errno {
 	if dataOnly {
-		return numberOf(f.control(unix.Fdatasync))
+		return errnoOf(f.control(unix.Fdatasync))
 	}
-	return numberOf(f.f.Sync())
+	return errnoOf(f.f.Sync())
 }
 
 // setAppend changes the flag of the host's descriptor, so that appends stay atomic there.
 func (f *hostFile) setAppend(on bool) Errno {
-	return numberOf(f.control(func(fd int) error {
+	return errnoOf(f.control(func(fd int) error {
 		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
 		if err != nil {
 			return err
@@ -110,7 +110,7 @@ func (f *hostFile) setTimes(t times) Errno {
 		return ErrnoRofs
 	}
 	ts := []unix.Timespec{t.atim.timespec(), t.mtim.timespec()}
-	return numberOf(f.control(func(fd int) error { return unix.UtimesNanoAt(fd, "", ts, unix.AT_EMPTY_PATH) }))
+	return errnoOf(f.control(func(fd int) error { return unix.UtimesNanoAt(fd, "", ts, unix.AT_EMPTY_PATH) }))
 }
 
 func (t newTime) timespec() unix.Timespec {

@@ -26,7 +26,7 @@ func (d *hostDir) lister() (lister, Errno) {
 	}
 	f, err := d.root.Open(".")
 	if err != nil {
-		return nil, numberOf(err)
+		return nil, errnoOf(err)
 	}
 	return &hostLister{f: f, ino: st.ino}, 0
 }
@@ -35,7 +35,7 @@ func (l *hostLister) close() { _ = l.f.Close() }
 
 func (l *hostLister) list(cookie uint64, emit func(dirent) bool) Errno {
 	file := hostFile{f: l.f}
-	return numberOf(file.control(func(fd int) error {
+	return errnoOf(file.control(func(fd int) error {
 		if cookie == 0 || cookie != l.at {
 			if _, err := unix.Seek(fd, int64(cookie), io.SeekStart); err != nil {
 				return err

@@ -134,7 +134,7 @@ func streamErrno(n int, err error) Errno {
 	case errors.Is(err, io.ErrClosedPipe):
 		return ErrnoPipe
 	}
-	return numberOf(err)
+	return errnoOf(err)
 }
 
 // stdin is a descriptor of standard input.

@@ -56,7 +56,7 @@ func (m *mounts) open(mount Mount, places map[string]*overlay) error {
 	}
 	place := func(guestPath string) *overlay {
 		if places[guestPath] == nil {
-			places[guestPath] = &overlay{singles: map[string]mountedFile{}}
+			places[guestPath] = &overlay{singles: map[string]single{}}
 		}
 		return places[guestPath]
 	}
@@ -75,7 +75,7 @@ func (m *mounts) open(mount Mount, places map[string]*overlay) error {
 		if err != nil {
 			return err
 		}
-		place(path.Dir(mount.GuestPath)).singles[path.Base(mount.GuestPath)] = mountedFile{dir: dir, name: filepath.Base(host)}
+		place(path.Dir(mount.GuestPath)).singles[path.Base(mount.GuestPath)] = single{dir: dir, name: filepath.Base(host)}
 	default:
 		return fmt.Errorf("the host's path is neither a directory nor a regular file (%s)", st.Mode().Type())
 	}

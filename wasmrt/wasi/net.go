@@ -142,7 +142,7 @@ func netAddress(c call) Errno {
 	}
 	sa, err := ask(fd)
 	if err != nil {
-		return numberOf(err)
+		return errnoOf(err)
 	}
 	text := addressText(sa)
 	if len(text) > len(buf) {

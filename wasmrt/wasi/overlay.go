@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// mountedFile is a file mounted by itself: it stands under its guest name in a directory, whatever its name on the host is.
-type mountedFile struct {
+// single is a file mounted by itself: it stands under its guest name in a directory, whatever its name on the host is.
+type single struct {
 	dir  *hostDir
 	name string
 }
@@ -17,7 +17,7 @@ type mountedFile struct {
 // same name, and can be written to, not renamed or removed, as a mount point is.
 type overlay struct {
 	base    *hostDir // nil when only single files are mounted here
-	singles map[string]mountedFile
+	singles map[string]single
 }
 
 var _ directory = (*overlay)(nil)
@@ -30,7 +30,7 @@ func (o *overlay) at(p string) (*hostDir, string, Errno) {
 	if o.base != nil {
 		return o.base, p, 0
 	}
-	if namesSelf(p) {
+	if isSelf(p) {
 		return nil, "", 0
 	}
 	if first, _, deeper := strings.Cut(path.Clean(p), "/"); deeper {
@@ -41,9 +41,9 @@ func (o *overlay) at(p string) (*hostDir, string, Errno) {
 	return nil, "", ErrnoNoEnt
 }
 
-func (o *overlay) isSingle(p string) (mountedFile, bool) {
+func (o *overlay) isSingle(p string) (single, bool) {
 	if strings.HasSuffix(p, "/") {
-		return mountedFile{}, false
+		return single{}, false
 	}
 	s, ok := o.singles[path.Clean(p)]
 	return s, ok
@@ -71,7 +71,7 @@ func (o *overlay) stat() (filestat, Errno) {
 }
 
 func (o *overlay) openAt(p string, how opening) (object, Errno) {
-	if namesSelf(p) {
+	if isSelf(p) {
 		if how.write || how.flags&openTruncate != 0 {
 			return nil, ErrnoIsDir
 		}

@@ -144,7 +144,7 @@ func (c call) check(subs []subscription) (ready bool, next time.Duration, errno 
 		return ready, next, 0
 	}
 	if err := w.apply(); err != nil {
-		return false, 0, numberOf(err)
+		return false, 0, errnoOf(err)
 	}
 	w.look()
 	for i := range subs {

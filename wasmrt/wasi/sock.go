@@ -155,5 +155,5 @@ func sockShutdown(c call) Errno {
 	if !ok {
 		return ErrnoInval
 	}
-	return numberOf(unix.Shutdown(k.fd, how))
+	return errnoOf(unix.Shutdown(k.fd, how))
 }

@@ -50,7 +50,7 @@ func (k *socket) await(c call, events uint32) Errno {
 	w.begin()
 	w.want(k, events)
 	if err := w.apply(); err != nil {
-		return numberOf(err)
+		return errnoOf(err)
 	}
 	c.h.Block(func(ctx context.Context) {
 		for k.ready == 0 && ctx.Err() == nil {
@@ -73,7 +73,7 @@ func (k *socket) retry(c call, events uint32, wait bool, do func() (int, error))
 		case errors.Is(err, unix.EINTR):
 			continue
 		case !errors.Is(err, unix.EAGAIN):
-			return 0, numberOf(err)
+			return 0, errnoOf(err)
 		case !wait:
 			return 0, ErrnoAgain
 		}
