@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what the C and the Rust example are built with, from Debian. Without root it says what is missing.
+# Installs what the C and the Rust examples are built with, from Debian. Without root it says what is missing.
 set -eu
 
 packages='clang lld wasi-libc libclang-rt-dev-wasm32 rustc libstd-rust-dev-wasm32'
@@ -14,7 +14,7 @@ done
 [ -n "$missing" ] || exit 0
 
 if ! command -v apt-get >/dev/null; then
-	echo "examples: not a Debian system: install clang for wasm32-wasi, wasi-libc and Rust's WASI target yourself, or do without wordcount and csvstat" >&2
+	echo "examples: not a Debian system: install clang for wasm32-wasi, wasi-libc and Rust's WASI target yourself, or do without wordcount, greet and csvstat" >&2
 	exit 0
 fi
 if [ "$(id -u)" -ne 0 ]; then
