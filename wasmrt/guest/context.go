@@ -23,8 +23,6 @@ type requestContext struct {
 	err  error
 }
 
-func newContext(h host) *requestContext { return &requestContext{host: h} }
-
 func (c *requestContext) Deadline() (time.Time, bool) { return time.Time{}, false }
 
 func (c *requestContext) Value(any) any { return nil }

@@ -26,6 +26,7 @@ type double struct {
 	cancelled atomic.Bool
 
 	calls    []string
+	sends    int // of head and body together; calls has them as two
 	status   int
 	header   http.Header
 	response bytes.Buffer
@@ -38,7 +39,15 @@ func newDouble() *double {
 	return &double{head: wire.RequestHead{Method: "GET", URI: "/", Proto: "HTTP/1.1", Host: "h", RemoteAddr: "1.2.3.4:5"}, aborted: -1}
 }
 
-func (d *double) requestHead() ([]byte, int32) { return wire.AppendRequestHead(nil, &d.head), 0 }
+func fill(buf, block []byte) int32 {
+	if len(block) <= len(buf) {
+		copy(buf, block)
+	}
+	return int32(len(block))
+}
+func (d *double) requestHead(buf []byte) int32 {
+	return fill(buf, wire.AppendRequestHead(nil, &d.head))
+}
 func (d *double) requestBodyRead(p []byte) int32 {
 	if len(d.body) == 0 {
 		return d.bodyError
@@ -47,15 +56,22 @@ func (d *double) requestBodyRead(p []byte) int32 {
 	d.body = d.body[n:]
 	return int32(n)
 }
-func (d *double) requestTrailers() ([]byte, int32) {
-	return wire.AppendHeader(nil, http.Header{"X-T": {"end"}}), 0
+func (d *double) requestTrailers(buf []byte) int32 {
+	return fill(buf, wire.AppendHeader(nil, http.Header{"X-T": {"end"}}))
 }
 func (d *double) requestCancelled() bool { return d.cancelled.Load() }
 func (d *double) responseHead(status int, block []byte) int32 {
 	d.calls = append(d.calls, fmt.Sprint("head ", status))
 	d.status = status
-	d.header, _ = wire.DecodeHeader(block)
+	d.header, _ = wire.DecodeHeader(string(block))
 	return 0
+}
+func (d *double) responseSend(status int, block, p []byte) int32 {
+	d.sends++
+	if code := d.responseHead(status, block); code < 0 {
+		return code
+	}
+	return d.responseWrite(p)
 }
 func (d *double) responseWrite(p []byte) int32 {
 	if d.refuse < 0 {
@@ -67,7 +83,7 @@ func (d *double) responseWrite(p []byte) int32 {
 }
 func (d *double) responseFlush() int32 { d.calls = append(d.calls, "flush"); return 0 }
 func (d *double) responseTrailers(block []byte) int32 {
-	d.trailer, _ = wire.DecodeHeader(block)
+	d.trailer, _ = wire.DecodeHeader(string(block))
 	return 0
 }
 func (d *double) responseAbort(kind int32) { d.aborted = kind }
@@ -209,11 +225,10 @@ func TestHostErrors(t *testing.T) {
 func TestPanic(t *testing.T) {
 	var buf bytes.Buffer
 	d := newDouble()
-	r, end, err := newRequest(d)
+	r, err := newExchange().read(d)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer end()
 	logger := log.New(&buf, "", 0)
 	recovered(d, logger, r, "oh no")
 	if d.aborted != wire.AbortPanic || !strings.HasPrefix(buf.String(), "http: panic serving 1.2.3.4:5: oh no\ngoroutine ") {
@@ -237,7 +252,7 @@ func TestPanic(t *testing.T) {
 func TestContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDouble()
-		ctx := newContext(d)
+		ctx := &requestContext{host: d}
 		if ctx.Err() != nil {
 			t.Error("a new context is over")
 		}
@@ -254,11 +269,11 @@ func TestContext(t *testing.T) {
 		}
 		ctx.end() // changes nothing more
 
-		ended := newContext(newDouble())
+		ended := &requestContext{host: newDouble()}
 		done := ended.Done()
 		ended.end()
 		<-done
-		late := newContext(newDouble())
+		late := &requestContext{host: newDouble()}
 		late.end()
 		<-late.Done()
 	})

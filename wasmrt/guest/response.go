@@ -1,9 +1,8 @@
 package guest
 
 import (
-	"bufio"
+	"encoding/binary"
 	"fmt"
-	"log"
 	"net/http"
 	"strings"
 
@@ -16,15 +15,14 @@ const bufferSize = 4096
 // response implements http.ResponseWriter.
 type response struct {
 	host   host
-	req    *http.Request
-	log    *log.Logger
 	header http.Header
 
 	status  int    // zero until WriteHeader
 	block   []byte // the encoded head, until it is sent
 	sent    bool
 	headErr error
-	buf     *bufio.Writer
+	buf     []byte   // what waits to be sent; its room is bufferSize
+	err     error    // what every further write says
 	trailer []string // names that the head announced
 }
 
@@ -34,9 +32,10 @@ var (
 	_ interface{ FlushError() error } = (*response)(nil) // what http.ResponseController looks for
 )
 
-func newResponse(h host, r *http.Request, logger *log.Logger) *response {
-	w := &response{host: h, req: r, log: logger, header: http.Header{}}
-	w.buf = bufio.NewWriterSize(chunks{w}, bufferSize)
+// answer makes the exchange's response ready.
+func (x *exchange) answer(h host) *response {
+	w := &x.response
+	w.host, w.buf, w.block = h, x.out[:0], x.blockBuf[:0]
 	return w
 }
 
@@ -48,7 +47,7 @@ func (w *response) WriteHeader(status int) {
 		panic(fmt.Sprintf("invalid WriteHeader code %v", status))
 	}
 	if w.status != 0 {
-		w.log.Printf("http: superfluous response.WriteHeader call (status %d after %d)", status, w.status)
+		logger.Printf("http: superfluous response.WriteHeader call (status %d after %d)", status, w.status)
 		return
 	}
 	if status < 200 && status != http.StatusSwitchingProtocols {
@@ -56,7 +55,7 @@ func (w *response) WriteHeader(status int) {
 		return
 	}
 	w.status = status
-	w.block = wire.AppendHeader(nil, w.visible())
+	w.block = appendVisible(w.block, w.header)
 	for _, line := range w.header["Trailer"] {
 		for name := range strings.SplitSeq(line, ",") {
 			w.trailer = append(w.trailer, http.CanonicalHeaderKey(strings.TrimSpace(name)))
@@ -64,35 +63,75 @@ func (w *response) WriteHeader(status int) {
 	}
 }
 
-// visible is the header without what is meant for the trailers.
-func (w *response) visible() http.Header {
-	visible := make(http.Header, len(w.header))
-	for name, values := range w.header {
-		if !strings.HasPrefix(name, http.TrailerPrefix) {
-			visible[name] = values
+// appendVisible encodes the header without what is meant for the trailers.
+func appendVisible(b []byte, h http.Header) []byte {
+	hidden := 0
+	for name := range h {
+		if strings.HasPrefix(name, http.TrailerPrefix) {
+			hidden++
 		}
 	}
-	return visible
+	b = binary.AppendUvarint(b, uint64(len(h)-hidden))
+	for name, values := range h {
+		if hidden == 0 || !strings.HasPrefix(name, http.TrailerPrefix) {
+			b = wire.AppendField(b, name, values)
+		}
+	}
+	return b
 }
 
 func (w *response) Write(p []byte) (int, error) {
-	if w.status == 0 {
-		w.WriteHeader(http.StatusOK)
+	if err := w.open(); err != nil {
+		return 0, err
 	}
-	if !bodyAllowed(w.status) {
-		return 0, http.ErrBodyNotAllowed
+	if len(p) > cap(w.buf)-len(w.buf) {
+		return w.spill(p)
 	}
-	return w.buf.Write(p)
+	w.buf = append(w.buf, p...)
+	return len(p), nil
 }
 
 func (w *response) WriteString(s string) (int, error) {
+	if err := w.open(); err != nil {
+		return 0, err
+	}
+	if len(s) > cap(w.buf)-len(w.buf) {
+		return w.spill([]byte(s))
+	}
+	w.buf = append(w.buf, s...)
+	return len(s), nil
+}
+
+// open makes the head final and says whether a body may follow.
+func (w *response) open() error {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
 	if !bodyAllowed(w.status) {
-		return 0, http.ErrBodyNotAllowed
+		return http.ErrBodyNotAllowed
 	}
-	return w.buf.WriteString(s)
+	return w.err
+}
+
+// spill writes what the buffer has no room for. What is as large as the buffer is not copied into it.
+func (w *response) spill(p []byte) (int, error) {
+	done := 0
+	if len(w.buf) > 0 && len(p) < 2*cap(w.buf) {
+		done = copy(w.buf[len(w.buf):cap(w.buf)], p)
+		w.buf = w.buf[:len(w.buf)+done]
+		p = p[done:]
+	}
+	if err := w.drain(); err != nil {
+		return done, err
+	}
+	if len(p) < cap(w.buf) {
+		w.buf = append(w.buf, p...)
+		return done + len(p), nil
+	}
+	if err := w.send(p); err != nil {
+		return done, err
+	}
+	return done + len(p), nil
 }
 
 func bodyAllowed(status int) bool {
@@ -106,7 +145,7 @@ func (w *response) FlushError() error {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
-	if err := w.buf.Flush(); err != nil {
+	if err := w.drain(); err != nil {
 		return err
 	}
 	if err := w.sendHead(); err != nil {
@@ -118,17 +157,53 @@ func (w *response) FlushError() error {
 	return nil
 }
 
+// drain sends what is buffered, and with it the head.
+func (w *response) drain() error {
+	if len(w.buf) == 0 || w.err != nil {
+		return w.err
+	}
+	err := w.send(w.buf)
+	w.buf = w.buf[:0]
+	return err
+}
+
+// send hands a piece of the body to the host, the first one together with the head.
+func (w *response) send(p []byte) error {
+	if w.err != nil {
+		return w.err
+	}
+	var code int32
+	if w.sent {
+		code = w.host.responseWrite(p)
+	} else {
+		w.sent = true
+		code = w.host.responseSend(w.status, w.block, p)
+		w.complain(code)
+	}
+	if code < 0 {
+		w.err = hostError("response", code)
+	}
+	return w.err
+}
+
 func (w *response) sendHead() error {
 	if w.sent {
 		return w.headErr
 	}
 	w.sent = true
 	if code := w.host.responseHead(w.status, w.block); code < 0 {
+		w.complain(code)
 		w.headErr = hostError("response head", code)
-		w.log.Printf("petrel: %v (status %d)", w.headErr, w.status)
+		w.err = w.headErr
 	}
-	w.block = nil
 	return w.headErr
+}
+
+// complain logs what the program did wrong: the host refused the head for what is in it.
+func (w *response) complain(code int32) {
+	if code == wire.ErrInvalid || code == wire.ErrState {
+		logger.Printf("petrel: %v (status %d)", hostError("response head", code), w.status)
+	}
 }
 
 // finish sends what the handler left.
@@ -136,34 +211,30 @@ func (w *response) finish() {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
-	if w.buf.Flush() != nil || w.sendHead() != nil {
+	if w.drain() != nil || w.sendHead() != nil {
 		return // the client has gone, or the host knows better than this end
 	}
-	trailer := http.Header{}
+	if len(w.header) == 0 {
+		return
+	}
+	var trailer http.Header
+	add := func(name string, values []string) {
+		if trailer == nil {
+			trailer = http.Header{}
+		}
+		trailer[name] = values
+	}
 	for _, name := range w.trailer {
 		if values, ok := w.header[name]; ok {
-			trailer[name] = values
+			add(name, values)
 		}
 	}
 	for name, values := range w.header {
 		if after, ok := strings.CutPrefix(name, http.TrailerPrefix); ok {
-			trailer[after] = values
+			add(after, values)
 		}
 	}
 	if len(trailer) > 0 {
 		w.host.responseTrailers(wire.AppendHeader(nil, trailer))
 	}
-}
-
-// chunks is the end of the buffer: it hands pieces to the host.
-type chunks struct{ w *response }
-
-func (c chunks) Write(p []byte) (int, error) {
-	if err := c.w.sendHead(); err != nil {
-		return 0, err
-	}
-	if code := c.w.host.responseWrite(p); code < 0 {
-		return 0, hostError("response", code)
-	}
-	return len(p), nil
 }

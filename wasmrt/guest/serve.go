@@ -13,29 +13,34 @@ import (
 // stackSize bounds the stack that is logged of a panic, as net/http does.
 const stackSize = 64 << 10
 
+var logger = log.New(os.Stderr, "", log.LstdFlags)
+
 // serve answers the request that the host holds ready.
 func serve(h host, handler http.Handler) {
-	logger := log.New(os.Stderr, "", log.LstdFlags)
 	if handler == nil {
 		logger.Print("petrel: no handler: call guest.Handle from an init function")
 		h.responseAbort(wire.AbortPanic)
 		return
 	}
-	r, end, err := newRequest(h)
+	x := take()
+	r, err := x.read(h)
 	if err != nil {
 		logger.Printf("petrel: read request: %v", err)
 		h.responseAbort(wire.AbortPanic)
 		return
 	}
-	defer end()
-	w := newResponse(h, r, logger)
-	defer func() {
-		if v := recover(); v != nil {
-			recovered(h, logger, r, v)
-		}
-	}()
+	defer x.end(h)
+	w := x.answer(h)
 	handler.ServeHTTP(w, r)
 	w.finish()
+}
+
+// end is deferred around the handler.
+func (x *exchange) end(h host) {
+	if v := recover(); v != nil {
+		recovered(h, logger, &x.request, v)
+	}
+	x.context.end()
 }
 
 // recovered ends a response whose handler panicked. What is buffered is not sent: it may be half an answer.

@@ -14,6 +14,8 @@ import (
 const (
 	// DefaultWallTime is what a request may take from the moment it has an instance.
 	DefaultWallTime = 30 * time.Second
+	// DefaultCPUTime is how much processor time a request may take where its Spec names none.
+	DefaultCPUTime = 10 * time.Second
 	// DefaultConcurrency is how many requests of one handler run at a time: a guest that sleeps or waits for its client
 	// holds its memory but no processor, so it stands above the number of processors.
 	DefaultConcurrency = 32
@@ -33,6 +35,14 @@ type Config struct {
 	Template *engine.Template // must outlive the Handler
 	Spec     engine.Spec      // Stdin is not handed on: a request has a body
 	Logger   *slog.Logger     // may be nil
+	// Isolation is what two requests share; empty: engine.IsolationReset. A WAGI command is always fresh.
+	Isolation engine.Isolation
+	// OnFailure is told of each guest that failed, before its client is. It is called concurrently and must not wait. It
+	// may be nil.
+	OnFailure func(Failure)
+
+	// ABI is how the module is served: ABIReactor, ABIHTTPWasm or ABIWAGI. Empty: what module.Detect says.
+	ABI module.ABI
 
 	WallTime        time.Duration // of one request
 	Concurrency     int           // requests that run at a time; each has up to Spec.MemoryLimit of memory
@@ -47,12 +57,29 @@ func (c Config) Validate() error {
 	switch {
 	case c.Template == nil:
 		return errors.New("check handler config: no template")
-	case c.Template.Info().Kind != module.KindReactor:
-		return fmt.Errorf("check handler config: the module is a %s, not a reactor", c.Template.Info().Kind)
 	case c.WallTime < 0, c.QueueTime < 0, c.Concurrency < 0, c.MaxRequestBody < 0, c.MaxResponseBody < 0:
 		return errors.New("check handler config: a limit is negative")
 	}
+	switch abi, err := c.abi(); {
+	case err != nil:
+		return fmt.Errorf("check handler config: %w", err)
+	case abi == module.ABIReactor, abi == module.ABIHTTPWasm, abi == module.ABIWAGI:
+	default:
+		return fmt.Errorf("check handler config: the ABI %q serves no HTTP by requests", abi)
+	}
+	if err := c.Isolation.Validate(); err != nil {
+		return fmt.Errorf("check handler config: %w", err)
+	}
 	return c.Spec.Validate()
+}
+
+// abi is the configured one, or what the module shows.
+func (c Config) abi() (module.ABI, error) {
+	if c.ABI != "" {
+		return c.ABI, nil
+	}
+	abi, _, err := module.Detect(c.Template.Info(), module.HTTPAuto, true)
+	return abi, err
 }
 
 func (c Config) withDefaults() Config {
@@ -65,6 +92,7 @@ func (c Config) withDefaults() Config {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+	c.Spec.CPUTime = orDefault(c.Spec.CPUTime, DefaultCPUTime)
 	c.Spec.Stdin = nil
 	return c
 }

@@ -224,14 +224,22 @@ func TestLogLines(t *testing.T) {
 	}
 }
 
-func TestColdStart(t *testing.T) {
+func TestMeasure(t *testing.T) {
 	s := apiServer(t, Config{})
-	took, err := s.handler.ColdStart(t.Context())
-	if err != nil || took <= 0 || took > time.Minute {
-		t.Errorf("cold start %s, %v", took, err)
+	cold, err := s.handler.Measure(t.Context())
+	if err != nil || !cold.Snapshotted || cold.Snapshot <= 0 || cold.CloneP50 <= 0 || cold.CloneP99 < cold.CloneP50 {
+		t.Errorf("cold start %+v, %v", cold, err)
+	}
+	if s.handler.Stats().FirstRequest != 0 {
+		t.Error("the first request took time before it came")
+	}
+	s.get(t, "/hits")
+	s.get(t, "/hits")
+	if st := s.handler.Stats(); st.FirstRequest <= 0 || st.Requests != 2 || st.Time < st.FirstRequest || st.Pool.Calls < 2 || st.Pool.Fuel == 0 {
+		t.Errorf("after two requests: %+v", st)
 	}
 	broken := apiServer(t, Config{Spec: engine.Spec{Env: []string{"FAIL_INIT=1"}}})
-	_, err = broken.handler.ColdStart(t.Context())
+	_, err = broken.handler.Measure(t.Context())
 	var exit *engine.ExitError
 	if !errors.As(err, &exit) || exit.Code != 1 || !strings.Contains(broken.log.String(), "init fails as told") {
 		t.Errorf("a failing init: %v, log %q", err, broken.log)

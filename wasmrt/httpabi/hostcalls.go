@@ -8,12 +8,6 @@ import (
 	"github.com/tetratelabs/wazero/api"
 )
 
-type exchangeKey struct{}
-
-func withExchange(ctx context.Context, x *exchange) context.Context {
-	return context.WithValue(ctx, exchangeKey{}, x)
-}
-
 // hostCall is a function of the ABI: it gets the memory that its pointer and length name, and returns a count or one of
 // wire's errors.
 type hostCall func(ctx context.Context, x *exchange, status int32, buf []byte) int32
@@ -23,7 +17,7 @@ type hostCall func(ctx context.Context, x *exchange, status int32, buf []byte) i
 func hostModule() engine.HostModule {
 	return engine.HostModule{Name: wire.Module, Functions: map[string]api.GoModuleFunc{
 		"request_head": onBuffer(func(_ context.Context, x *exchange, _ int32, buf []byte) int32 {
-			return fill(buf, x.head)
+			return fill(buf, *x.head)
 		}),
 		"request_body_read": onBuffer(func(ctx context.Context, x *exchange, _ int32, buf []byte) int32 {
 			return x.read(ctx, buf)
@@ -31,15 +25,16 @@ func hostModule() engine.HostModule {
 		"request_trailers": onBuffer(func(_ context.Context, x *exchange, _ int32, buf []byte) int32 {
 			return fill(buf, wire.AppendHeader(nil, x.r.Trailer))
 		}),
-		"request_cancelled": plain(func(ctx context.Context, x *exchange) int32 {
-			if ctx.Err() != nil || x.r.Context().Err() != nil {
+		"request_cancelled": plain(func(_ context.Context, x *exchange) int32 {
+			if x.request.Err() != nil || x.Err() != nil {
 				return 1
 			}
 			return 0
 		}),
-		"response_head": onStatus(func(_ context.Context, x *exchange, status int32, buf []byte) int32 {
-			return x.respond(status, buf)
+		"response_head": onStatus(func(ctx context.Context, x *exchange, status int32, buf []byte) int32 {
+			return x.respond(ctx, status, buf)
 		}),
+		"response_send": responseSend,
 		"response_write": onBuffer(func(ctx context.Context, x *exchange, _ int32, buf []byte) int32 {
 			return x.write(ctx, buf)
 		}),
@@ -49,6 +44,15 @@ func hostModule() engine.HostModule {
 		}),
 		"response_abort": responseAbort,
 	}}
+}
+
+// exchangeOf finds the exchange that a host function is called for; nil when there is none.
+func exchangeOf(ctx context.Context) *exchange {
+	if x, ok := engine.CallContext(ctx).(*exchange); ok {
+		return x
+	}
+	x, _ := ctx.Value(exchangeKey{}).(*exchange)
+	return x
 }
 
 // fill copies what fits whole, and returns the length needed either way, so that a guest can ask again with more room.
@@ -62,7 +66,7 @@ func fill(buf, data []byte) int32 {
 func plain(call func(ctx context.Context, x *exchange) int32) api.GoModuleFunc {
 	return func(ctx context.Context, _ api.Module, stack []uint64) {
 		stack[0] = api.EncodeI32(wire.ErrState)
-		if x, ok := ctx.Value(exchangeKey{}).(*exchange); ok {
+		if x := exchangeOf(ctx); x != nil {
 			stack[0] = api.EncodeI32(call(ctx, x))
 		}
 	}
@@ -86,20 +90,50 @@ func onStatus(call hostCall) api.GoModuleFunc {
 // onMemory runs a call on a view of the guest's memory. The view is good while the call runs, because nothing else of
 // this instance runs then.
 func onMemory(ctx context.Context, m api.Module, call hostCall, status int32, ptr, size uint32) int32 {
-	x, ok := ctx.Value(exchangeKey{}).(*exchange)
-	if !ok {
+	x := exchangeOf(ctx)
+	if x == nil {
 		return wire.ErrState
 	}
-	buf, ok := m.Memory().Read(ptr, size)
+	buf, ok := view(m, ptr, size)
 	if !ok {
 		return wire.ErrInvalid
 	}
 	return call(ctx, x, status, buf)
 }
 
+// view is the guest's memory at a place that it named. Nothing of a module without memory is readable.
+func view(m api.Module, ptr, size uint32) ([]byte, bool) {
+	memory := m.Memory()
+	if memory == nil {
+		return nil, false
+	}
+	return memory.Read(ptr, size)
+}
+
+// responseSend is response_head and response_write in one call, of (status, head, its length, body, its length).
+func responseSend(ctx context.Context, m api.Module, stack []uint64) {
+	x := exchangeOf(ctx)
+	if x == nil {
+		stack[0] = api.EncodeI32(wire.ErrState)
+		return
+	}
+	head, ok := view(m, api.DecodeU32(stack[1]), api.DecodeU32(stack[2]))
+	body, ok2 := view(m, api.DecodeU32(stack[3]), api.DecodeU32(stack[4]))
+	status := api.DecodeI32(stack[0])
+	if !ok || !ok2 || status < 200 { // what is informational has no body
+		stack[0] = api.EncodeI32(wire.ErrInvalid)
+		return
+	}
+	code := x.respond(ctx, status, head)
+	if code == 0 && len(body) > 0 {
+		code = x.write(ctx, body)
+	}
+	stack[0] = api.EncodeI32(code)
+}
+
 func responseAbort(ctx context.Context, _ api.Module, stack []uint64) {
-	x, ok := ctx.Value(exchangeKey{}).(*exchange)
-	if !ok {
+	x := exchangeOf(ctx)
+	if x == nil {
 		return
 	}
 	x.abort = abortPanic

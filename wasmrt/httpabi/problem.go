@@ -12,6 +12,7 @@ import (
 
 // The codes of problems. Clients rely on them: they are never renamed.
 const (
+	CodeCPUTime    = "cpu_time"          // 504: the request took more processor time than it may
 	CodeWallTime   = "wall_time"         // 504: the request took longer than it may
 	CodeTrap       = "trap"              // 502: the guest broke off
 	CodeGuestExit  = "guest_exit"        // 502: the guest ended itself
@@ -23,6 +24,10 @@ const (
 	CodeTooLarge   = "request_too_large" // 413: the body's length is over the limit
 	CodeHead       = "head_too_large"    // 431: the head is over what a guest is handed
 	CodeStart      = "start"             // 502: no instance could be made
+
+	// CodeResponseTooLarge has no status: the response has begun, so it is cut. It is told in logs and counts.
+	CodeResponseTooLarge = "response_too_large"
+	CodeNoNext           = "no_next" // 404: an http-wasm guest handed the request on, and there is nobody
 )
 
 // Problem is a body of media type application/problem+json (RFC 9457), with two members of our own: code and fix.
@@ -35,6 +40,7 @@ type Problem struct {
 	Fix    string `json:"fix,omitempty"`
 
 	retryAfter time.Duration
+	function   string // of the guest, that it failed in
 }
 
 func problem(status int, code, detail, fix string) *Problem {
@@ -46,6 +52,17 @@ func problem(status int, code, detail, fix string) *Problem {
 		Code:   code,
 		Fix:    fix,
 	}
+}
+
+func closing() *Problem {
+	p := problem(http.StatusServiceUnavailable, CodeClosing, "the app is being stopped or replaced", "try again")
+	p.retryAfter = time.Second
+	return p
+}
+
+func (p *Problem) in(function string) *Problem {
+	p.function = function
+	return p
 }
 
 func (p *Problem) write(w http.ResponseWriter) {
@@ -68,16 +85,10 @@ func (p *Problem) write(w http.ResponseWriter) {
 	_, _ = w.Write(append(body, '\n')) // a client that has gone needs no answer
 }
 
-// The causes with which a request's context is ended.
-var (
-	errWallTime   = errors.New("the request's wall time is over")
-	errClosing    = errors.New("the handler is closed")
-	errClientGone = errors.New("the client has gone")
-)
-
 // problemOf says how the end of a guest is told to the client; nil when there is nobody to tell.
 func (h *Handler) problemOf(err error) *Problem {
 	var memory *engine.MemoryError
+	var cpu *engine.CPUTimeError
 	var trap *engine.TrapError
 	var exit *engine.ExitError
 	switch {
@@ -86,16 +97,17 @@ func (h *Handler) problemOf(err error) *Problem {
 			fmt.Sprintf("the guest did not answer within %s", h.cfg.WallTime),
 			"make the handler faster, or raise the wall time (pod annotation petrel.run/wall-time)")
 	case errors.Is(err, errClosing):
-		p := problem(http.StatusServiceUnavailable, CodeClosing, "the app is being stopped or replaced", "try again")
-		p.retryAfter = time.Second
-		return p
+		return closing()
 	case errors.Is(err, errClientGone):
 		return nil
+	case errors.As(err, &cpu):
+		return problem(http.StatusGatewayTimeout, CodeCPUTime, cpu.Error(),
+			"make the handler cheaper, or raise the limit (pod annotation petrel.run/cpu-time)").in(cpu.Function)
 	case errors.As(err, &memory):
 		return problem(http.StatusInsufficientStorage, CodeMemory, memory.Error(),
 			"use less memory in a request, or raise the limit (resources.limits.memory)")
 	case errors.As(err, &trap):
-		return problem(http.StatusBadGateway, CodeTrap, trap.Error(), "read the app's log; build the module with its name section to see functions by name")
+		return problem(http.StatusBadGateway, CodeTrap, trap.Error(), "read the app's log; build the module with its name section to see functions by name").in(trap.Function)
 	case errors.As(err, &exit):
 		return problem(http.StatusBadGateway, CodeGuestExit, exit.Error()+" before it answered", "read the app's log: a Go program exits with 2 after a fatal error")
 	}

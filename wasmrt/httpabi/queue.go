@@ -42,15 +42,22 @@ func (q *queue) enter(request, handler context.Context) *Problem {
 	case <-request.Done():
 		return q.full("the client left the queue")
 	case <-handler.Done():
-		return problem(http.StatusServiceUnavailable, CodeClosing, "the app is being stopped or replaced", "try again")
+		return closing()
 	}
 }
 
 func (q *queue) leave() { <-q.places }
 
+// shut waits until nobody is inside, and keeps everybody out for ever.
+func (q *queue) shut() {
+	for range cap(q.places) {
+		q.places <- struct{}{}
+	}
+}
+
 func (q *queue) full(detail string) *Problem {
 	p := problem(http.StatusServiceUnavailable, CodeQueue, detail,
-		"try again, start more replicas, or raise the concurrency (pod annotation petrel.run/concurrency)")
+		"try again, start more replicas, or raise the concurrency or the queue (pod annotations petrel.run/concurrency, petrel.run/queue)")
 	p.retryAfter = time.Second
 	return p
 }

@@ -73,6 +73,7 @@ var served = map[string]map[string]string{
 		"request_trailers":  "ii:i",
 		"request_cancelled": ":i",
 		"response_head":     "iii:i",
+		"response_send":     "iiiii:i",
 		"response_write":    "ii:i",
 		"response_flush":    ":i",
 		"response_trailers": "ii:i",

@@ -74,11 +74,12 @@ func measureCold(ctx context.Context, config httpabi.Config) (cold control.ColdS
 	}
 	defer func() { err = errors.Join(err, h.Close()) }()
 	begin := time.Now()
-	took, err := h.ColdStart(ctx)
+	took, err := h.Measure(ctx)
 	if err != nil {
 		return cold, err
 	}
 	cold.FirstRequestMicros = max(1, time.Since(begin).Microseconds())
-	cold.CloneP50Micros = max(1, took.Microseconds())
+	cold.SnapshotMicros = took.Snapshot.Microseconds()
+	cold.CloneP50Micros, cold.CloneP99Micros = max(1, took.CloneP50.Microseconds()), max(1, took.CloneP99.Microseconds())
 	return cold, nil
 }

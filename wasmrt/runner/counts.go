@@ -70,8 +70,5 @@ func poolOf(s engine.PoolStats) control.Pool {
 
 // pool is what the handler's instances went through.
 func (g *generation) pool() control.Pool {
-	if s, ok := any(g.Handler).(interface{ Stats() engine.PoolStats }); ok {
-		return poolOf(s.Stats())
-	}
-	return control.Pool{}
+	return poolOf(g.Stats().Pool)
 }
