@@ -13,7 +13,7 @@ const (
 	rounds = 25
 	// resetCalls and cloneCalls are requests a round.
 	resetCalls = 2000
-	cloneCalls = 64
+	cloneCalls = 200
 	// roundsLimit ends the rounds of what is far slower than it should be.
 	roundsLimit = 20 * time.Second
 )
