@@ -8,6 +8,7 @@ import (
 	"time"
 	"unique"
 
+	"github.com/petrelrun/petrel/wasmrt/egress"
 	"github.com/petrelrun/petrel/wasmrt/engine"
 	"github.com/petrelrun/petrel/wasmrt/httpabi"
 	"github.com/petrelrun/petrel/wasmrt/module"
@@ -74,6 +75,13 @@ func (r *Runner) newContainer(p *control.CreateParams) (*container, error) {
 	c.spec = engine.Spec{Args: p.Args, Env: p.Env, MemoryLimit: p.MemoryLimit,
 		CPUTime: p.CPUTime, CallDepth: p.CallDepth, MaxFiles: p.MaxFiles,
 		Stdout: c.log.Stream(crilog.Stdout), Stderr: c.log.Stream(crilog.Stderr)}
+	if len(p.Egress) > 0 {
+		policy, err := egress.Parse(p.Egress)
+		if err != nil {
+			return nil, control.Errorf(control.CodeInvalid, "%v", err)
+		}
+		c.spec.Egress = policy
+	}
 	for _, m := range p.Mounts {
 		c.spec.Mounts = append(c.spec.Mounts, wasi.Mount{HostPath: m.HostPath, GuestPath: path.Clean(m.GuestPath), ReadOnly: m.ReadOnly})
 	}

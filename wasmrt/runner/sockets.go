@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/petrelrun/petrel/wasmrt/runner/control"
 )
 
@@ -37,13 +39,20 @@ func newSocketServer(ctx context.Context, c *container) (*socketServer, error) {
 
 func (s *socketServer) start(done func(exit)) {
 	s.command.start(func(e exit) {
-		_ = s.close() // drain may have
+		_ = s.close()
 		done(e)
 	})
 }
 
-// drain closes the listeners: a server that sees its accept fail may finish what it does, and end.
-func (s *socketServer) drain() { _ = s.close() }
+// drain ends listening, for the guest's own descriptors of the sockets, too: a server whose accept fails may finish what it
+// does, and end. It is the one sign that WASI lets us give.
+func (s *socketServer) drain() {
+	for _, l := range s.listeners {
+		if raw, err := l.(*net.TCPListener).SyscallConn(); err == nil {
+			_ = raw.Control(func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_RDWR) }) // it may have ended
+		}
+	}
+}
 
 func (s *socketServer) close() error {
 	var errs []error
