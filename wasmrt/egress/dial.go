@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// DialTimeout bounds one attempt to connect.
+	// DialTimeout bounds a connection's making, with the look-up of the name.
 	DialTimeout = 30 * time.Second
 	// maxAddresses bounds how many of a name's addresses are tried.
 	maxAddresses = 8
@@ -99,15 +99,19 @@ func (p *Policy) dial(ctx context.Context, network, address string, schemes []st
 	if err := p.check(t); err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, DialTimeout)
+	defer cancel()
 	addrs := []netip.Addr{t.addr}
 	if t.name != "" {
 		if addrs, err = p.resolve(ctx, network, t); err != nil {
 			return nil, err
 		}
 	}
+	// Each address gets its share, so that one that does not answer leaves time for the others.
+	dialer := net.Dialer{Timeout: DialTimeout / time.Duration(len(addrs))}
 	var errs []error
 	for _, addr := range addrs {
-		conn, err := p.dialer.DialContext(ctx, network, netip.AddrPortFrom(addr, t.port).String())
+		conn, err := dialer.DialContext(ctx, network, netip.AddrPortFrom(addr, t.port).String())
 		if err == nil {
 			return conn, nil
 		}
@@ -154,6 +158,8 @@ func (p *Policy) LookupHost(ctx context.Context, name string) ([]netip.Addr, err
 	if p == nil || !p.dns {
 		return nil, &DeniedError{Network: "dns", Address: clean, Grant: "dns"}
 	}
+	ctx, cancel := context.WithTimeout(ctx, DialTimeout)
+	defer cancel()
 	found, err := p.resolver.LookupNetIP(ctx, "ip", name)
 	if err != nil {
 		return nil, fmt.Errorf("look up %s: %w", clean, err)

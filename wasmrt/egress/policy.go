@@ -14,7 +14,6 @@ type Policy struct {
 	dns        bool
 	grants     []grant
 
-	dialer   net.Dialer
 	resolver *net.Resolver
 }
 
@@ -23,7 +22,7 @@ func Parse(grants []string) (*Policy, error) {
 	if len(grants) > MaxGrants {
 		return nil, fmt.Errorf("parse grants: %d of them, the limit is %d", len(grants), MaxGrants)
 	}
-	p := &Policy{resolver: net.DefaultResolver, dialer: net.Dialer{Timeout: DialTimeout}}
+	p := &Policy{resolver: net.DefaultResolver}
 	for _, text := range grants {
 		switch {
 		case len(text) > maxGrant:

@@ -124,8 +124,8 @@ type answers struct {
 
 var _ stream = (*answers)(nil)
 
-func (a *answers) fileType() fileType                    { return typeCharDevice }
-func (a *answers) stat() (filestat, Errno)               { return filestat{kind: typeCharDevice, nlink: 1}, 0 }
+func (a *answers) fileType() fileType                    { return typeUnknown }
+func (a *answers) stat() (filestat, Errno)               { return filestat{kind: typeUnknown, nlink: 1}, 0 }
 func (a *answers) close()                                { a.cancel() }
 func (a *answers) write(call, []byte, bool) (int, Errno) { return 0, ErrnoBadf }
 

@@ -16,6 +16,7 @@ const listBuffer = 16 << 10
 type hostLister struct {
 	f   *os.File
 	at  uint64 // where the kernel is
+	buf []byte
 	ino uint64 // of the directory, and told of its parent too, which is no business of the guest's
 }
 
@@ -42,14 +43,16 @@ func (l *hostLister) list(cookie uint64, emit func(dirent) bool) Errno {
 			}
 			l.at = cookie
 		}
-		buf := make([]byte, listBuffer)
+		if l.buf == nil {
+			l.buf = make([]byte, listBuffer)
+		}
 		for {
-			n, err := unix.Getdents(fd, buf)
+			n, err := unix.Getdents(fd, l.buf)
 			if err != nil || n == 0 {
 				return err
 			}
-			if !l.entries(buf[:n], emit) {
-				// The kernel has gone on to the end of buf; the next call comes back with a cookie of before.
+			if !l.entries(l.buf[:n], emit) {
+				// The kernel has gone on to the end of the buffer; the next call comes back with a cookie of before.
 				l.at = ^uint64(0)
 				return nil
 			}

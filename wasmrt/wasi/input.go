@@ -140,8 +140,8 @@ func streamErrno(n int, err error) Errno {
 // stdin is a descriptor of standard input.
 type stdin struct{ in *input }
 
-func (*stdin) fileType() fileType      { return typeCharDevice }
-func (*stdin) stat() (filestat, Errno) { return filestat{kind: typeCharDevice, nlink: 1}, 0 }
+func (*stdin) fileType() fileType      { return typeUnknown }
+func (*stdin) stat() (filestat, Errno) { return filestat{kind: typeUnknown, nlink: 1}, 0 }
 func (*stdin) close()                  {}
 
 func (f *stdin) read(c call, p []byte, wait bool) (int, Errno) { return f.in.read(c, p, wait) }

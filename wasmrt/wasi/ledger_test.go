@@ -1,10 +1,12 @@
 package wasi
 
 import (
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"testing"
 )
 
@@ -200,5 +202,53 @@ func TestClone(t *testing.T) {
 	}
 	if _, err := c.CloneFor([]Mount{{HostPath: other, GuestPath: "/elsewhere"}}); err == nil {
 		t.Error("a clone with other guest paths")
+	}
+}
+
+// Whatever a guest calls, a reset gives back the same table, and the host keeps nothing open.
+func TestRandomCallsReset(t *testing.T) {
+	dir := t.TempDir()
+	put(t, filepath.Join(dir, "file"), "hello world")
+	l := listen(t)
+	w := newWorld(t, Config{Mounts: []Mount{{HostPath: dir, GuestPath: "/m"}}, Listeners: []net.Listener{l}, MaxFiles: 20})
+	var names []string
+	for name := range w.all {
+		if name != "poll_oneoff" && name != "sock_accept" { // they would wait
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	w.want("fd_fdstat_set_flags", 0, 4, int(flagNonblock))
+	w.Mark()
+	want, open := w.table(), hostFiles(t)
+	random := rand.New(rand.NewPCG(1, 2))
+	program := make([]byte, 0, 10)
+	for round := range 300 {
+		for _, fd := range []uint32{3, 5} { // the mount and the scratch directory
+			_, _ = w.open(fd, "file", openCreate, readWrite, 0)
+			_, _ = w.open(fd, ".", openDirectory, rightFdReaddir, 0)
+		}
+		k := dialTo(t, l)
+		w.call("sock_accept", 4, 0, atResult)
+		_ = k.Close()
+		for range 40 {
+			program = append(program[:0], byte(random.UintN(256)))
+			for range 9 {
+				program = append(program, byte(random.UintN(40)))
+			}
+			w.step(names, program)
+		}
+		if !w.Reset() {
+			t.Fatalf("round %d: not clean", round)
+		}
+		if got := w.table(); !reflect.DeepEqual(got, want) {
+			t.Fatalf("round %d: after a reset:\n%+v\nwant\n%+v", round, got, want)
+		}
+	}
+	if n := hostFiles(t); n > open {
+		t.Errorf("the host has %d files open, it had %d", n, open)
+	}
+	if w.ScratchBytes() != 0 || len(w.names(5, 1000)) != 0 {
+		t.Error("the scratch directory has something left")
 	}
 }

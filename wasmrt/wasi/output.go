@@ -74,8 +74,8 @@ func (o *output) writeBehind(c call, data []byte) (int, error) {
 // stdout is a descriptor of standard output or error.
 type stdout struct{ out *output }
 
-func (*stdout) fileType() fileType      { return typeCharDevice }
-func (*stdout) stat() (filestat, Errno) { return filestat{kind: typeCharDevice, nlink: 1}, 0 }
+func (*stdout) fileType() fileType      { return typeUnknown }
+func (*stdout) stat() (filestat, Errno) { return filestat{kind: typeUnknown, nlink: 1}, 0 }
 func (*stdout) close()                  {}
 
 func (f *stdout) read(call, []byte, bool) (int, Errno)        { return 0, ErrnoBadf }

@@ -13,6 +13,9 @@ import (
 // forever is a wait that only something else than time ends.
 const forever = time.Duration(-1)
 
+// epollEvents bounds what is asked of the kernel at once. It begins with others the next time.
+const epollEvents = 64
+
 // waiter lets a guest wait for sockets, streams and time at once, without a goroutine or a thread for each: its sockets
 // are in an epoll descriptor, and Go's own poller waits for that.
 type waiter struct {
@@ -21,7 +24,7 @@ type waiter struct {
 		Read(func(fd uintptr) bool) error
 	}
 	epollFd int
-	events  [64]unix.EpollEvent
+	events  []unix.EpollEvent
 
 	round      uint64
 	wanted     []*socket // of the present round
@@ -110,7 +113,7 @@ func (w *waiter) open() error {
 		return errors.Join(err, f.Close())
 	}
 	w.epoll, w.raw, w.epollFd = f, raw, fd
-	w.registered = map[int32]*socket{}
+	w.registered, w.events = map[int32]*socket{}, make([]unix.EpollEvent, epollEvents)
 	return nil
 }
 
@@ -127,7 +130,7 @@ func (w *waiter) remove(k *socket) {
 
 // look notes which sockets of the round are ready, and tells whether any is.
 func (w *waiter) look() bool {
-	n, err := unix.EpollWait(w.epollFd, w.events[:], 0)
+	n, err := unix.EpollWait(w.epollFd, w.events, 0)
 	if err != nil {
 		return false // EINTR: the next look tells
 	}

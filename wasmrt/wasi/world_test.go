@@ -3,11 +3,7 @@ package wasi
 import (
 	"context"
 	"testing"
-
-	"go.uber.org/goleak"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // exited is what fakeHost.Exit panics with.
 type exited uint32
