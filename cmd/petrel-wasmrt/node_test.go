@@ -18,6 +18,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials/insecure"
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
@@ -157,6 +158,19 @@ func (n *node) start() {
 func (n *node) kill() {
 	_ = n.cmd.Process.Kill()
 	<-n.ended
+	n.awaitDisconnected()
+}
+
+// awaitDisconnected returns when the client knows that the supervisor is gone: a call that it sent to the old one would
+// fail instead of waiting for the next.
+func (n *node) awaitDisconnected() {
+	if n.conn == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	for n.conn.GetState() == connectivity.Ready && n.conn.WaitForStateChange(ctx, connectivity.Ready) {
+	}
 }
 
 // terminate ends the supervisor as an administrator would.
@@ -170,6 +184,7 @@ func (n *node) terminate() {
 	case <-time.After(20 * time.Second):
 		n.t.Fatal("the supervisor does not end")
 	}
+	n.awaitDisconnected()
 	if code := n.cmd.ProcessState.ExitCode(); code != 0 {
 		n.t.Errorf("exit code %d", code)
 	}

@@ -35,6 +35,7 @@ var noLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
 // awake is what serves an HTTP guest's requests: a server at its doors, and the handler that takes an instance for each.
 type awake struct {
 	counts    *counts
+	first     func(took time.Duration)
 	server    *http.Server
 	listeners []net.Listener
 	serving   sync.WaitGroup
@@ -68,7 +69,7 @@ func (s *httpServer) rise() (*awake, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &awake{counts: &s.counts, current: &generation{Handler: h}}
+	a := &awake{counts: &s.counts, first: s.first, current: &generation{Handler: h}}
 	a.since.Store(time.Now().UnixNano())
 	a.server = &http.Server{
 		Handler: a, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes, ErrorLog: noLog,
@@ -208,11 +209,15 @@ func (a *awake) replace(config httpabi.Config) error {
 func (a *awake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	begin := time.Now()
 	g := a.enter()
-	a.counts.begin()
+	first := a.counts.begin()
 	failed := true // unless the handler comes back: it panics to cut a response
 	defer func() {
-		a.counts.end(time.Since(begin), failed)
+		took := time.Since(begin)
+		a.counts.end(took, failed)
 		g.requests.Add(-1)
+		if first && !failed {
+			a.first(took)
+		}
 	}()
 	g.ServeHTTP(w, r)
 	failed = w.Header().Get("Content-Type") == "application/problem+json" && w.Header().Get("X-Content-Type-Options") == "nosniff"

@@ -19,9 +19,20 @@ const maxMeasured = 64
 // measurements are what starting a module's instances costs, by what distinguishes its containers.
 type measurements struct {
 	mu   sync.Mutex
-	by   map[[sha256.Size]byte]control.ColdStart
-	some control.ColdStart // any of them, for what is over the bound
+	by   map[[sha256.Size]byte]*measurement
+	some *measurement // any of them, for what is over the bound
 }
+
+// measurement is what was found out for containers that start alike.
+type measurement struct {
+	mu       sync.Mutex
+	cold     control.ColdStart
+	snapshot string
+	first    bool // a first request was timed
+}
+
+// snapshotted is how it is told that instances are clones. Otherwise the reason is told why they cannot be.
+const snapshotted = "yes"
 
 // measureKey is equal for containers that start alike: replicas differ in ids and in where their volumes lie.
 func measureKey(p *control.CreateParams, memoryLimit uint64) ([sha256.Size]byte, error) {
@@ -43,43 +54,79 @@ func (c *container) measure(ctx context.Context, config httpabi.Config) error {
 	if err != nil {
 		return err
 	}
-	m := &c.template.measured
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	cold, known := m.by[key]
-	if !known && len(m.by) >= maxMeasured {
-		cold, known = m.some, true
+	all := &c.template.measured
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	m := all.by[key]
+	if m == nil && len(all.by) >= maxMeasured {
+		m = all.some
 	}
-	if !known {
-		if cold, err = measureCold(ctx, config); err != nil {
+	if m == nil {
+		m = &measurement{}
+		if err := m.take(ctx, config); err != nil {
 			return fmt.Errorf("initialise guest: %w", err)
 		}
-		cold.CompileMicros = c.template.CompileTime().Microseconds()
-		if m.by == nil {
-			m.by = map[[sha256.Size]byte]control.ColdStart{}
+		m.cold.CompileMicros = c.template.CompileTime().Microseconds()
+		m.cold.FirstRequestMicros += m.cold.CompileMicros
+		if all.by == nil {
+			all.by = map[[sha256.Size]byte]*measurement{}
 		}
-		m.by[key], m.some = cold, cold
+		all.by[key], all.some = m, m
 	}
+	m.mu.Lock()
+	cold, snapshot := m.cold, m.snapshot
+	m.mu.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.status.ColdStart, c.status.ColdStartMicros = cold, cold.FirstRequestMicros
+	c.measured = m
+	c.status.ColdStart, c.status.Snapshot = cold, snapshot
+	c.status.ColdStartMicros = max(1, cold.SnapshotMicros+cold.CloneP50Micros)
 	return nil
 }
 
-// measureCold makes a handler for nothing else.
-func measureCold(ctx context.Context, config httpabi.Config) (cold control.ColdStart, err error) {
+// take measures with a handler that is made for nothing else.
+func (m *measurement) take(ctx context.Context, config httpabi.Config) (err error) {
 	h, err := httpabi.NewHandler(config)
 	if err != nil {
-		return cold, err
+		return err
 	}
 	defer func() { err = errors.Join(err, h.Close()) }()
-	begin := time.Now()
 	took, err := h.Measure(ctx)
 	if err != nil {
-		return cold, err
+		return err
 	}
-	cold.FirstRequestMicros = max(1, time.Since(begin).Microseconds())
-	cold.SnapshotMicros = took.Snapshot.Microseconds()
-	cold.CloneP50Micros, cold.CloneP99Micros = max(1, took.CloneP50.Microseconds()), max(1, took.CloneP99.Microseconds())
-	return cold, nil
+	m.snapshot = took.Reason
+	if took.Snapshotted {
+		m.snapshot = snapshotted
+	}
+	m.cold = control.ColdStart{SnapshotMicros: took.Snapshot.Microseconds(), CloneP50Micros: took.CloneP50.Microseconds(), CloneP99Micros: took.CloneP99.Microseconds()}
+	// Until there was a first request, what it will wait before its guest runs.
+	m.cold.FirstRequestMicros = m.cold.SnapshotMicros + m.cold.CloneP50Micros
+	return nil
+}
+
+// answered times the first request that any container of the kind was asked, and tells it.
+func (c *container) answered(took time.Duration) {
+	c.mu.Lock()
+	m := c.measured
+	c.mu.Unlock()
+	if m == nil {
+		return
+	}
+	m.mu.Lock()
+	if m.first {
+		m.mu.Unlock()
+		return
+	}
+	m.first = true
+	m.cold.FirstRequestMicros = max(1, took.Microseconds())
+	cold := m.cold
+	m.mu.Unlock()
+	c.mu.Lock()
+	c.status.ColdStart = cold
+	status := c.status
+	c.mu.Unlock()
+	if status.State == control.StateRunning {
+		c.publish(status)
+	}
 }

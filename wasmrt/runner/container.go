@@ -56,6 +56,7 @@ type container struct {
 	template *template      // nil when it needs none any more
 	work     workload       // nil until it is started
 	told     time.Time      // when its failures were told last
+	measured *measurement   // nil until it was started, and for commands
 }
 
 func (c *container) now() time.Time { return c.runner.cfg.Now() }
@@ -183,7 +184,10 @@ func (c *container) prepare(ctx, runCtx context.Context) (workload, error) {
 // httpConfig is what an HTTP guest's handlers are made with.
 func (c *container) httpConfig() httpabi.Config {
 	p := c.params
-	return httpabi.Config{Template: c.template.Template, Spec: c.spec, WallTime: p.WallTime, Concurrency: p.Concurrency, Queue: p.Queue,
+	return httpabi.Config{Template: c.template.Template, Spec: c.spec, Logger: c.runner.cfg.Logger,
+		ABI: module.ABI(c.snapshot().ABI), Isolation: engine.Isolation(p.Isolation),
+		OnFailure: func(f httpabi.Failure) { c.failed(f.Code, f.Detail, f.Function) },
+		WallTime:  p.WallTime, Concurrency: p.Concurrency, Queue: p.Queue,
 		QueueTime: p.QueueTime, MaxRequestBody: p.MaxRequestBody, MaxResponseBody: p.MaxResponseBody}
 }
 

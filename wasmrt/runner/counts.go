@@ -18,9 +18,10 @@ type counts struct {
 	past *control.Pool // of handlers that serve no more; nil until there is one
 }
 
-func (c *counts) begin() {
-	c.requests.Add(1)
+// begin counts a request, and says whether it is the first.
+func (c *counts) begin() (first bool) {
 	c.inFlight.Add(1)
+	return c.requests.Add(1) == 1
 }
 
 func (c *counts) end(took time.Duration, failed bool) {

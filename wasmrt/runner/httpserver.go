@@ -19,6 +19,7 @@ type httpServer struct {
 	chores *chores
 	doors  []*doors.Door
 	done   func(exit)
+	first  func(took time.Duration) // told of the first request
 
 	mu      sync.Mutex
 	config  httpabi.Config
@@ -32,7 +33,7 @@ type httpServer struct {
 
 // newHTTPServer listens, so that what is wrong with addresses fails the start.
 func newHTTPServer(c *container, config httpabi.Config) (*httpServer, error) {
-	s := &httpServer{keeper: c.runner.keeper, chores: c.runner.chores, config: config}
+	s := &httpServer{keeper: c.runner.keeper, chores: c.runner.chores, config: config, first: c.answered}
 	at, err := endpoints(c.params)
 	if err != nil {
 		return nil, err

@@ -30,6 +30,7 @@ type world struct {
 	ended  chan error
 	stop   context.CancelFunc
 	events chan control.Status
+	runner *Runner
 	next   atomic.Int64
 }
 
@@ -46,7 +47,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	w.stop = cancel
+	w.stop, w.runner = cancel, r
 	go func() { w.ended <- r.Run(ctx); close(w.ended) }()
 	w.Client = w.dial()
 	t.Cleanup(func() {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/petrelrun/petrel/wasmrt/runner/compile"
+	"github.com/petrelrun/petrel/wasmrt/runner/control"
 	"github.com/petrelrun/petrel/wasmrt/supervisor/image"
 )
 
@@ -140,17 +141,47 @@ func (f *freshCompiles) note(digest string, micros int64) {
 	}
 }
 
+// compileTimes remembers what compiling each module took on this node, for the cold start of all its containers.
+type compileTimes struct {
+	mu     sync.Mutex
+	micros map[string]int64 // by the module's digest
+}
+
+func (t *compileTimes) note(digest string, micros int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.micros == nil {
+		t.micros = map[string]int64{}
+	}
+	if len(t.micros) < maxFresh {
+		t.micros[digest] = micros
+	}
+}
+
+// settle replaces the time that a runner took to load machine code by what compiling it took, when that is known.
+func (t *compileTimes) settle(s *control.Status, digest string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if micros := t.micros[digest]; micros > 0 && s.ColdStart != (control.ColdStart{}) {
+		s.ColdStart.CompileMicros = micros
+	}
+}
+
 type notingCompiler struct {
 	image.Compiler
 	fresh *freshCompiles
+	times *compileTimes
 }
 
-func (f *freshCompiles) noting(c image.Compiler) image.Compiler { return notingCompiler{c, f} }
+func (f *freshCompiles) noting(c image.Compiler, t *compileTimes) image.Compiler {
+	return notingCompiler{c, f, t}
+}
 
 func (c notingCompiler) Compile(ctx context.Context, modulePath, digest string) (image.Compiled, error) {
 	out, err := c.Compiler.Compile(ctx, modulePath, digest)
 	if err == nil && !out.Cached {
 		c.fresh.note(digest, out.Micros)
+		c.times.note(digest, out.Micros)
 	}
 	return out, err
 }

@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/petrelrun/petrel/wasmrt/runner/control"
 	"github.com/petrelrun/petrel/wasmrt/supervisor/image"
 )
 
@@ -89,9 +90,9 @@ func (c fixedCompiler) Compile(context.Context, string, string) (image.Compiled,
 }
 
 func TestFreshCompilesAreClaimedOnce(t *testing.T) {
-	f := newFreshCompiles()
+	f, times := newFreshCompiles(), &compileTimes{}
 	for digest, cached := range map[string]bool{"new": false, "old": true} {
-		if _, err := f.noting(fixedCompiler{image.Compiled{Micros: 9, Cached: cached}}).Compile(t.Context(), "", digest); err != nil {
+		if _, err := f.noting(fixedCompiler{image.Compiled{Micros: 9, Cached: cached}}, times).Compile(t.Context(), "", digest); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -101,6 +102,16 @@ func TestFreshCompilesAreClaimedOnce(t *testing.T) {
 	for _, digest := range []string{"new", "old"} {
 		if _, ok := f.claim(digest); ok {
 			t.Errorf("%s was compiled for nobody who waits", digest)
+		}
+	}
+	for digest, want := range map[string]int64{"new": 9, "old": 2} {
+		s := control.Status{}
+		if times.settle(&s, digest); s.ColdStart.CompileMicros != 0 {
+			t.Error("a cold start that was not measured has a figure")
+		}
+		s.ColdStart = control.ColdStart{CompileMicros: 2, SnapshotMicros: 1}
+		if times.settle(&s, digest); s.ColdStart.CompileMicros != want {
+			t.Errorf("%s: compiled in %d, want %d", digest, s.ColdStart.CompileMicros, want)
 		}
 	}
 	for i := range 2 * maxFresh {

@@ -146,6 +146,7 @@ func (s *Supervisor) apply(c *container, news control.Status) bool {
 	news.CompileMicros, news.CompileCached = old.CompileMicros, old.CompileCached
 	news.ID, news.SandboxID = c.record.ID, c.record.SandboxID
 	share(&news)
+	s.compiled.settle(&news, c.record.Module)
 	c.record.Status = news
 	record := c.record
 	s.mu.Unlock()

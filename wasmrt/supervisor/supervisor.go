@@ -43,6 +43,7 @@ type Supervisor struct {
 
 	confined  confinement // set by Run before it serves
 	tidy      *tidy
+	compiled  compileTimes
 	compiling singleflight.Group // by digest
 }
 
@@ -57,7 +58,7 @@ func New(cfg Config) (*Supervisor, error) {
 		addresses: newAddresses(cfg.PodCIDR), users: map[string]int{}, tidy: newTidy(),
 	}
 	var err error
-	s.puller, err = image.NewPuller(image.Config{Store: s.images, Compiler: s.fresh.noting(cfg.Compiler), Mirrors: cfg.Mirrors,
+	s.puller, err = image.NewPuller(image.Config{Store: s.images, Compiler: s.fresh.noting(cfg.Compiler, &s.compiled), Mirrors: cfg.Mirrors,
 		UserAgent: RuntimeName + "/" + cfg.Version, Now: cfg.Now})
 	if err != nil {
 		return nil, err
