@@ -28,6 +28,7 @@ func (in *Instance) openSystem(spec Spec) (err error) {
 // connect sets what is the instance's own and no part of a snapshot.
 func (in *Instance) connect(spec Spec) {
 	in.stdin = spec.Stdin
+	in.mounted = len(spec.Mounts)+len(spec.Listeners) > 0
 	in.system.SetStreams(spec.Stdin, spec.Stdout, spec.Stderr)
 	in.system.SetEgress(spec.Egress)
 }

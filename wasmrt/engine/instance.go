@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
 
 	"github.com/petrelrun/petrel/wasmrt/module"
 	"github.com/petrelrun/petrel/wasmrt/wasi"
@@ -38,6 +37,9 @@ type Instance struct {
 	served  bool   // it has answered a request
 	touched bool   // it may have seen the content of mounted files
 	closed  bool
+
+	mounted  bool // it was given directories or sockets
+	unwanted bool // nothing of it shall be kept
 }
 
 // exported is a handle of a guest's function. Making one costs more than most calls.
@@ -93,14 +95,14 @@ func (in *Instance) open(spec Spec) error {
 	if err := in.begin(in.ctx); err != nil {
 		return err
 	}
-	begun := time.Now()
+	begun := elapsed()
 	ctx := &callContext{Context: in.ctx, in: in}
 	if in.module, err = in.make(ctx); err == nil {
 		in.findCounter(in.module)
 		in.meter.begin(&p.rate)
 		err = p.start(ctx, in.module)
 	}
-	in.end(time.Since(begun))
+	in.end(elapsed() - begun)
 	return in.outcome(in.ctx, err)
 }
 
@@ -141,9 +143,9 @@ func (in *Instance) CallValues(ctx context.Context, export string, stack []uint6
 	}
 	err := in.begin(ctx)
 	if err == nil {
-		begun := time.Now()
+		begun := elapsed()
 		err = fn.CallWithStack(&callContext{Context: ctx, in: in}, stack)
-		in.end(time.Since(begun))
+		in.end(elapsed() - begun)
 		err = in.outcome(ctx, err)
 	}
 	if err != nil {
@@ -184,6 +186,21 @@ func (in *Instance) Close() error {
 		return nil
 	}
 	in.closed = true
+	err := in.free()
+	if in.snapshot != nil {
+		in.snapshot.use(-1)
+	}
+	in.program.engine.release(in.program)
+	if err != nil {
+		return fmt.Errorf("close instance: %w", err)
+	}
+	return nil
+}
+
+func (in *Instance) free() error {
+	if in.snapshot != nil && in.snapshot.recycle(in) {
+		return nil
+	}
 	var errs []error
 	if in.module != nil {
 		errs = append(errs, in.module.Close(context.Background()))
@@ -191,15 +208,8 @@ func (in *Instance) Close() error {
 	if in.system != nil {
 		errs = append(errs, in.system.Close())
 	}
-	switch {
-	case in.snapshot != nil:
-		errs = append(errs, in.snapshot.giveBack(in.memory))
-	case in.memory != nil:
+	if in.memory != nil {
 		errs = append(errs, in.memory.release())
 	}
-	in.program.engine.release(in.program)
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("close instance: %w", err)
-	}
-	return nil
+	return errors.Join(errs...)
 }

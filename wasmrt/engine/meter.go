@@ -42,8 +42,8 @@ type meter struct {
 	granted  int64  // fuel of the present slice
 	fuel     uint64 // spent in slices before it
 	cpu      time.Duration
-	threadAt int64     // the thread's processor time when the slice began; 0: not known
-	wallAt   time.Time // when it began, if threadAt is known
+	threadAt int64         // the thread's processor time when the slice began; 0: not known
+	wallAt   time.Duration // when it began, if threadAt is known
 }
 
 // rate is what a unit of fuel takes, in picoseconds, as the program's guests were measured.
@@ -68,6 +68,12 @@ func (r *rate) learn(fuel uint64, took time.Duration) {
 func (r *rate) timeOf(fuel uint64) time.Duration {
 	return time.Duration(min(fuel, math.MaxInt64/maxRate) * uint64(r.get()) / 1000)
 }
+
+// epoch is what elapsed counts from.
+var epoch = time.Now()
+
+// elapsed is half as dear as time.Now, which asks for the time of day too.
+func elapsed() time.Duration { return time.Since(epoch) }
 
 // begin starts to count a call.
 func (m *meter) begin(r *rate) {
@@ -104,7 +110,7 @@ func (m *meter) settle(r *rate, beyond uint64) {
 	if m.threadAt != 0 {
 		// A goroutine that changed threads inside a host function makes nonsense of the difference; wall time bounds it.
 		if now := threadTime(); now > m.threadAt {
-			took = min(time.Duration(now-m.threadAt), time.Since(m.wallAt))
+			took = min(time.Duration(now-m.threadAt), elapsed()-m.wallAt)
 			r.learn(spent, took)
 		}
 		m.threadAt = 0
@@ -188,7 +194,7 @@ func (in *Instance) nextSlice(beyond uint64) {
 		return
 	}
 	m.grant(r, depth)
-	m.wallAt = time.Now()
+	m.wallAt = elapsed()
 	m.threadAt = threadTime()
 }
 

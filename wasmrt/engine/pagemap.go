@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxRegions bounds how many runs of pages one scan tells. Memory with more than that is thrown away at once.
-const maxRegions = 512
+// maxRegions is how many runs of pages one scan tells: what the kernel makes room for each time, in two KiB.
+const maxRegions = 80
 
 // The kernel's interface PAGEMAP_SCAN, Linux 6.7 and later.
 const (
@@ -66,26 +66,28 @@ func scanWorks(fd int) bool {
 	b[page] = b[0] + 1
 	s := scanners.Get().(*scanner)
 	defer scanners.Put(s)
-	found, whole := s.scan(fd, b)
+	found, next, ok := s.scan(fd, b, 0)
 	start := uint64(uintptr(unsafe.Pointer(&b[0])))
-	return whole && len(found) == 1 && found[0].start == start+page && found[0].end == start+2*page
+	return ok && next == 2*page && len(found) == 1 && found[0].start == start+page && found[0].end == start+2*page
 }
 
-// scan returns the runs of pages that are not the file's any more, or of anonymous memory that was touched: those in
-// memory and those swapped out. It returns false when there are too many or the kernel refuses.
-func (s *scanner) scan(fd int, b []byte) ([]pageRegion, bool) {
+// scan finds the runs of pages that are not the file's any more, or of anonymous memory that was touched: those in memory
+// and those swapped out. It begins at an offset of b and returns the one to go on from, which is the length at the end.
+// The kernel may refuse.
+func (s *scanner) scan(fd int, b []byte, from uint64) (found []pageRegion, next uint64, ok bool) {
 	start := uint64(uintptr(unsafe.Pointer(unsafe.SliceData(b))))
 	s.arg = pagemapScanArg{
 		size:  uint64(unsafe.Sizeof(s.arg)),
-		start: start, end: start + uint64(len(b)),
+		start: start + from, end: start + uint64(len(b)),
 		vec: uint64(uintptr(unsafe.Pointer(&s.regions))), vecLen: maxRegions,
 		categoryInverted: pageIsFile, categoryMask: pageIsFile,
 		categoryAnyOf: pageIsPresent | pageIsSwapped, returnedMasks: pageIsPresent,
 	}
 	n, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), pagemapScan, uintptr(unsafe.Pointer(&s.arg)))
 	runtime.KeepAlive(s)
-	if errno != 0 || s.arg.walkEnd != s.arg.end || n >= maxRegions {
-		return nil, false
+	next = s.arg.walkEnd - start
+	if errno != 0 || n > maxRegions || next <= from || next > uint64(len(b)) {
+		return nil, from, false
 	}
-	return s.regions[:n], true
+	return s.regions[:n], next, true
 }

@@ -210,11 +210,11 @@ func (p *Pool) clean(in *Instance) (cause string, err error) {
 	case in.snapshot == nil:
 		return causePlain, nil
 	}
-	begun := time.Now()
+	begun := elapsed()
 	if cause, err = in.restore(); cause == "" {
 		in.SetOutput(nil, nil)
 		p.stats.resets.Add(1)
-		p.stats.reset.Add(int64(time.Since(begun)))
+		p.stats.reset.Add(int64(elapsed() - begun))
 	}
 	return cause, err
 }

@@ -118,6 +118,7 @@ func (p *Pool) trim() (again bool) {
 	p.mu.Unlock()
 	var errs []error
 	for _, in := range unused {
+		in.unwanted = true
 		errs = append(errs, in.Close())
 	}
 	errs = append(errs, release(s, system))

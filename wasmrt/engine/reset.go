@@ -26,41 +26,40 @@ func (l *linear) reset() error {
 	if len(used) == 0 {
 		return nil
 	}
-	if fd := pagemap(); fd >= 0 && (l.resets < wipeEvery || l.kept <= fewKept) {
-		s := scanners.Get().(*scanner)
-		regions, whole := s.scan(fd, used)
-		if whole && pagesOf(regions) <= maxKept {
-			l.writeBack(regions)
-			scanners.Put(s)
-			return nil
-		}
-		scanners.Put(s)
+	if fd := pagemap(); fd >= 0 && (l.resets < wipeEvery || l.kept <= fewKept) && l.writeBack(fd, used) {
+		return nil
 	}
 	return l.wipe()
 }
 
-func pagesOf(regions []pageRegion) int {
-	n := uint64(0)
-	for _, r := range regions {
-		n += r.end - r.start
-	}
-	return int(n / uint64(osPage))
-}
-
-// writeBack gives each of the pages the image's content; zeros, where the memory has grown beyond it.
-func (l *linear) writeBack(regions []pageRegion) {
-	start := uint64(uintptr(unsafe.Pointer(&l.base[0])))
+// writeBack gives each page that is not the image's any more the image's content; zeros, where the memory has grown
+// beyond it. It returns false when there are too many, or the kernel does not say.
+func (l *linear) writeBack(fd int, used []byte) bool {
+	s := scanners.Get().(*scanner)
+	defer scanners.Put(s)
 	var view []byte
 	if l.image != nil {
 		view = l.image.view
 	}
-	for _, r := range regions {
-		dirty := l.base[r.start-start : r.end-start]
-		from := min(r.start-start, uint64(len(view)))
-		n := copy(dirty, view[from:])
-		clear(dirty[n:])
+	start := uint64(uintptr(unsafe.Pointer(&used[0])))
+	l.kept = 0
+	for next := uint64(0); next < uint64(len(used)); {
+		var regions []pageRegion
+		var ok bool
+		if regions, next, ok = s.scan(fd, used, next); !ok {
+			return false
+		}
+		for _, r := range regions {
+			if l.kept += int(r.end-r.start) / osPage; l.kept > maxKept {
+				return false
+			}
+			dirty := used[r.start-start : r.end-start]
+			from := min(r.start-start, uint64(len(view)))
+			n := copy(dirty, view[from:])
+			clear(dirty[n:])
+		}
 	}
-	l.kept = pagesOf(regions)
+	return true
 }
 
 // wipe throws the private pages away: the kernel shows the image again, and zeros beyond it.

@@ -12,7 +12,7 @@ import (
 	"github.com/tetratelabs/wazero/api"
 )
 
-// maxSpare bounds the memories that a snapshot keeps mapped for its next clones.
+// maxSpare bounds the parts of closed clones that a snapshot keeps for its next ones.
 const maxSpare = 16
 
 // Why a module or an instance of it has no snapshot, beside the module's own reasons.
@@ -39,7 +39,7 @@ type snapshot struct {
 
 	mu    sync.Mutex
 	users int // pools and instances
-	spare []*linear
+	spare []parts
 	since time.Time // when it lost its last user
 	gone  bool
 }
@@ -97,6 +97,9 @@ func (in *Instance) obstacle() string {
 // clone makes an instance in the snapshot's state.
 func (s *snapshot) clone(ctx context.Context, spec Spec, system *wasi.System) (*Instance, error) {
 	in := s.program.newInstance(ctx, spec)
+	if s.reuse(in, spec, system) {
+		return in, nil
+	}
 	if err := s.fill(in, spec, system); err != nil {
 		return nil, errors.Join(err, in.Close())
 	}
@@ -109,13 +112,13 @@ func (s *snapshot) fill(in *Instance, spec Spec, system *wasi.System) error {
 		return err
 	}
 	in.connect(spec)
+	s.use(1)
+	in.snapshot = s
 	if s.image != nil {
-		if in.memory, err = s.memory(spec); err != nil {
+		if in.memory, err = newLinear(s.program.info, spec.MemoryLimit, s.image); err != nil {
 			return err
 		}
 	}
-	s.use(1)
-	in.snapshot = s
 	if in.module, err = in.make(&callContext{Context: in.ctx, in: in}); err != nil {
 		return fmt.Errorf("make clone: %w", err)
 	}
@@ -136,19 +139,6 @@ func (s *snapshot) fill(in *Instance, spec Spec, system *wasi.System) error {
 	return nil
 }
 
-// memory returns one that shows the image.
-func (s *snapshot) memory(spec Spec) (*linear, error) {
-	s.mu.Lock()
-	if n := len(s.spare); n > 0 {
-		l := s.spare[n-1]
-		s.spare = s.spare[:n-1]
-		s.mu.Unlock()
-		return l, nil
-	}
-	s.mu.Unlock()
-	return newLinear(s.program.info, spec.MemoryLimit, s.image)
-}
-
 // growTo makes the guest's memory as large as the snapshot's, from a module's own minimum or from what it has grown to.
 func (in *Instance) growTo(size uint64) error {
 	if in.memory.size == size {
@@ -166,60 +156,6 @@ func (in *Instance) growTo(size uint64) error {
 
 // errSize says that memory cannot be made the snapshot's size: it is as large as the module allows.
 var errSize = errors.New("the memory cannot be given the snapshot's size")
-
-// restore puts the instance back to the snapshot, in place. It returns why it cannot.
-func (in *Instance) restore() (obstacle string, err error) {
-	s := in.snapshot
-	if !in.system.Reset() {
-		return "files", nil
-	}
-	if in.memory != nil {
-		if err := in.memory.reset(); err != nil {
-			return "reset", err
-		}
-		if err := in.growTo(s.image.size); err != nil {
-			return "memory_grown", nil //nolint:nilerr // the instance is thrown away, nothing else is wrong
-		}
-		in.memory.settle()
-	}
-	for i, g := range in.globals {
-		g.Set(s.globals[i])
-	}
-	return "", nil
-}
-
-// giveBack takes the memory of a clone that is closed.
-func (s *snapshot) giveBack(l *linear) error {
-	var err error
-	if l != nil {
-		err = s.keep(l)
-	}
-	s.use(-1)
-	return err
-}
-
-func (s *snapshot) keep(l *linear) error {
-	s.mu.Lock()
-	full := len(s.spare) >= maxSpare || s.gone
-	s.mu.Unlock()
-	if full {
-		return l.release()
-	}
-	if err := l.reset(); err != nil {
-		return errors.Join(err, l.release())
-	}
-	l.size, l.denied = 0, 0
-	l.settle()
-	s.mu.Lock()
-	if full = len(s.spare) >= maxSpare || s.gone; !full {
-		s.spare = append(s.spare, l)
-	}
-	s.mu.Unlock()
-	if full {
-		return l.release()
-	}
-	return nil
-}
 
 // use counts users.
 func (s *snapshot) use(n int) {
@@ -242,8 +178,8 @@ func (s *snapshot) close() error {
 	s.spare, s.gone = nil, true
 	s.mu.Unlock()
 	var errs []error
-	for _, l := range spare {
-		errs = append(errs, l.release())
+	for _, p := range spare {
+		errs = append(errs, p.close())
 	}
 	if s.image != nil {
 		errs = append(errs, s.image.close())
