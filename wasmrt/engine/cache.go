@@ -1,139 +1,101 @@
 package engine
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 
 	"github.com/petrelrun/petrel/wasmrt/module"
-	"github.com/tetratelabs/wazero"
 )
 
-// cacheOptions names the options that machine code is compiled with. It is part of the path, so changing an option must
-// change it. wazero adds its own version, the architecture and the processor's abilities.
-const cacheOptions = "v2-" + module.RewriteVersion + "-v2features"
+// cacheOptions names the options that machine code is compiled with and the form of an entry. It is part of the path, so
+// changing either must change it. wazero's version is part of the path too, and the processor is told in the manifest.
+const cacheOptions = "v3-" + module.RewriteVersion + "-v2features"
 
-// cacheDir is where a digest's machine code is kept; empty when nothing is.
-func (e *Engine) cacheDir(digest string) string {
+// What is in the cache may be read by whoever knows its name, so that runners of other users can: it is made of a module
+// whose digest they were told. Only the owner writes.
+const (
+	cacheDirMode   = 0o711 // on the way to an entry: its name must be known
+	entryDirMode   = 0o755
+	entryFileMode  = 0o644
+	forbiddenModes = 0o022
+)
+
+var (
+	// ErrNotCached is what Load says under ReadOnlyCache when there is no entry for the module, or none that can be used.
+	ErrNotCached = errors.New("the machine code is not in the cache")
+	// errCacheOpen is for a cache that others could put their own machine code into.
+	errCacheOpen = errors.New("the cache must belong to this user or root, and nobody else may write to it")
+	// errEntry is for an entry that is not what was written.
+	errEntry = errors.New("the cache entry is damaged")
+	// errStale is for an entry that another engine or processor would use.
+	errStale = errors.New("the cache entry is for another engine or processor")
+)
+
+// optionsDir holds the entries of these options; empty when nothing is kept.
+func (e *Engine) optionsDir() string {
 	if e.cfg.CacheDir == "" {
 		return ""
 	}
-	return filepath.Join(e.cfg.CacheDir, cacheOptions, strings.ReplaceAll(digest, ":", "-"))
+	return filepath.Join(e.cfg.CacheDir, cacheOptions)
 }
 
-func openCache(dir string) (wazero.CompilationCache, error) {
-	if dir == "" {
-		return wazero.NewCompilationCache(), nil
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make cache: %w", err)
-	}
-	cache, err := wazero.NewCompilationCacheWithDir(dir)
-	if err != nil {
-		return nil, fmt.Errorf("open cache: %w", err)
-	}
-	return cache, nil
+// entryDir is where a digest's entry is.
+func (e *Engine) entryDir(digest string) string {
+	return filepath.Join(e.optionsDir(), strings.ReplaceAll(digest, ":", "-"))
 }
 
-// errCacheOpen is for a cache that others could put their own machine code into.
-var errCacheOpen = errors.New("the cache directory must belong to this user, and nobody else may write to it")
-
-// checkOwner refuses a cache directory that is not ours alone: what is in it will be executed.
-func checkOwner(dir string) error {
-	st, err := os.Lstat(dir)
-	if err != nil {
-		return nil //nolint:nilerr // it is not there, or whoever opens it meets the same error
+// EvictCache removes a digest's machine code from the disk. A loaded template is not touched.
+func (e *Engine) EvictCache(digest string) error {
+	if e.cfg.CacheDir == "" || e.cfg.ReadOnlyCache {
+		return nil
 	}
-	owner, ok := st.Sys().(*syscall.Stat_t)
-	if !st.IsDir() || st.Mode().Perm()&0o022 != 0 || !ok || int(owner.Uid) != os.Geteuid() {
-		return fmt.Errorf("open cache %s (%s): %w", dir, st.Mode(), errCacheOpen)
+	if err := removeEntry(e.entryDir(digest)); err != nil {
+		return fmt.Errorf("evict %s: %w", digest, err)
 	}
 	return nil
 }
 
-// entries lists the compiled code in a directory. wazero keeps that of each of its own versions apart, so having an entry
-// does not mean that it will be used. Files still being written end in .tmp.
-func entries(dir string) []string {
-	var found []string
-	if dir == "" {
+// removeEntry takes an entry away at once, so that nobody finds half of it, and then deletes it.
+func removeEntry(dir string) error {
+	trash, err := os.MkdirTemp(filepath.Dir(dir), workPrefix)
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.Type().IsRegular() && !strings.HasSuffix(path, ".tmp") {
-			found = append(found, path)
-		}
-		return nil // what cannot be read is no entry
-	})
-	return found
-}
-
-// code is a compiled module with what must be closed after it.
-type code struct {
-	runtime  wazero.Runtime
-	cache    wazero.CompilationCache
-	compiled wazero.CompiledModule
-	cached   bool
-}
-
-func (c *code) close(ctx context.Context) error {
-	return errors.Join(c.runtime.Close(ctx), c.cache.Close(ctx))
-}
-
-// compile takes machine code from the cache or makes it and puts it there. An entry that cannot be read (cut off, say)
-// is thrown away, and the module is compiled anew; where nothing can be written (a full disk), it is compiled all the
-// same. A module that does not validate gives an *module.Error.
-func (e *Engine) compile(ctx context.Context, wasm []byte, digest string) (*code, error) {
-	dir := e.cacheDir(digest)
-	if dir != "" {
-		if err := errors.Join(checkOwner(e.cfg.CacheDir), checkOwner(dir)); err != nil {
-			return nil, err
-		}
-	}
-	before := entries(dir)
-	c, err := compileOnce(ctx, wasm, dir)
-	if err != nil && len(before) > 0 {
-		if err := os.RemoveAll(dir); err != nil {
-			return nil, fmt.Errorf("remove broken cache entry: %w", err)
-		}
-		before = nil
-		c, err = compileOnce(ctx, wasm, dir)
-	}
-	if err != nil && dir != "" {
-		// An invalid module fails before anything is compiled, so asking again costs little.
-		troubled := err
-		if c, err = compileOnce(ctx, wasm, ""); err == nil {
-			e.log.Warn("machine code is not kept", "digest", digest, "err", troubled)
-		}
-	}
 	if err != nil {
-		return nil, err
+		return err
 	}
-	c.cached = len(before) > 0 && slices.Equal(before, entries(dir))
-	return c, nil
+	err = os.Rename(dir, filepath.Join(trash, "entry"))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return errors.Join(err, os.RemoveAll(trash))
 }
 
-func compileOnce(ctx context.Context, wasm []byte, dir string) (*code, error) {
-	cache, err := openCache(dir)
+// checkOwned refuses what is not ours alone, or root's: what is in it will be executed.
+func checkOwned(path string) error {
+	st, err := os.Lstat(path)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	c := &code{cache: cache}
-	c.runtime = wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigCompiler().
-		WithDebugInfoEnabled(false). // function names suffice, and DWARF doubles what a module takes
-		WithCompilationCache(cache))
-	if c.compiled, err = c.runtime.CompileModule(withWorkers(ctx), wasm); err != nil {
-		err = &module.Error{
-			Code:  module.CodeInvalid,
-			Cause: fmt.Sprintf("the module does not compile: %v", err),
-			Fix:   "build it with a current toolchain for WebAssembly 2.0 without proposals beyond it",
+	owner, ok := st.Sys().(*syscall.Stat_t)
+	kind := st.Mode().IsDir() || st.Mode().IsRegular()
+	if !kind || st.Mode().Perm()&forbiddenModes != 0 || !ok || owner.Uid != 0 && int(owner.Uid) != os.Geteuid() {
+		return fmt.Errorf("open cache %s (%s): %w", path, st.Mode(), errCacheOpen)
+	}
+	return nil
+}
+
+// checkCache looks at the directories above the entries. Those that are not there are made by whoever writes.
+func (e *Engine) checkCache() error {
+	for _, dir := range []string{e.cfg.CacheDir, e.optionsDir()} {
+		if err := checkOwned(dir); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
+			return err
 		}
-		return nil, errors.Join(err, c.close(ctx))
 	}
-	return c, nil
+	return nil
 }

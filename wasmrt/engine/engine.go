@@ -2,13 +2,14 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
-	"os"
 	"path/filepath"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/petrelrun/petrel/wasmrt/module"
@@ -21,9 +22,11 @@ const maxCompilations = 2
 
 // Config says how an Engine works.
 type Config struct {
-	// CacheDir keeps machine code between processes. It is trusted like the program itself: only its owner may write to
-	// it. Empty: nothing is kept.
+	// CacheDir keeps machine code between processes. It is trusted like the program itself: only its owner, who is this
+	// user or root, may write to it. Empty: nothing is kept.
 	CacheDir string
+	// ReadOnlyCache is for those who run guests: what is not in the cache is not compiled, and Load says ErrNotCached.
+	ReadOnlyCache bool
 	// Limits bounds modules; zero fields mean package module's defaults.
 	Limits module.Limits
 	// MaxRunning bounds how many guests execute at a time; zero means one less than Go's processors, and at least one.
@@ -41,6 +44,9 @@ func (c Config) Validate() error {
 	if c.MaxRunning < 0 || c.MaxRunning > math.MaxInt32 {
 		return fmt.Errorf("check engine config: %d guests running at a time", c.MaxRunning)
 	}
+	if c.ReadOnlyCache && c.CacheDir == "" {
+		return errors.New("check engine config: a read-only cache needs a directory")
+	}
 	return c.Limits.Validate()
 }
 
@@ -52,6 +58,7 @@ type Engine struct {
 	loads    sync.WaitGroup
 	gate     *gate
 	keeper   keeper
+	refusals atomic.Uint64
 
 	mu       sync.Mutex
 	programs map[string]*program // by digest; those still compiling too
@@ -164,18 +171,6 @@ func (e *Engine) Close() error {
 	e.mu.Unlock()
 	e.loads.Wait()
 	e.keeper.close()
-	return nil
-}
-
-// EvictCache removes a digest's machine code from the disk. A loaded template is not touched.
-func (e *Engine) EvictCache(digest string) error {
-	dir := e.cacheDir(digest)
-	if dir == "" {
-		return nil
-	}
-	if err := os.RemoveAll(dir); err != nil {
-		return fmt.Errorf("evict %s: %w", digest, err)
-	}
 	return nil
 }
 

@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -107,87 +106,6 @@ func TestLoadGivesUp(t *testing.T) {
 	}
 	if _, err := e.Load(t.Context(), moduletest.Exit(9)); !errors.Is(err, ErrClosed) {
 		t.Errorf("load after Close: %v", err)
-	}
-}
-
-func TestCache(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "cache")
-	wasm := moduletest.Exit(6)
-	loadOnce := func() (cached bool) {
-		e, err := New(t.Context(), Config{CacheDir: dir})
-		if err != nil {
-			t.Fatal(err)
-		}
-		tmpl, err := e.Load(t.Context(), wasm)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if code, err := tmpl.Run(t.Context(), Spec{}); code != 6 || err != nil {
-			t.Errorf("code %d, %v", code, err)
-		}
-		again, err := e.Load(t.Context(), wasm)
-		if err != nil || !again.Cached() {
-			t.Errorf("the second load in one process is not cached: %v", err)
-		}
-		cached = tmpl.Cached()
-		if err := errors.Join(tmpl.Close(), again.Close(), e.Close()); err != nil {
-			t.Error(err)
-		}
-		return cached
-	}
-	if loadOnce() {
-		t.Error("the first load is cached")
-	}
-	if !loadOnce() {
-		t.Error("the load of another process is not cached")
-	}
-	var entries []string
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.Type().IsRegular() {
-			entries = append(entries, path)
-		} else if info, _ := d.Info(); info != nil && info.Mode().Perm() != 0o700 {
-			t.Errorf("%s has mode %v", path, info.Mode().Perm())
-		}
-		return err
-	})
-	if err != nil || len(entries) != 1 {
-		t.Fatalf("cache entries %v, %v", entries, err)
-	}
-	if err := os.Truncate(entries[0], 40); err != nil {
-		t.Fatal(err)
-	}
-	if loadOnce() {
-		t.Error("a cut off entry counts as cached")
-	}
-	if !loadOnce() {
-		t.Error("the entry was not made anew")
-	}
-	// An entry that only another version of wazero would use does not count.
-	other := filepath.Join(filepath.Dir(filepath.Dir(entries[0])), "wazero-v0.0.1-amd64-linux")
-	if err := os.Rename(filepath.Dir(entries[0]), other); err != nil {
-		t.Fatal(err)
-	}
-	if loadOnce() {
-		t.Error("an entry of another version counts as cached")
-	}
-	if err := os.Chmod(dir, 0o777); err != nil {
-		t.Fatal(err)
-	}
-	open, _ := New(t.Context(), Config{CacheDir: dir})
-	if tmpl, err := open.Load(t.Context(), wasm); err == nil {
-		_ = tmpl.Close()
-		t.Error("machine code is taken from a directory that anybody can write to")
-	}
-	if err := os.Chmod(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	e, _ := New(t.Context(), Config{CacheDir: dir})
-	info, _ := module.Check(wasm, module.Limits{})
-	if err := e.EvictCache(info.Digest); err != nil {
-		t.Error(err)
-	}
-	if loadOnce() {
-		t.Error("an evicted entry is cached")
 	}
 }
 

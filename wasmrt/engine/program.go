@@ -47,7 +47,7 @@ func (p *program) compile(ctx context.Context, wasm []byte) {
 	e := p.engine
 	e.compiles <- struct{}{}
 	start := time.Now()
-	c, rewritten, err := e.rewrite(ctx, wasm, p.info)
+	c, rewritten, err := e.compile(ctx, wasm, p.info)
 	<-e.compiles
 	p.compileTime = time.Since(start)
 	if err != nil {
