@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -222,11 +223,10 @@ func TestDial(t *testing.T) {
 // A name that changes what it leads to is asked once.
 func TestNoSecondLookup(t *testing.T) {
 	port := server(t)
-	lookups := 0
+	var lookups atomic.Int64
 	p := parse(t, "tcp:rebind.test:"+port, "tcp:127.0.0.1:"+port)
 	p.resolver = fakeDNS(t, func() [4]byte {
-		lookups++
-		if lookups > 1 {
+		if lookups.Add(1) > 1 {
 			return [4]byte{169, 254, 169, 254}
 		}
 		return [4]byte{127, 0, 0, 1}
@@ -235,8 +235,8 @@ func TestNoSecondLookup(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := k.RemoteAddr().String(); got != "127.0.0.1:"+port || lookups != 1 {
-		t.Errorf("connected to %s after %d lookups", got, lookups)
+	if got := k.RemoteAddr().String(); got != "127.0.0.1:"+port || lookups.Load() != 1 {
+		t.Errorf("connected to %s after %d lookups", got, lookups.Load())
 	}
 	_ = k.Close()
 	var denied *DeniedError

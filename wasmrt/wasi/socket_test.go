@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func listen(t *testing.T) net.Listener {
@@ -56,16 +58,16 @@ func TestAccept(t *testing.T) {
 	w.want("sock_recv", ErrnoNotConn, 3, atVector, 1, 0, atResult, atResult+4)
 
 	w.want("fd_fdstat_set_flags", 0, 3, 0)
-	var client *net.TCPConn
+	clients := make(chan *net.TCPConn, 1)
 	go func() {
 		time.Sleep(20 * time.Millisecond)
-		client = dialTo(t, l)
+		client := dialTo(t, l)
 		_, _ = client.Write([]byte("hello"))
-		close(w.ready())
+		clients <- client
 	}()
 	w.want("sock_accept", 0, 3, int(flagNonblock), atResult)
 	fd := w.result()
-	<-w.ready()
+	client := <-clients
 	if e := w.only(0, sub{eventFdRead, fd, 0, 0}, sub{eventClock, 1, time.Hour, 0}); e.bytes != 5 {
 		t.Errorf("%d bytes are there", e.bytes)
 	}
@@ -109,12 +111,23 @@ func TestAccept(t *testing.T) {
 	w.want("sock_accept", 0, 3, 0, atResult)
 }
 
-// ready is a channel of the test's own.
-func (w *world) ready() chan struct{} {
-	if w.done == nil {
-		w.done = make(chan struct{})
+// Whoever stops a server shuts its socket down: a guest that waits to accept is told.
+func TestListenerIsShutDown(t *testing.T) {
+	l := listen(t)
+	w := newWorld(t, Config{Listeners: []net.Listener{l}})
+	stop := func() {
+		time.Sleep(20 * time.Millisecond)
+		raw, err := l.(*net.TCPListener).SyscallConn()
+		if err == nil {
+			err = raw.Control(func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_RDWR) })
+		}
+		if err != nil {
+			t.Error(err)
+		}
 	}
-	return w.done
+	go stop()
+	w.want("sock_accept", ErrnoInval, 3, 0, atResult)
+	w.only(0, sub{eventFdRead, 3, 0, 0}, sub{eventClock, 1, 20 * time.Second, 0})
 }
 
 // More than the kernel keeps goes both ways, with and without blocking.

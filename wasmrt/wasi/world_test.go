@@ -30,8 +30,6 @@ type world struct {
 	h   *fakeHost
 	mem []byte
 	all map[string]Function
-
-	done chan struct{}
 }
 
 func newWorld(t testing.TB, cfg Config) *world {
