@@ -80,8 +80,10 @@ func (d *hostDir) readOnlyErrno(p string, o opening) Errno {
 	return ErrnoRofs
 }
 
+// openDir appends a dot, so that os.Root walks through p as a directory: it would open a last element whatever it is, and
+// wait for ever for a FIFO's other end.
 func (d *hostDir) openDir(p string) (object, Errno) {
-	root, err := d.root.OpenRoot(p)
+	root, err := d.root.OpenRoot(p + "/.")
 	if err != nil {
 		return nil, errnoOf(err)
 	}

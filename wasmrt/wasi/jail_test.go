@@ -176,6 +176,9 @@ func TestOnlyFilesAndDirectoriesOpen(t *testing.T) {
 			t.Errorf("a FIFO opens: %d", errno)
 		}
 	}
+	if _, errno := w.open(3, "fifo", openDirectory, readOnly, 0); errno != ErrnoNotDir {
+		t.Errorf("a FIFO opens as a directory: %d", errno)
+	}
 	for _, host := range []string{fifo, "/dev/null"} {
 		if s, err := New(Config{Mounts: []Mount{{HostPath: host, GuestPath: "/x"}}}); err == nil {
 			_ = s.Close()
