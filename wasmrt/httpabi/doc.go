@@ -1,16 +1,18 @@
-// Package httpabi serves HTTP with guests: a Handler is an http.Handler that answers each request with an instance of a
-// reactor module.
+// Package httpabi serves HTTP with guests: a Handler is an http.Handler that answers each request with a guest, whichever
+// way of serving its module has (module.Detect).
 //
-// The guest exports petrel_http_v1_handle and, while that runs, asks the host for the request (its head, chunks of the
-// body, trailers) and gives it the response (head, chunks of the body, flushes, trailers) through the functions of the
-// import module petrel_http_v1. Both bodies stream. Package wire has the encoding and the numbers of the ABI; the SDK in
-// wasmrt/guest makes a net/http handler of it.
+// Petrel's own ABI is this package's: the guest exports petrel_http_v1_handle and, while that runs, asks the host for the
+// request (its head, chunks of the body, trailers) and gives it the response (head, chunks of the body, flushes,
+// trailers) through the functions of the import module petrel_http_v1. Both bodies stream. Package wire has the encoding
+// and the numbers of the ABI; the SDK in wasmrt/guest makes a net/http handler of it. http-wasm guests and WAGI programs
+// are protocols (protocol.go), in packages httpwasm and wagi: the Handler's queue, limits, times and problems are around
+// them as around a reactor. A server on sockets of its own needs no Handler.
 //
-// Each request has an instance of its own: made, initialised, used once, closed. Where instances come from is the small
-// interface instances, so that snapshots can come in its place.
+// Each request has an instance of its own, from an engine.Pool, isolated as Config.Isolation says. A guest that imports
+// petrel_http_client_v1 can make requests itself, as far as its Spec's egress policy lets it (package client).
 //
 // What goes wrong is told as RFC 9457 problem+json with a code that programs can rely on (problem.go) as long as the
 // response has not begun; after that the connection is cut, so that no client takes half an answer for a whole one.
 //
-// It may import wasmrt/engine, wasmrt/module, wasmrt/httpabi/wire, and wazero's api (the type of a host function).
+// It may import wasmrt/engine, wasmrt/module, the packages below it, and wazero's api (the type of a host function).
 package httpabi

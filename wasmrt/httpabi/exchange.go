@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/petrelrun/petrel/wasmrt/httpabi/client"
 	"github.com/petrelrun/petrel/wasmrt/httpabi/wire"
 )
 
@@ -28,6 +29,8 @@ type exchange struct {
 	written   int             // bytes of it handed on, up to smallResponse
 	abort     abort
 
+	own *client.Session // the guest's own requests; nil until it makes one
+
 	stdout, stderr lineWriter
 }
 
@@ -35,10 +38,21 @@ type exchangeKey struct{}
 
 // Value implements context.Context. It hides the client's context, because it does not end with that.
 func (x *exchange) Value(key any) any {
-	if _, ok := key.(exchangeKey); ok {
+	switch key.(type) {
+	case exchangeKey:
 		return x
+	case client.Key:
+		return x.session()
 	}
 	return nil
+}
+
+// session is the guest's own requests, made when it makes the first; nil when it cannot make any.
+func (x *exchange) session() *client.Session {
+	if x.own == nil && x.handler.client != nil {
+		x.own = x.handler.client.Session(x)
+	}
+	return x.own
 }
 
 const (
@@ -87,6 +101,9 @@ func (x *exchange) encode() *Problem {
 
 // release is called when nothing of the guest runs any more.
 func (x *exchange) release() {
+	if x.own != nil {
+		x.own.Close()
+	}
 	x.finished()
 	if x.head != nil && cap(*x.head) <= maxKeptHead {
 		heads.Put(x.head)

@@ -9,16 +9,20 @@ import (
 	"time"
 
 	"github.com/petrelrun/petrel/wasmrt/engine"
+	"github.com/petrelrun/petrel/wasmrt/httpabi/client"
 	"github.com/petrelrun/petrel/wasmrt/module"
 )
 
 // Handler answers requests with guests. It is safe for concurrent use.
 type Handler struct {
-	cfg    Config
-	pool   *engine.Pool
-	queue  *queue
-	stdout *lines
-	stderr *lines
+	cfg      Config
+	pool     *engine.Pool   // of a reactor's instances; nil for other ABIs
+	protocol protocol       // of other ABIs; nil for a reactor
+	source   source         // the one of both that is there
+	client   *client.Client // for the guest's own requests; nil when it imports nothing for that
+	queue    *queue
+	stdout   *lines
+	stderr   *lines
 
 	ctx    context.Context // ends with Close
 	close  context.CancelCauseFunc
@@ -31,19 +35,24 @@ type Handler struct {
 	problems tally
 }
 
-// NewHandler makes a handler for a reactor. It makes no instance yet. It must be closed.
+// NewHandler makes a handler for an HTTP guest of any ABI. It makes no instance yet. It must be closed.
 func NewHandler(cfg Config) (*Handler, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	if err := cfg.Template.Engine().Provide(hostModule()); err != nil {
+	var err error
+	if cfg.ABI, err = cfg.abi(); err != nil {
 		return nil, fmt.Errorf("make handler: %w", err)
 	}
 	h := &Handler{cfg: cfg, queue: newQueue(cfg), stdout: newLines(cfg.Spec.Stdout), stderr: newLines(cfg.Spec.Stderr)}
-	var err error
-	h.pool, err = cfg.Template.NewPool(engine.PoolConfig{Spec: cfg.Spec, Isolation: cfg.Isolation, WarmUp: cfg.warmUp()})
-	if err != nil {
+	if cfg.Template.Info().ImportsFrom(module.HTTPClientModule) {
+		if err := cfg.Template.Engine().Provide(client.HostModule()); err != nil {
+			return nil, fmt.Errorf("make handler: %w", err)
+		}
+		h.client = client.New(cfg.Spec.Egress)
+	}
+	if err := h.open(); err != nil {
 		return nil, fmt.Errorf("make handler: %w", err)
 	}
 	h.ctx, h.close = context.WithCancelCause(context.Background())
@@ -59,7 +68,11 @@ func (h *Handler) Close() error {
 	h.closed.Store(true)
 	h.close(errClosing)
 	h.queue.shut()
-	return h.pool.Close()
+	err := h.source.Close()
+	if h.client != nil {
+		err = errors.Join(err, h.client.Close())
+	}
+	return err
 }
 
 // ServeHTTP implements http.Handler. It panics with http.ErrAbortHandler, as net/http wants it, to cut a response that
@@ -95,6 +108,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serve runs a guest for one exchange.
 func (h *Handler) serve(x *exchange) *Problem {
+	if h.protocol != nil {
+		return h.converse(x)
+	}
 	if p := x.encode(); p != nil {
 		return p
 	}

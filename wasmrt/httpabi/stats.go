@@ -57,7 +57,7 @@ func (h *Handler) Stats() Stats {
 	return Stats{
 		Requests: h.requests.Load(), Problems: h.problems.all(), Time: time.Duration(h.nanos.Load()),
 		FirstRequest: time.Duration(h.first.Load()), Running: len(h.queue.places), Waiting: int(h.queue.waiting.Load()),
-		Pool: h.pool.Stats(),
+		Pool: h.source.Stats(),
 	}
 }
 

@@ -34,5 +34,5 @@ func (c Config) warmUp() func(context.Context, *engine.Instance) error {
 func (h *Handler) Measure(ctx context.Context) (engine.ColdStart, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, h.cfg.WallTime, errWallTime)
 	defer cancel()
-	return h.pool.Measure(ctx)
+	return h.source.Measure(ctx)
 }

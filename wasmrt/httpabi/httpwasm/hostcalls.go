@@ -214,7 +214,7 @@ func (x *exchange) writeResponse(ctx context.Context, p []byte) {
 	} else {
 		engine.Block(ctx, func() { _, err = x.Write(p) })
 	}
-	if err != nil {
+	if err != nil && ctx.Err() == nil {
 		x.fail(fmt.Errorf("write response body: %w", err))
 	}
 }

@@ -1,0 +1,172 @@
+package httpabi
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/petrelrun/petrel/wasmrt/engine"
+	"github.com/petrelrun/petrel/wasmrt/module"
+	"github.com/petrelrun/petrel/wasmrt/module/moduletest"
+)
+
+// httpWasmGuest has the body in handle_request, and set_status_code, write_body and read_body to call.
+func httpWasmGuest(body []byte) []byte {
+	m := moduletest.Module{HasMemory: true, Pages: 1, Data: []byte("hello, world")}
+	for _, name := range []string{"set_status_code", "write_body", "read_body", "log"} {
+		m.Imports = append(m.Imports, moduletest.Served(module.HTTPWasmModule, name))
+	}
+	m.Funcs = []moduletest.Func{
+		{Name: "handle_request", Type: module.FuncType{Results: []module.ValueType{module.I64}}, Body: body, Export: true},
+		{Name: "handle_response", Type: module.FuncType{Params: []module.ValueType{module.I32, module.I32}}, Export: true},
+	}
+	return moduletest.Build(m)
+}
+
+func callHost(index uint32, args ...int32) []byte {
+	var b []byte
+	for _, a := range args {
+		b = append(b, moduletest.Const(a)...)
+	}
+	return append(b, moduletest.Call(index)...)
+}
+
+func TestHTTPWasm(t *testing.T) {
+	hello := moduletest.Then(callHost(3, 0, 0, 5), callHost(0, 201), callHost(1, 1, 0, 12), moduletest.I64(0))
+	s := serve(t, httpWasmGuest(hello), Config{})
+	resp, body := s.get(t, "/")
+	if resp.StatusCode != 201 || body != "hello, world" {
+		t.Errorf("got %d %q", resp.StatusCode, body)
+	}
+	if s.log.String() != "info: hello\n" {
+		t.Errorf("log %q", s.log)
+	}
+	if _, err := s.handler.Measure(t.Context()); err != nil {
+		t.Error(err)
+	}
+	for name, tt := range map[string]struct {
+		body   []byte
+		status int
+		code   string
+		says   string
+	}{
+		"no next handler":  {moduletest.I64(1), 404, CodeNoNext, "no next handler"},
+		"a trap":           {moduletest.Unreachable, 502, CodeTrap, "handle_request"},
+		"a forbidden call": {moduletest.Then(callHost(0, 100), moduletest.I64(0)), 502, CodeTrap, "status 100"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t, httpWasmGuest(tt.body), Config{})
+			resp, body := s.get(t, "/")
+			wantProblem(t, resp, body, tt.status, tt.code, tt.says)
+		})
+	}
+	t.Run("an endless loop", func(t *testing.T) {
+		s := serve(t, httpWasmGuest(moduletest.Then(moduletest.Loop, moduletest.I64(0))), Config{WallTime: 100 * time.Millisecond})
+		resp, body := s.get(t, "/")
+		wantProblem(t, resp, body, 504, CodeWallTime, "100ms")
+	})
+}
+
+// A guest that reads a client who says nothing more is ended, and the client is told.
+func TestHTTPWasmStalledUpload(t *testing.T) {
+	read := moduletest.Then(callHost(2, 0, 100, 1000), []byte{0x1a}, moduletest.I64(0))
+	s := serve(t, httpWasmGuest(read), Config{WallTime: 200 * time.Millisecond})
+	conn, err := net.Dial("tcp", s.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nonly this"); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := io.ReadAll(conn)
+	if err != nil || !bytes.HasPrefix(answer, []byte("HTTP/1.1 504 ")) || !bytes.Contains(answer, []byte(CodeWallTime)) {
+		t.Errorf("answer %q, %v", answer, err)
+	}
+}
+
+func TestWAGI(t *testing.T) {
+	s := serve(t, moduletest.Print("Status: 201\nContent-Type: text/plain\n\nhello"), Config{Spec: engine.Spec{Args: []string{"app"}}})
+	if resp, body := s.get(t, "/"); resp.StatusCode != 201 || body != "hello" || resp.Header.Get("Content-Type") != "text/plain" {
+		t.Errorf("got %d %v %q", resp.StatusCode, resp.Header, body)
+	}
+	for name, tt := range map[string]struct {
+		wasm   []byte
+		status int
+		code   string
+		says   string
+	}{
+		"no response": {moduletest.Exit(0), 502, CodeNoResponse, "before the end of a head"},
+		"no head":     {moduletest.Print("hello\n\n"), 502, CodeNoResponse, "no header field"},
+		"an exit":     {moduletest.Exit(3), 502, CodeGuestExit, "code 3"},
+		"a trap":      {moduletest.Build(moduletest.Command(moduletest.Unreachable)), 502, CodeTrap, "_start"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t, tt.wasm, Config{})
+			resp, body := s.get(t, "/")
+			wantProblem(t, resp, body, tt.status, tt.code, tt.says)
+		})
+	}
+	t.Run("an endless loop", func(t *testing.T) {
+		s := serve(t, moduletest.Build(moduletest.Command(moduletest.Loop)), Config{WallTime: 100 * time.Millisecond})
+		resp, body := s.get(t, "/")
+		wantProblem(t, resp, body, 504, CodeWallTime, "100ms")
+	})
+	t.Run("a response over the limit", func(t *testing.T) {
+		s := serve(t, moduletest.Print("A: b\n\n"+strings.Repeat("x", 100)), Config{MaxResponseBody: 10})
+		resp, err := s.Client().Get(s.URL)
+		if err == nil {
+			_, err = io.ReadAll(resp.Body)
+			_ = resp.Body.Close()
+		}
+		if err == nil {
+			t.Error("the client takes what is cut for the whole")
+		}
+	})
+}
+
+func TestABIs(t *testing.T) {
+	s := serve(t, moduletest.Exit(0), Config{})
+	for _, abi := range []module.ABI{module.ABISockets, module.ABICommand, "fastcgi"} {
+		if _, err := NewHandler(Config{Template: s.handler.cfg.Template, ABI: abi}); err == nil {
+			t.Errorf("a handler of %s is made", abi)
+		}
+	}
+	if _, err := NewHandler(Config{Template: s.handler.cfg.Template, ABI: module.ABIHTTPWasm}); err == nil {
+		t.Error("a command is served as an http-wasm guest")
+	}
+	if _, err := NewHandler(Config{Template: s.handler.cfg.Template, Isolation: "none"}); err == nil {
+		t.Error("an isolation that is none is accepted")
+	}
+}
+
+// A client that goes in the middle of an answer is not the guest's failure.
+func TestProtocolClientGone(t *testing.T) {
+	forever := moduletest.Then([]byte{0x03, 0x40}, callHost(1, 1, 0, 60_000), []byte{0x0c, 0x00, 0x0b}, moduletest.I64(0)) // loop
+	failures := make(chan Failure, 1)
+	s := serve(t, httpWasmGuest(forever), Config{OnFailure: func(f Failure) { failures <- f }})
+	resp, err := s.Client().Get(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(resp.Body, make([]byte, 1<<20)); err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	for begun := time.Now(); s.handler.Stats().Running > 0; time.Sleep(10 * time.Millisecond) {
+		if time.Since(begun) > 10*time.Second {
+			t.Fatal("the guest goes on without a client")
+		}
+	}
+	select {
+	case f := <-failures:
+		t.Errorf("the guest is blamed: %+v", f)
+	default:
+	}
+}
