@@ -7,17 +7,21 @@ import (
 
 // read makes the http.Request that a server would make of the same bytes.
 func (x *exchange) read(h host) (*http.Request, error) {
-	block, code := fetch(x.headBuf[:], h.requestHead)
+	block, code := fetch(x.room[:headSize], h.requestHead)
 	if code < 0 {
 		return nil, hostError("request head", code)
 	}
+	x.used = min(len(block), headSize)
 	head := &x.head
 	if err := head.Decode(text(block)); err != nil {
 		return nil, err
 	}
-	u, err := parseURI(head.Method, head.URI)
-	if err != nil {
-		return nil, err
+	u := &x.url
+	if !parsePlain(u, head.URI) {
+		var err error
+		if u, err = parseURI(head.Method, head.URI); err != nil {
+			return nil, err
+		}
 	}
 	x.context.host = h
 	r := &x.request

@@ -14,14 +14,15 @@ const bufferSize = 4096
 
 // response implements http.ResponseWriter.
 type response struct {
-	host   host
-	header http.Header
+	exchange *exchange
+	host     host
+	header   http.Header
 
 	status  int    // zero until WriteHeader
 	block   []byte // the encoded head, until it is sent
 	sent    bool
 	headErr error
-	buf     []byte   // what waits to be sent; its room is bufferSize
+	buf     []byte   // what waits to be sent; its room is bufferSize, from the first write on
 	err     error    // what every further write says
 	trailer []string // names that the head announced
 }
@@ -35,7 +36,7 @@ var (
 // answer makes the exchange's response ready.
 func (x *exchange) answer(h host) *response {
 	w := &x.response
-	w.host, w.buf, w.block = h, x.out[:0], x.blockBuf[:0]
+	w.host = h
 	return w
 }
 
@@ -55,7 +56,11 @@ func (w *response) WriteHeader(status int) {
 		return
 	}
 	w.status = status
-	w.block = appendVisible(w.block, w.header)
+	w.block = appendVisible(w.exchange.cut(blockSize), w.header)
+	if cap(w.block) == blockSize { // it is in the room: what comes next begins where it ends
+		w.exchange.used -= blockSize - len(w.block)
+	}
+	w.buf = w.exchange.cut(bufferSize)
 	for _, line := range w.header["Trailer"] {
 		for name := range strings.SplitSeq(line, ",") {
 			w.trailer = append(w.trailer, http.CanonicalHeaderKey(strings.TrimSpace(name)))

@@ -16,9 +16,6 @@ var plain = func() (t [256]bool) {
 
 // parseURI reads a request line's target as net/http does: CONNECT has a host and no path.
 func parseURI(method, uri string) (*url.URL, error) {
-	if u := parsePlain(uri); u != nil {
-		return u, nil
-	}
 	if method == http.MethodConnect && !strings.HasPrefix(uri, "/") {
 		u, err := url.ParseRequestURI("http://" + uri)
 		if err == nil {
@@ -29,11 +26,11 @@ func parseURI(method, uri string) (*url.URL, error) {
 	return url.ParseRequestURI(uri)
 }
 
-// parsePlain reads the targets that need no decoding, which are most, in a tenth of the time that package url takes. Of
-// others it returns nil.
-func parsePlain(uri string) *url.URL {
+// parsePlain reads a target that needs no decoding, as most do not, in a tenth of the time that package url takes. It
+// returns false, and leaves u as it was, when the target is another one.
+func parsePlain(u *url.URL, uri string) bool {
 	if len(uri) == 0 || uri[0] != '/' || len(uri) > 1 && uri[1] == '/' {
-		return nil
+		return false
 	}
 	end := len(uri)
 	for i := range len(uri) {
@@ -41,22 +38,20 @@ func parsePlain(uri string) *url.URL {
 			continue
 		}
 		if uri[i] != '?' {
-			return nil
+			return false
 		}
 		end = i
 		break
 	}
-	u := &url.URL{Path: uri[:end]}
-	if end == len(uri) {
-		return u
-	}
 	for i := end; i < len(uri); i++ {
 		if c := uri[i]; c <= ' ' || c >= 0x7f || c == '#' {
-			return nil
+			return false
 		}
 	}
-	if u.RawQuery = uri[end+1:]; u.RawQuery == "" {
-		u.ForceQuery = true
+	u.Path = uri[:end]
+	if end < len(uri) {
+		u.RawQuery = uri[end+1:]
+		u.ForceQuery = u.RawQuery == ""
 	}
-	return u
+	return true
 }

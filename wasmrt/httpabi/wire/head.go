@@ -24,8 +24,16 @@ type RequestHead struct {
 
 // Reserve makes room for a header of so many fields with one value each, so that Decode need not.
 func (h *RequestHead) Reserve(fields int) {
-	h.Header = make(http.Header, fields)
+	h.Header = MakeHeader(fields)
 	h.values = make([]string, 0, fields)
+}
+
+// MakeHeader makes an empty header with room for so many fields.
+func MakeHeader(fields int) http.Header {
+	h := make(http.Header, fields)
+	h[""] = nil // a small map has no room before the first entry
+	delete(h, "")
+	return h
 }
 
 // AppendRequestHead encodes a head.
