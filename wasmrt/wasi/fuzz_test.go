@@ -3,6 +3,7 @@ package wasi
 import (
 	"context"
 	"maps"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -20,10 +21,15 @@ func FuzzCalls(f *testing.F) {
 		f.Add([]byte{byte(i), 255, 255, 255, 255, 255, 255, 255, 255, 255, 255})
 	}
 	dir := f.TempDir()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { _ = l.Close() })
 	f.Fuzz(func(t *testing.T, program []byte) {
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
-		s, err := New(Config{Args: []string{"a"}, Env: []string{"A=b"}, Mounts: []Mount{{HostPath: dir, GuestPath: "/m", ReadOnly: true}}, MaxFiles: 8})
+		s, err := New(Config{Args: []string{"a"}, Env: []string{"A=b"}, Mounts: []Mount{{HostPath: dir, GuestPath: "/m", ReadOnly: true}}, MaxFiles: 8, Listeners: []net.Listener{l}})
 		if err != nil {
 			t.Fatal(err)
 		}
