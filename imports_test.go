@@ -30,7 +30,7 @@ var owners = map[string][]string{
 var rooms = map[string][]string{
 	"cmd/petrel": {"controlplane/api", "controlplane/apiserver", "controlplane/apps", "controlplane/auth",
 		"controlplane/controller", "controlplane/registry", "controlplane/resource", "controlplane/scheduler",
-		"controlplane/store", "controlplane/upstream", "worker", "worker/cri", "worker/network", "worker/service"},
+		"controlplane/store", "controlplane/upstream", "wasmrt/module", "worker", "worker/cri", "worker/network", "worker/service"},
 	"cmd/petrel-wasmrt": {"wasmrt/runner", "wasmrt/supervisor", "wasmrt/engine", "wasmrt/httpabi", "wasmrt/module",
 		"wasmrt/wasi"},
 

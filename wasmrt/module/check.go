@@ -46,7 +46,7 @@ func checkImports(info *Info) error {
 	var first *Error
 	var more int
 	for _, im := range info.Imports {
-		err := checkImport(info, im)
+		err := CheckImport(info, im)
 		if err == nil {
 			continue
 		}
@@ -65,7 +65,8 @@ func checkImports(info *Info) error {
 	return first
 }
 
-func checkImport(info *Info, im Import) *Error {
+// CheckImport tells why an import is not served, and how to mend it; nil when it is.
+func CheckImport(info *Info, im Import) *Error {
 	field := fmt.Sprintf("import %s.%s", im.Module, im.Name)
 	if im.Kind != KindFunction {
 		return &Error{
