@@ -42,10 +42,10 @@ type Instance struct {
 	unwanted bool // nothing of it shall be kept
 }
 
-// exported is a handle of a guest's function. Making one costs more than most calls.
+// exported is a function of the guest's that was called.
 type exported struct {
 	name string
-	fn   api.Function
+	fn   api.Function // nil until the second call
 }
 
 // instantiate makes an instance from nothing and runs its start section, nothing more.
@@ -154,15 +154,22 @@ func (in *Instance) CallValues(ctx context.Context, export string, stack []uint6
 	return err
 }
 
+// export returns a function's handle. It is kept when the function is called a second time: a handle has a stack of its
+// own, which thousands of instances that have answered once need not hold.
 func (in *Instance) export(name string) api.Function {
 	for i := range in.exports {
-		if in.exports[i].name == name {
-			return in.exports[i].fn
+		e := &in.exports[i]
+		if e.name != name {
+			continue
 		}
+		if e.fn == nil {
+			e.fn = in.module.ExportedFunction(name)
+		}
+		return e.fn
 	}
 	fn := in.module.ExportedFunction(name)
 	if fn != nil {
-		in.exports = append(in.exports, exported{name: name, fn: fn})
+		in.exports = append(in.exports, exported{name: name})
 	}
 	return fn
 }

@@ -7,7 +7,7 @@ import (
 
 const (
 	// keepEvery is how often idle instances are looked at. One that was not needed since the last look is closed.
-	keepEvery = 10 * time.Second
+	keepEvery = 5 * time.Second
 	// snapshotRest is how long a snapshot is kept that no pool uses.
 	snapshotRest = 5 * time.Minute
 )

@@ -29,6 +29,7 @@ func (in *Instance) outcome(ctx context.Context, err error) error {
 	}
 	trap := parseTrap(err.Error(), in.program.info.Name)
 	in.program.unshift(trap)
+	in.program.skipHost(trap)
 	if errors.Is(err, errCPUTime) {
 		return &CPUTimeError{Limit: in.meter.limit, Function: trap.Function}
 	}
@@ -115,6 +116,27 @@ func parseTrap(text, moduleName string) *TrapError {
 		trap.Function = trap.Stack[0]
 	}
 	return trap
+}
+
+// skipHost names the guest's function where a host function ended the guest.
+func (p *program) skipHost(trap *TrapError) {
+	isHost := func(f string) bool {
+		for _, im := range p.info.Imports {
+			if f == im.Module+"."+im.Name {
+				return true
+			}
+		}
+		return false
+	}
+	if !isHost(trap.Function) {
+		return
+	}
+	for _, f := range trap.Stack {
+		if !isHost(f) && !isNoise(f) {
+			trap.Function = f
+			return
+		}
+	}
 }
 
 func frameName(frame, moduleName string) string {
