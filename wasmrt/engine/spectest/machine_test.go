@@ -41,8 +41,10 @@ type instance struct {
 func newMachine(ctx context.Context, features api.CoreFeatures, spectest []byte, rewrite bool) (*machine, error) {
 	m := &machine{rewrite: rewrite, named: map[string]*instance{}, obstacles: map[string]int{}}
 	m.runtime = wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigCompiler().WithCoreFeatures(features))
-	if _, err := m.runtime.InstantiateWithConfig(ctx, spectest, wazero.NewModuleConfig().WithName("spectest")); err != nil {
-		return nil, err
+	if spectest != nil {
+		if _, err := m.runtime.InstantiateWithConfig(ctx, spectest, wazero.NewModuleConfig().WithName("spectest")); err != nil {
+			return nil, err
+		}
 	}
 	_, err := m.runtime.NewHostModuleBuilder(module.MeterModule).NewFunctionBuilder().
 		WithGoModuleFunction(api.GoModuleFunc(m.yield), nil, nil).Export(module.YieldFunction).Instantiate(ctx)
