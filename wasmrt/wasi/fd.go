@@ -14,27 +14,21 @@ func fdClose(c call) Errno {
 	return 0
 }
 
-// fdRenumber moves a descriptor to another number, which may be free, but not beyond what could be opened: the table is
-// as long as its highest number.
+// fdRenumber moves a descriptor to the number of another, which is closed.
 func fdRenumber(c call) Errno {
 	from, to := c.fd(0), c.fd(1)
 	d, errno := c.s.lookup(from, 0)
 	if errno != 0 {
 		return errno
 	}
-	if uint64(to) >= uint64(len(c.s.mark)+c.s.maxFiles) {
-		return ErrnoBadf
+	if _, errno := c.s.lookup(to, 0); errno != 0 {
+		return errno
 	}
-	if from == to {
-		return 0
-	}
-	for int(to) >= len(c.s.slots) {
-		c.s.slots = append(c.s.slots, nil)
-	}
-	if c.s.slots[to] != nil {
+	c.h.Spend(costCall)
+	if from != to {
 		c.s.drop(to)
+		c.s.slots[to], c.s.slots[from] = d, nil
 	}
-	c.s.slots[to], c.s.slots[from] = d, nil
 	return 0
 }
 

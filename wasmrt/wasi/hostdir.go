@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // hostMount is what all directories of one mount have in common.
@@ -142,14 +144,24 @@ func (d *hostDir) change(do func() error) Errno {
 
 func (d *hostDir) setTimes(t times) Errno { return d.setTimesAt(".", true, t) }
 
-// setTimesAt works on a link's target only: os.Root has no way to set a link's own times.
 func (d *hostDir) setTimesAt(p string, follow bool, t times) Errno {
 	if !follow {
 		if st, err := d.root.Lstat(p); err == nil && st.Mode()&fs.ModeSymlink != 0 {
-			return ErrnoNotSup
+			return d.change(func() error { return d.setLinkTimes(p, t) })
 		}
 	}
 	return d.change(func() error { return d.root.Chtimes(p, t.atim.time(), t.mtim.time()) })
+}
+
+// setLinkTimes is for a link itself, which os.Root has nothing for.
+func (d *hostDir) setLinkTimes(p string, t times) error {
+	dir, name, err := d.parent(p)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	ts := []unix.Timespec{t.atim.timespec(), t.mtim.timespec()}
+	return withFds(dir, dir, func(fd, _ int) error { return unix.UtimesNanoAt(fd, name, ts, unix.AT_SYMLINK_NOFOLLOW) })
 }
 
 // time gives the zero time for "leave it", which is what os.Root.Chtimes takes it for.

@@ -1,6 +1,7 @@
 package wasi
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"os"
@@ -31,11 +32,14 @@ func (d *hostDir) rename(from string, to directory, p string) Errno {
 	if errno != 0 {
 		return errno
 	}
-	return d.change(func() error {
-		if other == d {
-			return d.root.Rename(strings.TrimRight(from, "/"), strings.TrimRight(p, "/"))
+	return d.changeErrno(func() Errno {
+		if strings.HasSuffix(from, "/") || strings.HasSuffix(p, "/") {
+			if st, errno := d.statAt(strings.TrimRight(from, "/"), false); errno != 0 || st.kind != typeDirectory {
+				return cmp.Or(errno, ErrnoNotDir)
+			}
 		}
-		return d.across(from, other, p, unix.Renameat)
+		// os.Root's own Rename replaces no directory, which POSIX does when that is empty.
+		return errnoOf(d.across(from, other, p, unix.Renameat))
 	})
 }
 
@@ -62,7 +66,7 @@ func (d *hostDir) link(from string, follow bool, to directory, p string) Errno {
 	})
 }
 
-// across works between two descriptors of one mount. The parents are opened inside their jails, and only a name without
+// across works between two directories of one mount. The parents are opened inside their jails, and only a name without
 // slashes is left for the kernel, which follows nothing then.
 func (d *hostDir) across(from string, other *hostDir, to string, do func(int, string, int, string) error) error {
 	fromDir, fromName, err := d.parent(from)

@@ -121,6 +121,13 @@ func TestLinksThatLeadOutAreNotMade(t *testing.T) {
 	if st, errno := w.statPath(3, "sub/new", 0); st.kind != typeSymlink || errno != 0 {
 		t.Errorf("lstat: %d, %d", st.kind, errno)
 	}
+	w.want("path_filestat_set_times", 0, 3, 0, "sub/new", uint64(0), uint64(5_000_000_000), setMtim)
+	if st, _ := w.statPath(3, "sub/new", 0); st.mtim != 5_000_000_000 {
+		t.Errorf("the link's own time is %d", st.mtim)
+	}
+	if st, _ := w.statPath(3, "sub/new", lookupFollow); st.mtim == 5_000_000_000 {
+		t.Error("the target's time was set")
+	}
 	w.want("path_open", ErrnoLoop, 3, 0, "sub/new", 0, readOnly, uint64(0), 0, atResult)
 	if _, errno := w.statPath(3, "loop", lookupFollow); errno != ErrnoLoop && errno != ErrnoPerm {
 		t.Errorf("an endless link: %d", errno)

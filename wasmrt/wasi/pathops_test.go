@@ -151,7 +151,14 @@ func testFiles(t *testing.T, w *world, dir uint32) {
 	}
 	w.want("path_rename", ErrnoPerm, sub, "x", sub, "../y")
 	w.want("path_rename", ErrnoInval, dir, "d", dir, "d/itself")
-	w.want("path_unlink_file", 0, sub, "x")
+	w.want("path_rename", ErrnoNotDir, sub, "x", sub, "y/")
+	w.want("path_create_directory", 0, dir, "empty")
+	w.want("path_rename", 0, dir, "d", dir, "empty/") // an empty directory is replaced
+	w.want("path_create_directory", 0, dir, "d")
+	w.want("path_rename", ErrnoNotEmpty, dir, "d", dir, "empty")
+	w.want("path_rename", 0, sub, "x", dir, "d/x")
+	w.want("path_unlink_file", 0, dir, "d/x")
+	w.want("path_remove_directory", 0, dir, "empty")
 	w.want("path_remove_directory", 0, dir, "d")
 	w.want("path_unlink_file", 0, dir, "g")
 	if text, errno := w.read(f, 10); text != "ello!" || errno != 0 {
