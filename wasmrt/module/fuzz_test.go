@@ -48,3 +48,42 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+// FuzzRewriteReads rewrites whatever can be read: it is refused with a reason, or can be read again. That the engine
+// takes it, and that it does the same, is held by wasmrt/engine/spectest.
+func FuzzRewriteReads(f *testing.F) {
+	reactor := moduletest.Reactor(moduletest.Respond(200))
+	reactor.Name, reactor.TableSize = "seed", 2
+	for _, s := range [][]byte{
+		moduletest.Build(reactor), moduletest.Print("x"), moduletest.Build(moduletest.Command(moduletest.Loop)),
+		moduletest.Build(moduletest.Command(moduletest.GrowOrTrap())),
+		withGlobals(oneBody, moduletest.Section(moduletest.Data, []byte{1, 0, 0x41, 8, 0x0b, 1, 'a'})),
+	} {
+		f.Add(s, byte(7))
+	}
+	f.Fuzz(func(t *testing.T, wasm []byte, options byte) {
+		info, err := module.Read(wasm, module.Limits{})
+		if err != nil {
+			return
+		}
+		o := module.RewriteOptions{Meter: options&1 != 0, CallDepth: options&2 != 0, Snapshot: options&4 != 0}
+		r, err := module.Rewrite(wasm, info, o)
+		var refused *module.Error
+		if err != nil {
+			if !errors.As(err, &refused) || refused.Cause == "" {
+				t.Errorf("refused by %#v", err)
+			}
+			return
+		}
+		again, err := module.Read(r.Wasm, module.Limits{MaxSize: 1 << 40, MaxNameLength: 1 << 30, MaxImports: 1 << 20, MaxExports: 1 << 20, MaxLocals: 1 << 20, MaxTypes: 1 << 20, MaxGlobals: 1 << 20})
+		if err != nil {
+			t.Fatalf("what was written cannot be read: %v", err)
+		}
+		if again.Functions != info.Functions || again.MemoryMinPages != info.MemoryMinPages || again.ElementSegments != info.ElementSegments {
+			t.Errorf("read again: %+v, before: %+v", again, info)
+		}
+		if outline, err := module.Outline(r.Wasm); err != nil || len(outline) > len(r.Wasm)+10*int(info.Functions) {
+			t.Errorf("its outline: %d bytes, %v", len(outline), err)
+		}
+	})
+}
