@@ -9,7 +9,7 @@ import (
 	"io/fs"
 	"net/http"
 	"runtime"
-	"sync"
+	"sync/atomic"
 
 	"github.com/petrelrun/petrel/wasmrt/httpabi/wire"
 )
@@ -105,10 +105,7 @@ type outgoing struct {
 	handle  int32
 	ctx     context.Context
 	request *http.Request
-	once    sync.Once
-	// why it is closed; nil while it is open. The guest has one thread, and nothing between a look at this and a call of
-	// the host gives it away.
-	why error
+	why     atomic.Pointer[error] // why it is closed; nil while it is open
 }
 
 var errOutgoingClosed = errors.New("the response's body is closed")
@@ -118,8 +115,8 @@ func (x *outgoing) poll(call func() int32) (int32, error) {
 	wait := uint32(minWait)
 	for {
 		for range 2 { // before and after the others had their turn
-			if x.why != nil {
-				return 0, x.why
+			if why := x.why.Load(); why != nil {
+				return 0, *why
 			}
 			if n := call(); n >= 0 {
 				return n, nil
@@ -159,7 +156,7 @@ func (x *outgoing) send(r *http.Request) {
 			return
 		}
 	}
-	if x.why != nil {
+	if x.why.Load() != nil {
 		return
 	}
 	var block []byte
@@ -198,11 +195,11 @@ func (x *outgoing) response() (*http.Response, error) {
 	return resp, nil
 }
 
+// close forgets the exchange, once.
 func (x *outgoing) close(why error) {
-	x.once.Do(func() {
-		x.why = why
+	if x.why.CompareAndSwap(nil, &why) {
 		x.host.close(x.handle)
-	})
+	}
 }
 
 // incoming is the body of a response.
