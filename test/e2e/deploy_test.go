@@ -57,12 +57,6 @@ func (w *world) deployWith(app, path, query string) deployed {
 	return parse[deployed](w, a.Body)
 }
 
-// node is the name of the cluster's only node.
-func (w *world) node() string {
-	w.Helper()
-	return w.kubectl("get", "nodes", "-o", "jsonpath={.items[0].metadata.name}")
-}
-
 // file writes bytes for curl to upload.
 func (w *world) file(name string, data []byte) string {
 	w.Helper()

@@ -11,6 +11,7 @@ import (
 func TestHTTPBin(t *testing.T) {
 	w := newWorld(t)
 	small := w.file("small.txt", []byte("a small file"))
+	page := w.file("page.txt", []byte(strings.Repeat("a line of a larger file\n", 1000))) // package http puts parts of this size into files
 	url := strings.TrimSuffix(w.deploy("httpbin", w.example("httpbin"), 201).URL, "/")
 	host := strings.TrimPrefix(url, "http://")
 
@@ -24,6 +25,7 @@ func TestHTTPBin(t *testing.T) {
 		{"-d k=v $U/post", 200, []string{`"k"`, `"v"`, `"application/x-www-form-urlencoded"`}},
 		{`-H Content-Type:application/json -d {"x":[1]} $U/post`, 200, []string{`"json"`, `"x"`}},
 		{"-F file=@" + small + " $U/post", 200, []string{`"files"`, "a small file"}},
+		{"-F file=@" + page + " $U/post", 200, []string{`"files"`, "a line of a larger file"}},
 		{"-X PUT -d body $U/put", 200, []string{`"method": "PUT"`}},
 		{"-X PATCH -d body $U/patch", 200, []string{`"method": "PATCH"`}},
 		{"-X DELETE $U/delete", 200, []string{`"method": "DELETE"`}},

@@ -38,6 +38,9 @@ func routes() http.Handler {
 
 var sink uint64
 
+// Functions that are to be named when they are stopped must not be inlined.
+//
+//go:noinline
 func spinForever() {
 	for {
 		sink++
