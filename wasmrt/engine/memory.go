@@ -58,7 +58,11 @@ func newLinear(info *module.Info, limit uint64, m *image) (*linear, error) {
 	if reserved == 0 {
 		return l, nil
 	}
+	if err := countMaps(mapsOfInstance); err != nil {
+		return nil, fmt.Errorf("reserve memory for an instance: %w", err)
+	}
 	if l.base, err = reserve(reserved); err != nil {
+		_ = countMaps(-mapsOfInstance)
 		return nil, fmt.Errorf("reserve memory for an instance: %w", err)
 	}
 	if m != nil && m.size > 0 {
@@ -96,5 +100,6 @@ func (l *linear) release() error {
 	}
 	base := l.base
 	l.base, l.size, l.high, l.top = nil, 0, 0, 0
+	_ = countMaps(-mapsOfInstance) // giving back does not fail
 	return unix.Munmap(base)
 }

@@ -3,14 +3,12 @@ package engine
 import (
 	"context"
 	"errors"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/petrelrun/petrel/wasmrt/module"
 	"github.com/petrelrun/petrel/wasmrt/module/moduletest"
-	"golang.org/x/sys/unix"
 )
 
 // reactorOf is a reactor with one handler that imports functions of WASI, by their place.
@@ -205,15 +203,5 @@ func TestFuelIsCounted(t *testing.T) {
 	put(t, p, in)
 	if s := p.Stats(); s.Calls != 3 || s.Fuel < last.Fuel || s.CPUTime < last.CPU || s.GuestTime <= 0 || s.ResetTime <= 0 || s.CloneTime <= 0 {
 		t.Errorf("%+v", s)
-	}
-}
-
-// The error of too many maps says what to raise; others do not.
-func TestMapsExhausted(t *testing.T) {
-	if err := mapError(1, unix.ENOMEM); !errors.Is(err, ErrMaps) || !strings.Contains(err.Error(), "vm.max_map_count") {
-		t.Errorf("no memory: %v", err)
-	}
-	if err := mapError(1, unix.EINVAL); errors.Is(err, ErrMaps) {
-		t.Errorf("another error: %v", err)
 	}
 }

@@ -79,17 +79,12 @@ func (p *Pool) Get(ctx context.Context) (*Instance, error) {
 		return nil, fmt.Errorf("get instance: %w", ErrClosed)
 	}
 	p.busy++
-	n := len(p.idle)
-	if n > 0 {
-		in := p.idle[n-1]
-		p.idle[n-1] = nil
-		p.idle = p.idle[:n-1]
-		p.least = min(p.least, n-1)
-		p.mu.Unlock()
-		return in, p.prepare(ctx, in)
-	}
+	in := p.takeIdle()
 	p.mu.Unlock()
-	in, err := p.make(ctx)
+	var err error
+	if in == nil {
+		in, err = p.make(ctx)
+	}
 	if err == nil {
 		err = p.prepare(ctx, in)
 	}
@@ -100,6 +95,19 @@ func (p *Pool) Get(ctx context.Context) (*Instance, error) {
 		return nil, err
 	}
 	return in, nil
+}
+
+// takeIdle takes the instance that was used last, under mu; nil when none is idle.
+func (p *Pool) takeIdle() *Instance {
+	n := len(p.idle)
+	if n == 0 {
+		return nil
+	}
+	in := p.idle[n-1]
+	p.idle[n-1] = nil
+	p.idle = p.idle[:n-1]
+	p.least = min(p.least, n-1)
+	return in
 }
 
 // prepare makes an instance ready for a request: its random generators differ from all others'.
@@ -157,9 +165,12 @@ func (p *Pool) start(ctx context.Context) (*Instance, error) {
 	return in, nil
 }
 
-// boot initialises and warms up an instance.
+// boot initialises and warms up an instance. The limit of processor time is for requests: what a guest needs to start is
+// bounded by the context.
 func (p *Pool) boot(ctx context.Context) (*Instance, error) {
-	in, err := p.program.instantiate(ctx, p.cfg.Spec)
+	spec := p.cfg.Spec
+	spec.CPUTime = 0
+	in, err := p.program.instantiate(ctx, spec)
 	if err != nil {
 		return nil, err
 	}
@@ -170,6 +181,7 @@ func (p *Pool) boot(ctx context.Context) (*Instance, error) {
 	if err != nil {
 		return nil, errors.Join(err, in.Close())
 	}
+	in.meter.limit = p.cfg.Spec.CPUTime
 	return in, nil
 }
 
