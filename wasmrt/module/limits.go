@@ -37,7 +37,7 @@ type Limits struct {
 	MaxExports       uint32
 	MaxGlobals       uint32
 	MaxTables        uint32
-	MaxTableElements uint32 // elements a table starts with
+	MaxTableElements uint32 // elements that all tables together start with
 	MaxSegments      uint32 // data segments, and element segments
 	MaxNameLength    uint32 // bytes of one name
 	MaxMemoryPages   uint32 // pages the memory starts with

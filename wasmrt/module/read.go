@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 )
 
@@ -49,6 +50,7 @@ type reader struct {
 	functions []uint32 // type index of each function, imported ones first
 	imported  struct{ functions, tables, memories, globals, tags uint32 }
 	dataCount *uint32
+	elements  uint64 // that all tables start with
 	bodies    uint32
 	lastOrder int
 
@@ -171,8 +173,9 @@ func (r *reader) sections(c *cursor) error {
 }
 
 func asError(field string, err error) error {
-	if e, ok := err.(*Error); ok {
-		return e
+	var refused *Error
+	if errors.As(err, &refused) {
+		return refused
 	}
 	return malformed(field, "%v", err)
 }

@@ -22,7 +22,7 @@ func (w *rewriter) write(size int) error {
 		{sectionType, w.newTypes()},
 		{sectionImport, w.newImports(yieldType)},
 		{sectionFunction, w.kept.byID[sectionFunction]},
-		{sectionTable, w.kept.byID[sectionTable]},
+		{sectionTable, w.newTables()},
 		{sectionMemory, w.kept.byID[sectionMemory]},
 		{sectionGlobal, w.newGlobals()},
 		{sectionExport, w.newExports()},
@@ -73,6 +73,37 @@ func (w *rewriter) newImports(yieldType uint32) []byte {
 	out := append(appendU32(nil, n+1), rest...)
 	out = appendName(appendName(out, MeterModule), YieldFunction)
 	return appendU32(append(out, byte(KindFunction)), yieldType)
+}
+
+// maxGrownTable is how many elements a table can grow to. Tables lie in the host's own memory, where the limit on a
+// guest's does not hold: eight bytes an element.
+const maxGrownTable = DefaultMaxTableElements
+
+// newTables gives tables that the guest grows a maximum. table.grow may fail at any time, so guests are prepared.
+func (w *rewriter) newTables() []byte {
+	old := w.kept.byID[sectionTable]
+	if !w.o.Meter || !w.survey.growsTable || len(old) == 0 {
+		return old
+	}
+	n, rest := counted(old)
+	out := appendU32(nil, n)
+	c := &cursor{b: rest}
+	for range n {
+		typ, err := c.u8()
+		if err != nil {
+			return old // it was read before, without an error
+		}
+		least, most, hasMax, err := limitsOf(c)
+		if err != nil {
+			return old
+		}
+		if !hasMax || most > maxGrownTable {
+			most = max(least, maxGrownTable)
+		}
+		out = append(out, typ, 1)
+		out = appendU32(appendU32(out, least), most)
+	}
+	return out
 }
 
 func (w *rewriter) newGlobals() []byte {

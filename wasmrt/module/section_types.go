@@ -126,10 +126,13 @@ func (r *reader) tableType(s *cursor) error {
 		return err
 	}
 	least, _, _, err := limitsOf(s)
-	if err == nil && least > r.limits.MaxTableElements {
-		return overLimit("table", "elements", uint64(least), uint64(r.limits.MaxTableElements))
+	if err != nil {
+		return err
 	}
-	return err
+	if r.elements += uint64(least); r.elements > uint64(r.limits.MaxTableElements) {
+		return overLimit("table", "elements", r.elements, uint64(r.limits.MaxTableElements))
+	}
+	return nil
 }
 
 func (r *reader) memoryType(s *cursor) error {

@@ -11,6 +11,7 @@ type survey struct {
 	usesData    bool // an instruction names a data segment
 	dropsData   bool
 	writesTable bool
+	growsTable  bool
 }
 
 // body is a function of the module, a view of the input.
@@ -142,7 +143,9 @@ func (s *survey) misc(sub uint32) {
 		s.usesData = true
 	case miscDataDrop:
 		s.usesData, s.dropsData = true, true
-	case miscTableInit, miscElemDrop, miscTableCopy, miscTableGrow, miscTableFill:
+	case miscTableGrow:
+		s.writesTable, s.growsTable = true, true
+	case miscTableInit, miscElemDrop, miscTableCopy, miscTableFill:
 		s.writesTable = true
 	}
 }
