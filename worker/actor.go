@@ -28,7 +28,7 @@ type actor struct {
 	told      bool        // the API has the status of its end
 	probed    []probed    // results that wait
 	listing   *found      // what a listing held of it, in place of asking
-	ending    []string    // instances that are being stopped
+	ending    []string    // instances and sandboxes that are being stopped
 	ailing    string      // the instance whose guest is said to fail
 	announced uint64      // hash of the instance whose start was announced
 	pending   bool        // there is something to do
@@ -256,14 +256,23 @@ func (a *actor) show(status *corev1.PodStatus) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.ending = nil
 	a.shown = shown{pod: a.view.Pod, phase: status.Phase, ready: pod.Ready(status), instances: instances, sandboxes: sandboxes}
 }
 
-// knowsEnd reports whether the actor has seen the instance end, or is about to.
+// knowsEnd reports whether it is no news to the actor that the instance or the sandbox has ended: it has seen it, or is
+// just bringing it about.
 func (a *actor) knowsEnd(id string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.shown.ended(id) || slices.Contains(a.ending, id)
+}
+
+// knowsRemoval is the same for what the runtime has removed: something that the actor does not know is no loss.
+func (a *actor) knowsRemoval(id string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.shown.ended(id) || !a.shown.has(id) || slices.Contains(a.ending, id)
 }
 
 // ended reports whether the instance or the sandbox is known to have ended.
@@ -281,13 +290,16 @@ func (s *shown) ended(id string) bool {
 	return false
 }
 
-// expectEnd notes that the instance is being stopped, so that its end is no news; "" that nothing is any longer.
+// has reports whether the instance or the sandbox is known.
+func (s *shown) has(id string) bool {
+	return slices.ContainsFunc(s.instances, func(i shownInstance) bool { return i.id == id }) ||
+		slices.ContainsFunc(s.sandboxes, func(b shownSandbox) bool { return b.id == id })
+}
+
+// expectEnd notes that the instance or the sandbox is being stopped, so that its end is no news until what came of it
+// is shown.
 func (a *actor) expectEnd(id string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if id == "" {
-		a.ending = nil
-		return
-	}
 	a.ending = append(a.ending, id)
 }

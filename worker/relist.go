@@ -100,8 +100,10 @@ func (m *manager) dismissUnseen() {
 // reserve keeps a sandbox's address from being given to another.
 func (m *manager) reserve(ctx context.Context, uid types.UID, s *runtimev1.PodSandbox) {
 	ip := s.GetAnnotations()[annotationPodIP]
-	if status, err := m.rt.PodSandboxStatus(ctx, s.GetId()); err == nil && status.GetNetwork().GetIp() != "" {
-		ip = status.GetNetwork().GetIp()
+	if ip == "" || m.runtimeName != ownRuntime { // others have networks of their own
+		if status, err := m.rt.PodSandboxStatus(ctx, s.GetId()); err == nil && status.GetNetwork().GetIp() != "" {
+			ip = status.GetNetwork().GetIp()
+		}
 	}
 	addr, err := netip.ParseAddr(ip)
 	if err == nil {
@@ -200,8 +202,12 @@ func (w *runtimeWatch) event(e *runtimev1.ContainerEventResponse) {
 		if e.GetContainerId() != e.GetPodSandboxStatus().GetId() {
 			a.onStarted(e)
 		}
-	case runtimev1.ContainerEventType_CONTAINER_STOPPED_EVENT, runtimev1.ContainerEventType_CONTAINER_DELETED_EVENT:
+	case runtimev1.ContainerEventType_CONTAINER_STOPPED_EVENT:
 		if !a.knowsEnd(e.GetContainerId()) {
+			a.suspect()
+		}
+	case runtimev1.ContainerEventType_CONTAINER_DELETED_EVENT:
+		if !a.knowsRemoval(e.GetContainerId()) {
 			a.suspect()
 		}
 	}

@@ -44,6 +44,13 @@ func TestIdlePodsCostNoGoroutines(t *testing.T) {
 	if got := n.worker.pool.Used(); got != budgetPods {
 		t.Errorf("%d addresses are used by %d pods", got, budgetPods)
 	}
+	for i := range budgetPods {
+		n.delete(fmt.Sprintf("p%03d", i), 1)
+	}
+	n.eventually("the runtime to be empty", func() bool { return n.runtime.Sandboxes() == 0 && n.worker.pool.Used() == 0 })
+	if ended := n.runtime.Calls("ListContainers") - calls; ended > budgetPods/4 {
+		t.Errorf("containers were listed %d times while %d pods were ended: what the worker ends itself it need not ask for", ended, budgetPods)
+	}
 }
 
 // goroutinesIn counts this process's goroutines with such a frame; tests that run beside this one have few.

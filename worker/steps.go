@@ -150,7 +150,6 @@ func (a *actor) killContainers(ctx context.Context, step pod.Step) error {
 		wg.Go(func() { failures[n] = a.m.rt.StopContainer(ctx, inst.ID, step.Grace) })
 	}
 	wg.Wait()
-	defer a.expectEnd("")
 	if err := errors.Join(failures...); err != nil {
 		a.suspectLater()
 		if ctx.Err() == nil && !cri.IsUnavailable(err) {
@@ -207,7 +206,9 @@ func (a *actor) removeContainer(ctx context.Context, step pod.Step) error {
 }
 
 func (a *actor) stopSandbox(ctx context.Context, id string) error {
+	a.expectEnd(id)
 	if err := a.m.rt.StopPodSandbox(ctx, id); err != nil {
+		a.suspectLater()
 		return err
 	}
 	if s := knownSandbox(&a.view.Observed, id); s != nil {
