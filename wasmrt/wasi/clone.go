@@ -9,7 +9,7 @@ import (
 var ErrNotCloneable = errors.New("the guest has files open that cannot be opened a second time")
 
 // Clone makes a System that is as this one was at its mark. It shares the mounts, which were opened once, and has no
-// streams and no egress yet.
+// streams and no egress yet. Many may be made at once, while the System itself is not used.
 func (s *System) Clone() (*System, error) { return s.clone(s.mounts.retain()) }
 
 // CloneFor is Clone with other mounts behind the same guest paths.
