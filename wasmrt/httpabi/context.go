@@ -20,10 +20,10 @@ var (
 // while after the client has gone. Until somebody waits for that it has neither timer nor goroutine nor channel: who asks
 // whether it has ended is answered from the clock. Its Err is its cause.
 type lifetime struct {
-	handler  *Handler
-	w        http.ResponseWriter
-	request  context.Context // the client's
-	deadline time.Time
+	handler *Handler
+	w       http.ResponseWriter
+	request context.Context // the client's
+	begun   time.Time       // the wall time counts from here
 
 	cause    atomic.Pointer[error] // why it has ended
 	goneAt   atomic.Int64          // when the client was first seen to have gone; Unix nanoseconds
@@ -35,7 +35,7 @@ type lifetime struct {
 	over     bool          // the request is: the connection is not ours any more
 }
 
-func (l *lifetime) Deadline() (time.Time, bool) { return l.deadline, true }
+func (l *lifetime) Deadline() (time.Time, bool) { return l.begun.Add(l.handler.cfg.WallTime), true }
 
 // Err implements context.Context.
 func (l *lifetime) Err() error {
@@ -45,7 +45,7 @@ func (l *lifetime) Err() error {
 	switch {
 	case l.handler.closed.Load():
 		l.end(errClosing)
-	case !time.Now().Before(l.deadline):
+	case time.Since(l.begun) >= l.handler.cfg.WallTime:
 		l.end(errWallTime)
 	case l.request.Err() != nil && l.longGone():
 		l.end(errClientGone)
@@ -59,7 +59,7 @@ func (l *lifetime) Err() error {
 func (l *lifetime) longGone() bool {
 	now := time.Now().UnixNano()
 	l.goneAt.CompareAndSwap(0, now)
-	return now-l.goneAt.Load() >= int64(disconnectGrace)
+	return now-l.goneAt.Load() >= int64(l.handler.grace)
 }
 
 // Done implements context.Context. From the first call on the end comes by itself.
@@ -82,14 +82,14 @@ func (l *lifetime) Done() <-chan struct{} {
 
 // watch makes the context end without being asked. l.mu is held.
 func (l *lifetime) watch() {
-	timer := time.AfterFunc(time.Until(l.deadline), func() { l.end(errWallTime) })
+	timer := time.AfterFunc(l.handler.cfg.WallTime-time.Since(l.begun), func() { l.end(errWallTime) })
 	l.watching = append(l.watching, timer.Stop,
 		context.AfterFunc(l.handler.ctx, func() { l.end(errClosing) }),
 		context.AfterFunc(l.request, func() {
 			l.mu.Lock()
 			defer l.mu.Unlock()
 			if !l.over {
-				l.watching = append(l.watching, time.AfterFunc(disconnectGrace, func() { l.end(errClientGone) }).Stop)
+				l.watching = append(l.watching, time.AfterFunc(l.handler.grace, func() { l.end(errClientGone) }).Stop)
 			}
 		}))
 }

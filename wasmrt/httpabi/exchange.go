@@ -68,9 +68,9 @@ var heads = sync.Pool{New: func() any {
 	return &b
 }}
 
-func (h *Handler) newExchange(w http.ResponseWriter, r *http.Request) *exchange {
+func (h *Handler) newExchange(w http.ResponseWriter, r *http.Request, begun time.Time) *exchange {
 	x := &exchange{r: r, left: h.cfg.MaxResponseBody}
-	x.handler, x.w, x.request, x.deadline = h, w, r.Context(), time.Now().Add(h.cfg.WallTime)
+	x.handler, x.w, x.request, x.begun = h, w, r.Context(), begun
 	x.stdout.lines, x.stderr.lines = h.stdout, h.stderr
 	if r.Body != nil && r.ContentLength < 0 { // what has a length was compared with the limit
 		r.Body = http.MaxBytesReader(w, r.Body, h.cfg.MaxRequestBody)

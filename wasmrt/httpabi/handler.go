@@ -21,6 +21,7 @@ type Handler struct {
 	source   source         // the one of both that is there
 	client   *client.Client // for the guest's own requests; nil when it imports nothing for that
 	queue    *queue
+	grace    time.Duration // disconnectGrace
 	stdout   *lines
 	stderr   *lines
 
@@ -45,7 +46,7 @@ func NewHandler(cfg Config) (*Handler, error) {
 	if cfg.ABI, err = cfg.abi(); err != nil {
 		return nil, fmt.Errorf("make handler: %w", err)
 	}
-	h := &Handler{cfg: cfg, queue: newQueue(cfg), stdout: newLines(cfg.Spec.Stdout), stderr: newLines(cfg.Spec.Stderr)}
+	h := &Handler{cfg: cfg, queue: newQueue(cfg), grace: disconnectGrace, stdout: newLines(cfg.Spec.Stdout), stderr: newLines(cfg.Spec.Stderr)}
 	if cfg.Template.Info().ImportsFrom(module.HTTPClientModule) {
 		if err := cfg.Template.Engine().Provide(client.HostModule()); err != nil {
 			return nil, fmt.Errorf("make handler: %w", err)
@@ -95,7 +96,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer h.queue.leave()
 	begun := time.Now()
-	x := h.newExchange(w, r)
+	x := h.newExchange(w, r, begun)
 	p := h.serve(x)
 	x.release()
 	took := int64(time.Since(begun))

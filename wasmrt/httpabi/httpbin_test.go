@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -72,7 +73,8 @@ var asks = []ask{
 	{method: "POST", path: "/post", body: `{"a":[1,2]}`, header: map[string]string{"Content-Type": "application/json"}},
 	{method: "POST", path: "/post", body: "raw \x00\xff", header: map[string]string{"Content-Type": "application/octet-stream"}},
 	{method: "POST", path: "/post", body: "streamed", stream: true},
-	{method: "POST", path: "/post", body: multipart, header: map[string]string{"Content-Type": "multipart/form-data; boundary=XX"}},
+	{method: "POST", path: "/post", body: multipart(4), header: map[string]string{"Content-Type": "multipart/form-data; boundary=XX"}},
+	{method: "POST", path: "/post", body: multipart(40 << 10), header: map[string]string{"Content-Type": "multipart/form-data; boundary=XX"}},
 	{method: "PUT", path: "/put", body: strings.Repeat("long ", 20_000)}, {method: "PATCH", path: "/patch", body: "x"},
 	{method: "DELETE", path: "/delete"}, {method: "REPORT", path: "/anything/x/y?z", body: "b"},
 	{path: "/status/200"}, {path: "/status/204"}, {path: "/status/301"}, {path: "/status/304"}, {path: "/status/401"},
@@ -97,8 +99,11 @@ var asks = []ask{
 	{path: "/problem"}, {path: "/..;/get"}, {path: "//get"}, {path: "/get/../json"}, {path: "/anything/%2e%2e/%E2%82%AC"},
 }
 
-const multipart = "--XX\r\nContent-Disposition: form-data; name=\"f\"; filename=\"a.txt\"\r\nContent-Type: text/plain\r\n\r\nfile\r\n" +
-	"--XX\r\nContent-Disposition: form-data; name=\"k\"\r\n\r\nv\r\n--XX--\r\n"
+// multipart is a form with a file of so many bytes: more than a kilobyte is put into a temporary one.
+func multipart(size int) string {
+	return "--XX\r\nContent-Disposition: form-data; name=\"f\"; filename=\"a.txt\"\r\nContent-Type: text/plain\r\n\r\n" + strings.Repeat("f", size) +
+		"\r\n--XX\r\nContent-Disposition: form-data; name=\"k\"\r\n\r\nv\r\n--XX--\r\n"
+}
 
 var date = regexp.MustCompile(`[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d (GMT|UTC)`)
 
@@ -183,5 +188,39 @@ func TestHTTPBinAnswersAsNatively(t *testing.T) {
 	}
 	if s.log.String() != "" {
 		t.Errorf("the guest wrote: %s", s.log)
+	}
+	testNoGrowth(t, s)
+}
+
+// slow are asks that take their time on purpose.
+var slow = regexp.MustCompile("^/(drip|sse|delay)")
+
+// testNoGrowth asks thousands of times more. An instance whose memory grew in a request cannot be reset and is thrown
+// away: the warm-up is to see to it that this hardly happens.
+func testNoGrowth(t *testing.T, s *server) {
+	const rounds = 25
+	before := s.handler.Stats().Pool
+	requests := 0
+	for range rounds {
+		for _, a := range asks {
+			if slow.MatchString(a.path) {
+				continue
+			}
+			r := httptest.NewRequest(orDefault(a.method, http.MethodGet), a.path, strings.NewReader(a.body))
+			for k, v := range a.header {
+				r.Header.Set(k, v)
+			}
+			s.handler.ServeHTTP(httptest.NewRecorder(), r)
+			requests++
+		}
+	}
+	after := s.handler.Stats().Pool
+	discards := uint64(0)
+	for _, n := range after.Discards {
+		discards += n
+	}
+	t.Logf("%d requests, %d resets, discards %v, clones %d", requests, after.Resets-before.Resets, after.Discards, after.Clones)
+	if discards > uint64(requests/100) || after.NoSnapshot != "" {
+		t.Errorf("of %d requests' instances %d were thrown away: %v %s", requests, discards, after.Discards, after.NoSnapshot)
 	}
 }
