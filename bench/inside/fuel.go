@@ -17,9 +17,11 @@ import (
 )
 
 const (
-	fuelRounds = 7
+	// fuelRounds are run at least, and as many as kernelBudget has room for: the more, the likelier is one undisturbed.
+	fuelRounds   = 5
+	kernelBudget = 2 * time.Second
 	// kernelTime is how long a kernel is run a round at least: short ones are repeated.
-	kernelTime = 50 * time.Millisecond
+	kernelTime = 5 * time.Millisecond
 )
 
 // kernels are the exports of bench/kernels: each works without input and returns a checksum.
@@ -127,7 +129,8 @@ func (p *pair) compare(ctx context.Context, kernel string) (metered, plain float
 		return 0, 0, fmt.Errorf("run %s: metered it answers %d, plain %d", kernel, results[0], results[1])
 	}
 	repeat := 1 + int(kernelTime.Seconds()/first)
-	for round := range fuelRounds {
+	began := time.Now()
+	for round := 0; round < fuelRounds || time.Since(began) < kernelBudget; round++ {
 		a, err := each(repeat, ours)
 		if err != nil {
 			return 0, 0, err
