@@ -66,7 +66,7 @@ func BenchmarkRequest(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				in, err := p.clone(ctx, s, system)
+				in, err := p.clone(ctx, s, system, true)
 				if err != nil {
 					b.Fatal(err)
 				}

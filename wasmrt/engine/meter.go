@@ -14,8 +14,8 @@ import (
 
 const (
 	// slice is how long a guest runs between two looks at its context and its neighbours. It is what Go's collector
-	// and the neighbours wait for at most; looking costs a thousandth of it.
-	slice = 200 * time.Microsecond
+	// and the neighbours wait for at most; looking costs half a hundredth of it.
+	slice = 100 * time.Microsecond
 	// minSliceFuel and maxSliceFuel bound a slice, whatever the rate seems to be.
 	minSliceFuel = 50_000
 	maxSliceFuel = 4_000_000

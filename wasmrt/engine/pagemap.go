@@ -20,7 +20,8 @@ const (
 )
 
 type pageRegion struct {
-	start, end, categories uint64
+	start, end uint64
+	_          uint64 // the categories that were asked back
 }
 
 type pagemapScanArg struct {

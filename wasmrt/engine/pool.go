@@ -137,12 +137,12 @@ func (p *Pool) make(ctx context.Context) (*Instance, error) {
 	if s.reason != "" {
 		return p.start(ctx)
 	}
-	return p.clone(ctx, s, system)
+	return p.clone(ctx, s, system, true)
 }
 
-func (p *Pool) clone(ctx context.Context, s *snapshot, system *wasi.System) (*Instance, error) {
+func (p *Pool) clone(ctx context.Context, s *snapshot, system *wasi.System, ofParts bool) (*Instance, error) {
 	begun := time.Now()
-	in, err := s.clone(ctx, p.cfg.Spec, system)
+	in, err := s.clone(ctx, p.cfg.Spec, system, ofParts)
 	if err != nil {
 		return nil, err
 	}

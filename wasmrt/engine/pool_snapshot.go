@@ -140,7 +140,7 @@ func (p *Pool) Measure(ctx context.Context) (ColdStart, error) {
 		}
 		c.Snapshot, c.Snapshotted, c.Reason = s.took, s.reason == "", s.reason
 		if c.Snapshotted {
-			once = func(ctx context.Context) (*Instance, error) { return p.clone(ctx, s, system) }
+			once = func(ctx context.Context) (*Instance, error) { return p.clone(ctx, s, system, false) }
 		}
 	}
 	took := make([]time.Duration, measured)
@@ -153,6 +153,7 @@ func (p *Pool) Measure(ctx context.Context) (ColdStart, error) {
 		if i > 0 {
 			in.SetOutput(nil, nil)
 		}
+		in.unwanted = true // its parts would hide what a first clone costs
 		if err := in.Close(); err != nil {
 			return ColdStart{}, fmt.Errorf("measure cold start: %w", err)
 		}

@@ -94,10 +94,10 @@ func (in *Instance) obstacle() string {
 	return ""
 }
 
-// clone makes an instance in the snapshot's state.
-func (s *snapshot) clone(ctx context.Context, spec Spec, system *wasi.System) (*Instance, error) {
+// clone makes an instance in the snapshot's state, of what another has left, if there is something and it may.
+func (s *snapshot) clone(ctx context.Context, spec Spec, system *wasi.System, ofParts bool) (*Instance, error) {
 	in := s.program.newInstance(ctx, spec)
-	if s.reuse(in, spec, system) {
+	if ofParts && s.reuse(in, spec, system) {
 		return in, nil
 	}
 	if err := s.fill(in, spec, system); err != nil {
