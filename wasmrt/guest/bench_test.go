@@ -16,7 +16,7 @@ func BenchmarkServe(b *testing.B) {
 	h := &rehearsal{head: wire.AppendRequestHead(nil, &head)}
 	b.ReportAllocs()
 	for b.Loop() {
-		spare = newExchange()
+		spare = newSpare()
 		serve(h, mux)
 	}
 }
@@ -25,9 +25,9 @@ func BenchmarkServe(b *testing.B) {
 func TestServeAllocatesLittle(t *testing.T) {
 	head := wire.RequestHead{Method: "GET", URI: "/a?b=c", Proto: "HTTP/1.1", Host: "localhost", Header: http.Header{"Accept": {"*/*"}}}
 	h := &rehearsal{head: wire.AppendRequestHead(nil, &head)}
-	made := testing.AllocsPerRun(100, func() { spare = newExchange() })
+	made := testing.AllocsPerRun(100, func() { spare = newSpare() })
 	served := testing.AllocsPerRun(100, func() {
-		spare = newExchange()
+		spare = newSpare()
 		serve(h, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("hello")) }))
 	})
 	if served-made > 1 {

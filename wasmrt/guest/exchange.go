@@ -15,13 +15,12 @@ const (
 	blockSize = 1024
 	// fewFields is up to how many header fields Go's map compares names instead of hashing them.
 	fewFields = 8
-	// exchangeRoom makes an exchange fill three pages of memory, but for what the allocator adds: then it begins with one.
+	// exchangeRoom makes a prepared exchange fill three pages of memory, but for what the allocator adds: then it begins
+	// with one.
 	exchangeRoom = 11 << 10
 )
 
-// exchange is everything that serving one request takes, in one piece: the warm-up makes it, and so a request allocates
-// little and touches few pages of memory, each of which has to be restored after it. For the same reason what comes and
-// goes is put into room one after the other: the request's head, the response's, what of its body waits to be sent.
+// exchange is everything that serving one request takes.
 type exchange struct {
 	request  http.Request // with its context set, which is why it is copied and not made
 	context  requestContext
@@ -29,8 +28,9 @@ type exchange struct {
 	head     wire.RequestHead
 	url      url.URL
 	response response
-	used     int // of room
-	room     [exchangeRoom]byte
+	room     []byte // for the heads and for what waits to be sent, one after the other
+	used     int    // of room
+	own      bool   // the room is for this exchange alone
 }
 
 // cut takes the next so many bytes of the room, as an empty slice.
@@ -40,27 +40,51 @@ func (x *exchange) cut(size int) []byte {
 	return x.room[from:from:x.used]
 }
 
-// spare is an exchange that was made before the request came. Each is used once, because a handler may keep what it gets.
+// text views bytes of the room as a string. Room that another exchange will write to is copied.
+func (x *exchange) text(b []byte) string {
+	if x.own {
+		return unsafe.String(unsafe.SliceData(b), len(b))
+	}
+	return string(b)
+}
+
+// spare is an exchange that the warm-up made. It is in one piece, so that a request allocates little and touches few
+// pages of memory, each of which has to be restored after it. It is used once, because a handler may keep what it gets.
 var spare *exchange
+
+// scratch is the room of all other exchanges, which come one after the other.
+var scratch []byte
 
 // take returns the spare exchange, or a new one.
 func take() *exchange {
 	x := spare
 	if x == nil {
-		return newExchange()
+		if scratch == nil {
+			scratch = make([]byte, exchangeRoom)
+		}
+		x = &exchange{room: scratch}
+		x.prepare()
+		return x
 	}
 	spare = nil
 	return x
 }
 
-func newExchange() *exchange {
-	x := &exchange{}
+// newSpare makes an exchange that has everything.
+func newSpare() *exchange {
+	p := &struct {
+		exchange
+		bytes [exchangeRoom]byte
+	}{}
+	x := &p.exchange
+	x.room, x.own = p.bytes[:], true
+	x.prepare()
+	return x
+}
+
+func (x *exchange) prepare() {
 	x.request = *(&http.Request{}).WithContext(&x.context)
 	x.head.Reserve(fewFields)
 	x.response.exchange = x
 	x.response.header = wire.MakeHeader(fewFields)
-	return x
 }
-
-// text views bytes as a string. They are never written again, because no exchange is used twice.
-func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

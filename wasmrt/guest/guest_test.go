@@ -225,7 +225,7 @@ func TestHostErrors(t *testing.T) {
 func TestPanic(t *testing.T) {
 	var buf bytes.Buffer
 	d := newDouble()
-	r, err := newExchange().read(d)
+	r, err := newSpare().read(d)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -293,5 +293,39 @@ func TestHandle(t *testing.T) {
 	serve(d, nil)
 	if d.aborted != wire.AbortPanic {
 		t.Error("without a handler something is served")
+	}
+}
+
+// Without a snapshot an instance serves one request after the other. What goes on with an old one must not reach the next.
+func TestNothingIsLeftForTheNext(t *testing.T) {
+	spare = nil
+	var oldW http.ResponseWriter
+	var oldR *http.Request
+	first := newDouble()
+	first.head.URI, first.head.Header = "/first", http.Header{"X-A": {"first"}}
+	serve(first, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { oldW, oldR = w, r }))
+	second := newDouble()
+	second.head.URI, second.head.ContentLength, second.body = "/second", 6, []byte("secret")
+	serve(second, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, "mine")
+		if _, err := oldW.Write([]byte("late")); err == nil {
+			t.Error("a finished response is written to")
+		}
+		oldW.WriteHeader(201)
+		if err := http.NewResponseController(oldW).Flush(); err == nil {
+			t.Error("a finished response is flushed")
+		}
+		if n, err := oldR.Body.Read(make([]byte, 10)); n > 0 || err == nil {
+			t.Error("a finished request's body is read")
+		}
+		if oldR.URL.Path != "/first" || oldR.Header.Get("X-A") != "first" || oldR.Context().Err() == nil {
+			t.Errorf("the first request became %+v", oldR)
+		}
+		if got, err := io.ReadAll(r.Body); string(got) != "secret" || err != nil {
+			t.Errorf("the second's body: %q, %v", got, err)
+		}
+	}))
+	if second.response.String() != "mine" || !reflect.DeepEqual(second.calls, []string{"head 200", "write 4"}) {
+		t.Errorf("the second answers %q by %q", second.response.String(), second.calls)
 	}
 }

@@ -13,7 +13,7 @@ func (x *exchange) read(h host) (*http.Request, error) {
 	}
 	x.used = min(len(block), headSize)
 	head := &x.head
-	if err := head.Decode(text(block)); err != nil {
+	if err := head.Decode(x.text(block)); err != nil {
 		return nil, err
 	}
 	u := &x.url

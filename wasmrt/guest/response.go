@@ -2,6 +2,7 @@ package guest
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -208,6 +209,19 @@ func (w *response) sendHead() error {
 func (w *response) complain(code int32) {
 	if code == wire.ErrInvalid || code == wire.ErrState {
 		logger.Printf("petrel: %v (status %d)", hostError("response head", code), w.status)
+	}
+}
+
+// errOver is what a goroutine is told that goes on writing after the handler has returned: the instance may serve another
+// request by then.
+var errOver = errors.New("the handler has returned")
+
+// close lets go of the room, which another exchange may have next.
+func (w *response) close() {
+	w.err, w.headErr, w.buf, w.block = errOver, errOver, nil, nil
+	w.sent = true
+	if w.status == 0 {
+		w.status = http.StatusInternalServerError
 	}
 }
 

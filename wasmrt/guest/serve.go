@@ -41,6 +41,8 @@ func (x *exchange) end(h host) {
 		recovered(h, logger, &x.request, v)
 	}
 	x.context.end()
+	x.body.closed = true
+	x.response.close()
 }
 
 // recovered ends a response whose handler panicked. What is buffered is not sent: it may be half an answer.

@@ -57,7 +57,7 @@ func warmUp() {
 	rehearse()
 	touchClasses()
 	logger.SetOutput(quiet)
-	spare = newExchange()
+	spare = newSpare()
 }
 
 // rehearse serves exchanges of each kind with a handler of its own.
@@ -68,7 +68,7 @@ func rehearse() {
 			{Method: "POST", URI: "/a%20b?c=d", Proto: "HTTP/1.1", Host: "localhost", RemoteAddr: "127.0.0.1:1", ContentLength: -1,
 				Header: http.Header{"Content-Type": {"text/plain"}, "Cookie": {"a=b", "c=d"}}, Trailer: []string{"X-Sum"}},
 		} {
-			spare = newExchange()
+			spare = newSpare()
 			serve(&rehearsal{head: wire.AppendRequestHead(nil, &head), body: 3 * bufferSize}, http.HandlerFunc(rehearsed))
 		}
 	}
