@@ -39,6 +39,9 @@ func FuzzCalls(f *testing.F) {
 		w.mem = whole[:4096:4096]
 		copy(w.mem[256:], "file\x00..")
 		s.SetStreams(strings.NewReader("input"), nil, nil)
+		if len(program) > 0 {
+			w.h.limit = uint64(program[0]) * 1000
+		}
 		for len(program) > 0 && ctx.Err() == nil {
 			program = w.step(names, program)
 		}

@@ -232,6 +232,7 @@ func TestRandomCallsReset(t *testing.T) {
 		k := dialTo(t, l)
 		w.call("sock_accept", 4, 0, atResult)
 		_ = k.Close()
+		w.h.spent, w.h.limit = 0, uint64(round)*2000
 		for range 40 {
 			program = append(program[:0], byte(random.UintN(256)))
 			for range 9 {
@@ -239,6 +240,7 @@ func TestRandomCallsReset(t *testing.T) {
 			}
 			w.step(names, program)
 		}
+		w.h.limit = 0
 		if !w.Reset() {
 			t.Fatalf("round %d: not clean", round)
 		}

@@ -232,3 +232,37 @@ func TestClocksRandomAndEnd(t *testing.T) {
 	w.want("proc_raise", 0, 16)
 	w.want("proc_raise", ErrnoInval, 99)
 }
+
+// What moves many bytes is paid for.
+func TestWorkIsPaid(t *testing.T) {
+	w := newWorld(t, Config{})
+	var out bytes.Buffer
+	w.SetStreams(bytes.NewReader(make([]byte, 1<<19)), &out, nil)
+	fd, errno := w.open(3, "f", openCreate, readWrite, 0)
+	if errno != 0 {
+		t.Fatal(errno)
+	}
+	const size = 1 << 19
+	w.vector(atBuffer, size)
+	for name, params := range map[string][]any{
+		"fd_write":   {1, atVector, 1, atResult},
+		"fd_pwrite":  {fd, atVector, 1, uint64(0), atResult},
+		"fd_pread":   {fd, atVector, 1, uint64(0), atResult},
+		"random_get": {atBuffer, size},
+	} {
+		w.h.spent = 0
+		w.want(name, 0, params...)
+		if name != "fd_pread" && w.h.spent < size/costBytes {
+			t.Errorf("%s of %d bytes costs %d", name, size, w.h.spent)
+		}
+	}
+	w.h.spent = 0
+	w.vector(0, 0)
+	for i := range maxBuffers {
+		le.PutUint64(w.mem[1<<17+8*i:], 0)
+	}
+	w.want("fd_write", 0, 1, 1<<17, maxBuffers, atResult)
+	if w.h.spent < maxBuffers {
+		t.Errorf("%d empty buffers cost %d", maxBuffers, w.h.spent)
+	}
+}

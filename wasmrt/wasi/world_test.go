@@ -12,12 +12,17 @@ type exited uint32
 type fakeHost struct {
 	ctx    context.Context
 	spent  uint64
+	limit  uint64 // beyond it the guest is ended; zero is none
 	blocks int
 }
 
 func (h *fakeHost) Context() context.Context { return h.ctx }
-func (h *fakeHost) Spend(units uint64)       { h.spent += units }
-func (h *fakeHost) Exit(code uint32)         { panic(exited(code)) }
+func (h *fakeHost) Spend(units uint64) {
+	if h.spent += units; h.limit > 0 && h.spent > h.limit {
+		panic(exited(137))
+	}
+}
+func (h *fakeHost) Exit(code uint32) { panic(exited(code)) }
 func (h *fakeHost) Block(wait func(context.Context)) {
 	h.blocks++
 	wait(h.ctx)
