@@ -79,6 +79,114 @@ func reachableRoot(t *testing.T) string {
 	return root
 }
 
+// TestUsersOfTheirOwn: runners are other users than the supervisor and than each other, and pods of all kinds work: modules
+// and machine code are read, logs are written and reopened, mounts are read and written as their modes allow, and a low port
+// is listened at.
+func TestUsersOfTheirOwn(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give others' user ids")
+	}
+	root := reachableRoot(t)
+	volumes := reachableRoot(t)
+	if err := os.MkdirAll(filepath.Join(root, "logs"), 0o711); err != nil {
+		t.Fatal(err)
+	}
+	warm(t, root)
+	n := newNodeAt(t, root, "--allow-path", filepath.Join(root, "logs"), "--allow-path", volumes)
+	hello, _ := n.reg.push("x/hello", helloWasm)
+	task, _ := n.reg.push("x/task", taskWasm)
+	n.pull(hello)
+	n.pull(task)
+	config := n.podConfig("one")
+	config.PortMappings = []*runtimev1.PortMapping{{ContainerPort: 80}}
+	web := n.run(config)
+	webID := n.launch(web, containerConfig("web", hello))
+	for range 2 {
+		if code, body, err := askURL("http://" + web.ip + ":80/"); err != nil || code != 200 || !strings.Contains(body, "Hello from Petrel") {
+			t.Errorf("%d %q %v", code, body, err)
+		}
+	}
+	other := n.run(n.podConfig("two"))
+	job := n.launch(other, containerConfig("job", task, "print", "done"))
+	if s := n.exited(job); s.ExitCode != 0 {
+		t.Errorf("job: %+v", s)
+	}
+	if raw, err := os.ReadFile(filepath.Join(other.config.LogDirectory, "job", "0.log")); err != nil || !strings.Contains(string(raw), "done") {
+		t.Errorf("log %q, %v", raw, err)
+	}
+	log := filepath.Join(web.config.LogDirectory, "web", "0.log")
+	if err := os.Rename(log, log+".1"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.rt.ReopenContainerLog(n.ctx(), &runtimev1.ReopenContainerLogRequest{ContainerId: webID}); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(log); err != nil {
+		t.Error(err)
+	}
+	outside := containerConfig("outside", task)
+	outside.Mounts = []*runtimev1.Mount{{ContainerPath: "/etc", HostPath: "/etc"}}
+	if _, err := n.rt.CreateContainer(n.ctx(), &runtimev1.CreateContainerRequest{PodSandboxId: other.id, Config: outside}); err == nil || !strings.Contains(err.Error(), "--allow-path") {
+		t.Errorf("a mount from outside: %v", err)
+	}
+	n.wantUsers(map[string]bool{"one": true, "two": true})
+
+	// A cache that was emptied is filled by the supervisor, and the id is kept.
+	before := n.confinement().Runners
+	if err := os.RemoveAll(filepath.Join(root, "cache")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(root, "cache"), 0o711); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range before {
+		if err := syscall.Kill(r.PID, syscall.SIGKILL); err != nil {
+			t.Error(err)
+		}
+	}
+	eventually(t, "the pods' end", func() bool {
+		return n.sandboxState(web.id) == runtimev1.PodSandboxState_SANDBOX_NOTREADY && n.sandboxState(other.id) == runtimev1.PodSandboxState_SANDBOX_NOTREADY
+	})
+	again := n.podConfig("two")
+	job = n.launch(n.run(again), containerConfig("job", task, "exit", "3"))
+	if s := n.exited(job); s.ExitCode != 3 {
+		t.Errorf("job: %+v", s)
+	}
+	for _, r := range n.confinement().Runners {
+		for _, b := range before {
+			if r.Namespace == b.Namespace && r.User != b.User {
+				t.Errorf("namespace %s had user %d and has %d", r.Namespace, b.User, r.User)
+			}
+		}
+	}
+}
+
+// wantUsers looks at the runners' processes.
+func (n *node) wantUsers(namespaces map[string]bool) {
+	n.t.Helper()
+	seen := map[uint32]string{}
+	c := n.confinement()
+	for _, r := range c.Runners {
+		if !namespaces[r.Namespace] {
+			continue
+		}
+		info, err := os.Stat(fmt.Sprintf("/proc/%d", r.PID))
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		if uid := info.Sys().(*syscall.Stat_t).Uid; uid != r.User || uid == 0 || seen[uid] != "" {
+			n.t.Errorf("runner of %s has user %d, told %d, and %d is that of %q", r.Namespace, uid, r.User, uid, seen[uid])
+		}
+		seen[r.User] = r.Namespace
+		if !strings.HasPrefix(r.Confinement["seccomp"], "on: ") || r.GroupMemoryBytes == 0 && strings.HasPrefix(c.Confinement["memory"], "on") {
+			n.t.Errorf("runner of %s: %+v", r.Namespace, r)
+		}
+	}
+	if len(seen) != len(namespaces) {
+		n.t.Errorf("users %v", seen)
+	}
+}
+
 // TestClosedRootKeepsRunnersOurs: where other users cannot come to the root, it is said which directory is in the way.
 func TestClosedRootKeepsRunnersOurs(t *testing.T) {
 	n := newNode(t)

@@ -103,10 +103,16 @@ type node struct {
 func newNode(t *testing.T, flags ...string) *node {
 	t.Helper()
 	root := t.TempDir()
-	if err := os.CopyFS(filepath.Join(root, "cache"), os.DirFS(warmCache)); err != nil {
-		t.Fatal(err)
-	}
+	warm(t, root)
 	return newNodeAt(t, root, flags...)
+}
+
+// warm puts the tests' machine code into a root's cache, with its modes.
+func warm(t *testing.T, root string) {
+	t.Helper()
+	if out, err := exec.Command("cp", "-a", warmCache, filepath.Join(root, "cache")).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
 }
 
 func newNodeAt(t *testing.T, root string, flags ...string) *node {
@@ -344,9 +350,11 @@ func eventually(t *testing.T, what string, ok func() bool) {
 }
 
 // ask sends a request on a connection of its own.
-func ask(p *pod, path string) (int, string, error) {
+func ask(p *pod, path string) (int, string, error) { return askURL("http://" + p.ip + ":8080" + path) }
+
+func askURL(url string) (int, string, error) {
 	client := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-	resp, err := client.Get("http://" + p.ip + ":8080" + path)
+	resp, err := client.Get(url)
 	if err != nil {
 		return 0, "", err
 	}

@@ -23,8 +23,12 @@ const (
 	idleTimeout = 2 * time.Minute
 	// maxHeaderBytes bounds a request's head as most servers do.
 	maxHeaderBytes = 64 << 10
-	// restAfter is how long a server stays awake without a connection. Waking takes some 50 µs, staying awake 15 KiB.
-	restAfter = 20 * time.Second
+	// restAfter is how long a server stays awake without a connection. Waking takes some 50 µs and a clone, staying awake
+	// 15 KiB and an instance.
+	restAfter = 5 * time.Second
+	// restSoonAfter is it while more than manyAwake are awake: each holds the descriptors of its mounts.
+	restSoonAfter = 200 * time.Millisecond
+	manyAwake     = 500
 	// drainPause is between two looks at a server that ends: a connection may have been accepted and not be known yet.
 	drainPause = 2 * time.Millisecond
 )
@@ -34,13 +38,12 @@ var noLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
 
 // awake is what serves an HTTP guest's requests: a server at its doors, and the handler that takes an instance for each.
 type awake struct {
-	counts    *counts
-	first     func(took time.Duration)
-	server    *http.Server
-	listeners []net.Listener
-	serving   sync.WaitGroup
-	conns     atomic.Int64
-	since     atomic.Int64 // when it last had a connection or began; Unix nanoseconds
+	counts  *counts
+	first   func(took time.Duration)
+	server  *http.Server
+	serving sync.WaitGroup
+	conns   atomic.Int64
+	since   atomic.Int64 // when it last had a connection or began; Unix nanoseconds
 
 	mu      sync.RWMutex
 	current *generation
@@ -75,22 +78,28 @@ func (s *httpServer) rise() (*awake, error) {
 		Handler: a, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes, ErrorLog: noLog,
 		ConnState: a.connection,
 	}
-	if err := s.open(a); err != nil {
-		a.end()
-		return nil, err
+	return a, s.open(a)
+}
+
+// closeAwake undoes a rise that failed.
+func (s *httpServer) closeAwake(a *awake) {
+	if a == nil {
+		return
 	}
-	return a, nil
+	_ = s.shut(a)
+	a.end()
 }
 
 // open lets a server accept at all doors. s.mu is held.
 func (s *httpServer) open(a *awake) error {
-	a.listeners = a.listeners[:0]
 	for _, d := range s.doors {
+		if d.IsOpen() {
+			continue
+		}
 		l, err := d.Open()
 		if err != nil {
 			return err
 		}
-		a.listeners = append(a.listeners, l)
 		a.serving.Go(func() {
 			err := a.server.Serve(l)
 			if !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
@@ -99,6 +108,20 @@ func (s *httpServer) open(a *awake) error {
 		})
 	}
 	return nil
+}
+
+// shut stops accepting, at all doors but those that it answers true for: they could not be shut. Connections that come wait
+// in the kernel. When it returns, every one that was accepted is counted. s.mu is held.
+func (s *httpServer) shut(a *awake) (scarce bool) {
+	for _, d := range s.doors {
+		if d.Shut() != nil {
+			scarce = true
+		}
+	}
+	if !scarce {
+		a.serving.Wait()
+	}
+	return scarce
 }
 
 // connection counts connections. The server calls it for a new one before it accepts the next.
@@ -113,17 +136,8 @@ func (a *awake) connection(_ net.Conn, state http.ConnState) {
 }
 
 // idle says whether it can rest.
-func (a *awake) idle(now time.Time) bool {
-	return a.conns.Load() == 0 && now.UnixNano()-a.since.Load() >= int64(restAfter)
-}
-
-// shut stops accepting. Connections that wait in the kernel go on waiting. When it returns, every one that was accepted is
-// counted.
-func (a *awake) shut() {
-	for _, l := range a.listeners {
-		_ = l.Close()
-	}
-	a.serving.Wait()
+func (a *awake) idle(now time.Time, after time.Duration) bool {
+	return a.conns.Load() == 0 && now.UnixNano()-a.since.Load() >= int64(after)
 }
 
 // drain returns when no request runs and no connection is left. A server's own Shutdown may miss a connection that was
@@ -139,11 +153,9 @@ func (a *awake) drain() {
 	}
 }
 
-// end closes listeners, requests and connections, in this order. No request runs when it returns. It may be called again.
+// end ends requests and connections, in this order. The doors are shut or closed. No request runs when it returns. It may
+// be called again.
 func (a *awake) end() {
-	for _, l := range a.listeners {
-		_ = l.Close()
-	}
 	a.mu.Lock()
 	a.ended = true
 	all := append(slices.Clone(a.former), a.current)

@@ -9,6 +9,8 @@ import (
 const (
 	// chorePause is between two rounds, while there is anything to do.
 	chorePause = time.Second
+	// soonPause is it while many servers are awake.
+	soonPause = 100 * time.Millisecond
 	// newsPause is between two tellings of a guest's failures.
 	newsPause = 5 * time.Second
 )
@@ -58,18 +60,26 @@ func (c *chores) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		tick := time.NewTicker(chorePause)
 		for c.some() {
+			pause := time.NewTimer(c.pause())
 			select {
-			case now := <-tick.C:
+			case now := <-pause.C:
 				c.round(now)
 			case <-ctx.Done():
-				tick.Stop()
+				pause.Stop()
 				return
 			}
 		}
-		tick.Stop()
 	}
+}
+
+func (c *chores) pause() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.awake) > manyAwake {
+		return soonPause
+	}
+	return chorePause
 }
 
 func (c *chores) some() bool {
@@ -89,9 +99,12 @@ func (c *chores) round(now time.Time) {
 		news = append(news, n)
 	}
 	c.mu.Unlock()
-	slept := 0
+	slept, after := 0, restAfter
+	if len(servers) > manyAwake {
+		after = restSoonAfter
+	}
 	for _, s := range servers {
-		if s.rest(now) {
+		if s.rest(now, after) {
 			c.forget(s)
 			slept++
 		}

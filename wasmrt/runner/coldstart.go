@@ -124,7 +124,7 @@ func (c *container) answered(took time.Duration) {
 	m.mu.Unlock()
 	c.mu.Lock()
 	c.status.ColdStart = cold
-	status := c.status
+	status := c.changed()
 	c.mu.Unlock()
 	if status.State == control.StateRunning {
 		c.publish(status)

@@ -24,7 +24,8 @@ type Config struct {
 	Namespace string
 	// Listener is where the supervisor connects: a unix socket that only this user can reach.
 	Listener *net.UnixListener
-	// CacheDir keeps compiled modules. Empty: nothing is kept.
+	// CacheDir has compiled modules, which are only read: what is missing is the supervisor's to compile. Empty: the
+	// runner compiles for itself and keeps nothing.
 	CacheDir string
 	// Confine takes from the process what its work does not need, and says what that is. It is called once, by Run, before
 	// anybody is let in. Nil: nothing is taken.

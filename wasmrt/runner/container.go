@@ -149,7 +149,7 @@ func (c *container) start(ctx, runCtx context.Context) error {
 	c.mu.Lock()
 	c.work = work
 	c.status.State, c.status.StartedAt = control.StateRunning, c.now().UnixNano()
-	status := c.status
+	status := c.changed()
 	c.mu.Unlock()
 	c.publish(status)    // whoever asked may be gone, and the next supervisor have listed already
 	work.start(c.exited) // it ends by stop, at the latest with the process's
@@ -197,7 +197,7 @@ func (c *container) exited(e exit) {
 	c.mu.Lock()
 	c.status.State, c.status.FinishedAt = control.StateExited, c.now().UnixNano()
 	c.status.ExitCode, c.status.Reason, c.status.Message = e.code, e.reason, e.message
-	status := c.status
+	status := c.changed()
 	c.mu.Unlock()
 	c.release()
 	c.publish(status)
@@ -255,6 +255,7 @@ func (c *container) update(limit uint64) error {
 		return control.Errorf(control.CodePrecondition, "container %s runs a command: its one instance has the memory limit it started with", c.params.ID)
 	}
 	c.spec, c.status.MemoryLimit = spec, limit
+	c.changed()
 	return nil
 }
 
@@ -268,6 +269,12 @@ func (c *container) release() {
 		t.release()
 	}
 	_ = c.log.Close()
+}
+
+// changed numbers a change of the status and answers it. c.mu is held.
+func (c *container) changed() control.Status {
+	c.status.Revision++
+	return c.status
 }
 
 func (c *container) snapshot() control.Status {

@@ -41,7 +41,7 @@ func (c *container) tellFailures(now time.Time) bool {
 		return false
 	}
 	c.told = now
-	status := c.status
+	status := c.changed()
 	c.mu.Unlock()
 	c.publish(status)
 	return true

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/petrelrun/petrel/wasmrt/engine"
@@ -81,36 +82,61 @@ func (s *httpServer) wake() {
 	}
 	a, err := s.rise()
 	if err != nil {
-		go s.kill(err) // it takes the mutex
+		s.closeAwake(a)
+		if isScarce(err) {
+			time.AfterFunc(scarcePause, s.again) // some come back
+		} else {
+			go s.kill(err) // it takes the mutex
+		}
 		return
 	}
 	s.awake = a
 	s.chores.watch(s)
 }
 
+// scarcePause is what a server waits that could not wake for want of descriptors.
+const scarcePause = 100 * time.Millisecond
+
+// isScarce says whether it is descriptors that are missing. They are the process's: no reason to end a pod.
+func isScarce(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
+}
+
+// again listens for knocks after a wake that failed. A connection waits, so it knocks at once.
+func (s *httpServer) again() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing || s.awake != nil {
+		return
+	}
+	if err := s.watch(); err != nil {
+		go s.kill(err) // it takes the mutex
+	}
+}
+
 // rest goes to sleep when nobody has been connected for a while. It says whether it sleeps.
-func (s *httpServer) rest(now time.Time) bool {
+func (s *httpServer) rest(now time.Time, after time.Duration) bool {
 	s.mu.Lock()
 	a := s.awake
 	if s.closing || a == nil {
 		s.mu.Unlock()
 		return true
 	}
-	if !a.idle(now) {
+	if !a.idle(now, after) {
 		s.mu.Unlock()
 		return false
 	}
-	a.shut()
+	scarce := s.shut(a)
 	err := error(nil)
-	asleep := a.conns.Load() == 0
+	asleep := a.conns.Load() == 0 && !scarce
 	if asleep {
 		s.awake = nil
 		err = s.watch()
-	} else { // one came just before
+	} else { // a connection came just before, or a door could not be shut
 		err = s.open(a)
 	}
 	s.mu.Unlock()
-	if err != nil {
+	if err != nil && !isScarce(err) { // else the next round tries again
 		s.kill(err)
 	}
 	if asleep {

@@ -45,7 +45,7 @@ func New(cfg Config) (*Runner, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	e, err := engine.New(context.Background(), engine.Config{CacheDir: cfg.CacheDir, Logger: cfg.Logger})
+	e, err := engine.New(context.Background(), engine.Config{CacheDir: cfg.CacheDir, ReadOnlyCache: cfg.CacheDir != "", Logger: cfg.Logger})
 	if err != nil {
 		return nil, fmt.Errorf("make engine: %w", err)
 	}

@@ -157,6 +157,9 @@ func (t *template) open(ctx context.Context, path string) (*engine.Template, err
 		if errors.As(err, &refused) {
 			return nil, control.Errorf(control.CodeInvalid, "load module: %v", err)
 		}
+		if errors.Is(err, engine.ErrNotCached) {
+			return nil, control.Errorf(control.CodeNotCompiled, "load module: %v", err)
+		}
 		return nil, fmt.Errorf("load module: %w", err)
 	}
 	if got := loaded.Info().Digest; got != t.digest {

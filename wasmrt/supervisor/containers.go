@@ -109,6 +109,7 @@ func (s *Supervisor) admit(ctx context.Context, runner *fleet.Runner, c *contain
 	ready := c.sandbox.record.Ready
 	if ready {
 		s.containers[p.ID] = c
+		s.pods.addContainer(c)
 		c.sandbox.containers[p.ID] = c
 	}
 	record := c.record
@@ -284,6 +285,7 @@ func (s *Supervisor) removeContainer(ctx context.Context, c *container) error {
 	}
 	s.mu.Lock()
 	delete(s.containers, id)
+	s.pods.dropContainer(c)
 	delete(c.sandbox.containers, id)
 	delete(s.names, containerName(sandboxID, c.config.containerConfig().GetMetadata()))
 	s.mu.Unlock()

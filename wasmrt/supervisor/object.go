@@ -138,7 +138,8 @@ func (s *Supervisor) apply(c *container, news control.Status) bool {
 	defer c.saving.Unlock()
 	s.mu.Lock()
 	old := c.record.Status
-	if c.removed || news.State.Rank() < old.State.Rank() || (news.State == control.StateExited && old.State == news.State) {
+	stale := news.State.Rank() < old.State.Rank() || news.State == old.State && news.Revision < old.Revision
+	if c.removed || stale || (news.State == control.StateExited && old.State == news.State) {
 		s.mu.Unlock()
 		return false
 	}

@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net/netip"
+	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -45,4 +49,29 @@ func TestGRPCErrors(t *testing.T) {
 			t.Errorf("%v: %s, want %s", err, got, want)
 		}
 	}
+}
+
+// TestStaleNewsAreDropped: what a runner tells by event may arrive behind the answer to a later call.
+func TestStaleNewsAreDropped(t *testing.T) {
+	s := newSupervisor(t)
+	c := &container{sandbox: &sandbox{}, exited: make(chan struct{}), record: state.Container{Status: control.Status{State: control.StateRunning, Revision: 5, MemoryLimit: 7}}}
+	if s.apply(c, control.Status{State: control.StateRunning, Revision: 4}) || c.record.Status.MemoryLimit != 7 {
+		t.Error("an older status was taken over")
+	}
+	if !s.apply(c, control.Status{State: control.StateRunning, Revision: 6, MemoryLimit: 8}) || c.record.Status.MemoryLimit != 8 {
+		t.Error("a newer status was not")
+	}
+	if !s.apply(c, control.Status{State: control.StateExited, Revision: 3}) {
+		t.Error("the end was not taken over")
+	}
+}
+
+func newSupervisor(t *testing.T) *Supervisor {
+	t.Helper()
+	s, err := New(Config{Root: t.TempDir(), Socket: "/nowhere", PodCIDR: netip.MustParsePrefix("127.42.0.0/16"), Logger: slog.New(slog.DiscardHandler), Now: time.Now,
+		RunnerCommand: func(string) *exec.Cmd { return nil }, Compiler: fixedCompiler{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }

@@ -61,10 +61,18 @@ func (s *Supervisor) selectContainers(id, sandboxID string, labels map[string]st
 		}
 		return []*container{c}
 	}
-	list := make([]*container, 0, len(candidates))
-	for _, c := range candidates {
-		if c.matches(labels) {
-			list = append(list, c)
+	var list []*container
+	if uid := labels[labelPodUID]; uid != "" && sandboxID == "" {
+		for _, c := range s.pods.containers[uid] {
+			if c.matches(labels) {
+				list = append(list, c)
+			}
+		}
+	} else {
+		for _, c := range candidates {
+			if c.matches(labels) {
+				list = append(list, c)
+			}
 		}
 	}
 	slices.SortFunc(list, func(x, y *container) int {

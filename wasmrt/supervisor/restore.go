@@ -64,6 +64,7 @@ func (s *Supervisor) restoreSandbox(record *state.Sandbox) error {
 		return err
 	}
 	s.sandboxes[record.ID] = b
+	s.pods.addSandbox(b)
 	if record.Ready {
 		s.users[record.Namespace]++
 		if _, err := s.addresses.take(record.Address, record.ID); err != nil {
@@ -97,6 +98,7 @@ func (s *Supervisor) restoreContainer(record *state.Container) error {
 		close(c.exited)
 	}
 	s.containers[record.ID] = c
+	s.pods.addContainer(c)
 	b.containers[record.ID] = c
 	return nil
 }

@@ -98,9 +98,11 @@ func (s *Supervisor) begin(ctx context.Context, b *sandbox) error {
 	defer s.mu.Unlock()
 	b.runner = runner
 	s.sandboxes[b.record.ID] = b
+	s.pods.addSandbox(b)
 	// A death that was told before the sandbox was known has passed it by.
 	if !runner.Alive() {
 		delete(s.sandboxes, b.record.ID)
+		s.pods.dropSandbox(b)
 		return status.Errorf(codes.Unavailable, "the runner of namespace %s died", b.record.Namespace)
 	}
 	return nil
@@ -184,6 +186,7 @@ func (s *Supervisor) RemovePodSandbox(ctx context.Context, r *runtimev1.RemovePo
 	id := b.record.ID
 	_, known := s.sandboxes[id]
 	delete(s.sandboxes, id)
+	s.pods.dropSandbox(b)
 	delete(s.names, sandboxName(b.config.sandboxConfig().GetMetadata()))
 	s.mu.Unlock()
 	if !known { // another call was faster
@@ -238,9 +241,17 @@ func (s *Supervisor) selectSandboxes(id string, labels map[string]string) []*san
 		}
 		return list
 	}
-	for _, b := range s.sandboxes {
-		if b.matches(labels) {
-			list = append(list, b)
+	if uid := labels[labelPodUID]; uid != "" {
+		for _, b := range s.pods.sandboxes[uid] {
+			if b.matches(labels) {
+				list = append(list, b)
+			}
+		}
+	} else {
+		for _, b := range s.sandboxes {
+			if b.matches(labels) {
+				list = append(list, b)
+			}
 		}
 	}
 	slices.SortFunc(list, func(x, y *sandbox) int { return cmp.Compare(y.record.CreatedAt, x.record.CreatedAt) })

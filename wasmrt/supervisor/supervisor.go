@@ -39,6 +39,7 @@ type Supervisor struct {
 	creating   map[string]bool   // ids of containers that a runner is making
 	names      map[string]string // → id
 	addresses  *addresses
+	pods       podIndex
 	users      map[string]int // namespace → sandboxes that are ready or about to be
 
 	confined  confinement // set by Run before it serves
@@ -55,7 +56,7 @@ func New(cfg Config) (*Supervisor, error) {
 	s := &Supervisor{
 		cfg: cfg, store: state.New(cfg.Root), images: image.NewStore(cfg.Root), events: newBroadcaster(), fresh: newFreshCompiles(),
 		sandboxes: map[string]*sandbox{}, containers: map[string]*container{}, creating: map[string]bool{}, names: map[string]string{},
-		addresses: newAddresses(cfg.PodCIDR), users: map[string]int{}, tidy: newTidy(),
+		addresses: newAddresses(cfg.PodCIDR), pods: newPodIndex(), users: map[string]int{}, tidy: newTidy(),
 	}
 	var err error
 	s.puller, err = image.NewPuller(image.Config{Store: s.images, Compiler: s.fresh.noting(cfg.Compiler, &s.compiled), Mirrors: cfg.Mirrors,

@@ -29,13 +29,63 @@ type Client struct {
 	next    uint64
 	pending map[uint64]chan *Frame
 	err     error
-	done    chan struct{}
+	broken  chan struct{} // closed when the connection has ended
+	done    chan struct{} // closed when all events of it have been told
+
+	events eventQueue
+}
+
+// maxQueuedEvents bounds the events that were read and not told. A client that falls behind further ends the connection:
+// with the next one it is to list anew.
+const maxQueuedEvents = 1 << 16
+
+// eventQueue lets the reader go on while events are told: what tells them may take its time, and answers come behind them.
+type eventQueue struct {
+	mu     sync.Mutex
+	list   []*Frame
+	more   chan struct{} // holds one when the list may have grown
+	closed bool
+}
+
+func (q *eventQueue) put(f *Frame) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.list) >= maxQueuedEvents {
+		return false
+	}
+	q.list = append(q.list, f)
+	q.kick()
+	return true
+}
+
+func (q *eventQueue) kick() {
+	select {
+	case q.more <- struct{}{}:
+	default:
+	}
+}
+
+func (q *eventQueue) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	q.kick()
+}
+
+// take answers what there is, and whether nothing will follow.
+func (q *eventQueue) take() (list []*Frame, last bool) {
+	<-q.more
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	list, q.list = q.list, nil
+	return list, q.closed
 }
 
 // NewClient takes over the connection, waits for the runner's hello as long as ctx allows, and reads from then on.
-// onEvent is called for each event, in order, from the reading goroutine: it must not call back into the client.
+// onEvent is called for each event, in order, from a goroutine of its own; answers to calls do not wait for it.
 func NewClient(ctx context.Context, conn net.Conn, onEvent func(event string, params json.RawMessage)) (*Client, error) {
-	c := &Client{conn: conn, onEvent: onEvent, pending: map[uint64]chan *Frame{}, done: make(chan struct{})}
+	c := &Client{conn: conn, onEvent: onEvent, pending: map[uint64]chan *Frame{}, broken: make(chan struct{}), done: make(chan struct{}),
+		events: eventQueue{more: make(chan struct{}, 1)}}
 	r := bufio.NewReader(conn)
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
 	f, err := ReadFrame(r)
@@ -53,6 +103,7 @@ func NewClient(ctx context.Context, conn net.Conn, onEvent func(event string, pa
 		return nil, fmt.Errorf("greet runner: %w", err)
 	}
 	go c.read(r)
+	go c.tell()
 	return c, nil
 }
 
@@ -95,7 +146,7 @@ func (c *Client) Call(ctx context.Context, method string, params, result any) er
 		return decodeAnswer(method, f, result)
 	case <-ctx.Done():
 		return fmt.Errorf("call %s: %w", method, ctx.Err())
-	case <-c.done:
+	case <-c.broken:
 	}
 	select { // the answer may have come just before the end
 	case f := <-answer:
@@ -159,7 +210,10 @@ func (c *Client) read(r *bufio.Reader) {
 			return
 		}
 		if f.Event != "" {
-			c.onEvent(f.Event, f.Params)
+			if !c.events.put(f) {
+				c.end(fmt.Errorf("more than %d events wait", maxQueuedEvents))
+				return
+			}
 			continue
 		}
 		c.mu.Lock()
@@ -177,5 +231,20 @@ func (c *Client) end(err error) {
 	c.mu.Lock()
 	c.err = err
 	c.mu.Unlock()
-	close(c.done)
+	close(c.broken)
+	c.events.close()
+}
+
+// tell hands on events until the connection has ended and none is left.
+func (c *Client) tell() {
+	defer close(c.done)
+	for {
+		list, last := c.events.take()
+		for _, f := range list {
+			c.onEvent(f.Event, f.Params)
+		}
+		if last {
+			return
+		}
+	}
 }

@@ -188,6 +188,7 @@ type ListResult struct {
 type Status struct {
 	ID              string `json:"id"`
 	SandboxID       string `json:"sandboxID"`
+	Revision        uint64 `json:"revision"` // grows with every change: of two statuses the one with more is newer
 	State           State  `json:"state"`
 	Kind            string `json:"kind"`
 	CreatedAt       int64  `json:"createdAt"`

@@ -3,8 +3,8 @@
 // connection that knocks.
 //
 // Invariants: a door is watched or open, never both; a knock is told once, and then not again until the door is watched
-// anew; connections that come while nobody accepts wait in the kernel, so opening and watching again lose none; a door's
-// socket is closed by Close alone.
+// anew; connections that come while nobody accepts wait in the kernel, so opening, shutting and watching again lose none; a door has
+// one descriptor, open or not.
 //
 // It imports the standard library and the kernel's interface.
 package doors

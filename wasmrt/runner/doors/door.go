@@ -25,8 +25,9 @@ type Door struct {
 	knock  func()
 	addr   netip.AddrPort
 
-	mu sync.Mutex
-	fd int // -1 when closed
+	mu       sync.Mutex
+	fd       int          // -1 when it is open or closed
+	listener net.Listener // nil unless it is open
 }
 
 // Listen makes a door at the address, which nobody waits at yet. Knock is called for each knock; it may call the door.
@@ -35,17 +36,12 @@ func (k *Keeper) Listen(addr netip.AddrPort, knock func()) (*Door, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Door{keeper: k, knock: knock, addr: addr, fd: fd}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.closed {
-		return nil, errors.Join(ErrClosed, unix.Close(fd))
-	}
-	// A descriptor's number is another's as soon as it is closed, so the table changes before (see Close).
-	if err := k.control(unix.EPOLL_CTL_ADD, fd, unix.EPOLLONESHOT); err != nil {
+	d := &Door{keeper: k, knock: knock, addr: addr, fd: -1}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.enter(fd); err != nil {
 		return nil, errors.Join(err, unix.Close(fd))
 	}
-	k.doors[int32(fd)] = d
 	return d, nil
 }
 
@@ -96,7 +92,7 @@ func zone(name string) uint32 {
 // Addr is where the door is.
 func (d *Door) Addr() netip.AddrPort { return d.addr }
 
-// Watch asks to be told when a connection waits, one time. One that waits already is told, too.
+// Watch asks to be told when a connection waits, one time. One that waits already is told, too. The door must not be open.
 func (d *Door) Watch() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -106,12 +102,12 @@ func (d *Door) Watch() error {
 	return d.keeper.control(unix.EPOLL_CTL_MOD, d.fd, once)
 }
 
-// Open answers a listener that accepts the door's connections. Closing it leaves the door as it is: connections that come
-// afterwards wait.
+// Open answers a listener that accepts the door's connections, until Shut. It takes the socket's place, so that an open
+// door costs no second descriptor.
 func (d *Door) Open() (net.Listener, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.fd < 0 {
+	if d.listener != nil || d.fd < 0 {
 		return nil, ErrClosed
 	}
 	dup, err := unix.FcntlInt(uintptr(d.fd), unix.F_DUPFD_CLOEXEC, 0)
@@ -119,26 +115,90 @@ func (d *Door) Open() (net.Listener, error) {
 		return nil, fmt.Errorf("open door: %w", os.NewSyscallError("fcntl", err))
 	}
 	file := os.NewFile(uintptr(dup), "door")
-	defer file.Close()
 	l, err := net.FileListener(file) // it makes a copy for itself
+	_ = file.Close()
 	if err != nil {
 		return nil, fmt.Errorf("open door: %w", err)
 	}
-	return l, nil
+	d.listener = l
+	return l, d.leave()
 }
 
-// Close closes the socket, once. Connections that wait are refused. A knock that is being told may still arrive.
+// IsOpen says whether a listener accepts at the door.
+func (d *Door) IsOpen() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.listener != nil
+}
+
+// Shut ends the listener that Open made. Connections that come from now on wait. When there is no descriptor to be had for
+// that, the door stays open and an error says so.
+func (d *Door) Shut() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.listener == nil {
+		return nil
+	}
+	raw, err := d.listener.(*net.TCPListener).SyscallConn()
+	if err != nil {
+		return fmt.Errorf("shut door: %w", err)
+	}
+	fd, dupErr := -1, error(nil)
+	if err := raw.Control(func(of uintptr) { fd, dupErr = unix.FcntlInt(of, unix.F_DUPFD_CLOEXEC, 0) }); err != nil {
+		return fmt.Errorf("shut door: %w", err)
+	}
+	if dupErr != nil {
+		return fmt.Errorf("shut door: %w", os.NewSyscallError("fcntl", dupErr))
+	}
+	if err := d.enter(fd); err != nil {
+		return errors.Join(err, unix.Close(fd))
+	}
+	err = d.listener.Close()
+	d.listener = nil
+	return err
+}
+
+// Close closes the socket, once, with the listener if there is one. Connections that wait are refused. A knock that is
+// being told may still arrive.
 func (d *Door) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.fd < 0 {
-		return nil
+	var errs []error
+	if d.listener != nil {
+		if err := d.listener.Close(); !errors.Is(err, net.ErrClosed) { // the server that accepted may have closed it
+			errs = append(errs, err)
+		}
+		d.listener = nil
 	}
+	if d.fd >= 0 {
+		errs = append(errs, d.leave())
+	}
+	return errors.Join(errs...)
+}
+
+// enter makes the descriptor one of those that the keeper waits at, silently for now. The mutex is held.
+func (d *Door) enter(fd int) error {
+	k := d.keeper
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.closed {
+		return ErrClosed
+	}
+	if err := k.control(unix.EPOLL_CTL_ADD, fd, unix.EPOLLONESHOT); err != nil {
+		return err
+	}
+	k.doors[int32(fd)] = d
+	d.fd = fd
+	return nil
+}
+
+// leave takes the descriptor away from the keeper and closes it. Its number may be another's at once, so the table changes
+// before; and the socket may live on in a listener, so the kernel is told before, too. The mutex is held.
+func (d *Door) leave() error {
 	k := d.keeper
 	k.mu.Lock()
 	delete(k.doors, int32(d.fd))
 	k.mu.Unlock()
-	// Listeners that were opened may hold the socket a little longer: it must not stay among those waited at.
 	_ = k.control(unix.EPOLL_CTL_DEL, d.fd, 0) // the keeper may be closed
 	err := unix.Close(d.fd)
 	d.fd = -1
@@ -147,9 +207,9 @@ func (d *Door) Close() error {
 
 func (d *Door) knocked() {
 	d.mu.Lock()
-	closed := d.fd < 0
+	shut := d.fd >= 0
 	d.mu.Unlock()
-	if !closed {
+	if shut {
 		d.knock()
 	}
 }

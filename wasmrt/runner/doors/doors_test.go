@@ -107,8 +107,17 @@ func TestKnockIsToldOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	echo(t, l, 2)
-	if err := l.Close(); err != nil {
+	if err := d.Watch(); err == nil {
+		t.Error("an open door is watched")
+	}
+	if _, err := d.Open(); err == nil {
+		t.Error("it was opened twice")
+	}
+	if err := d.Shut(); err != nil || d.IsOpen() {
 		t.Error(err)
+	}
+	if err := d.Shut(); err != nil {
+		t.Error("again:", err)
 	}
 	for _, c := range []net.Conn{first, second} {
 		if line, err := bufio.NewReader(c).ReadString('\n'); line != "hello\n" {
@@ -125,8 +134,10 @@ func TestKnockIsToldOnce(t *testing.T) {
 			t.Error(err)
 			return
 		}
-		defer l.Close()
 		echo(t, l, 1)
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
 	}()
 	ask(t, d.Addr().String())
 }
@@ -155,8 +166,7 @@ func TestNoneIsLost(t *testing.T) {
 			fmt.Fprintln(c, "hello")
 			_ = c.Close()
 		}
-		_ = l.Close()
-		if err := d.Watch(); err != nil {
+		if err := errors.Join(d.Shut(), d.Watch()); err != nil {
 			t.Error(err)
 		}
 	})
