@@ -69,8 +69,22 @@ func HTTPModes() []string {
 // keep is an *Error.
 func Detect(info *Info, override string, hasPort bool) (abi ABI, reason string, err error) {
 	if override == "" || override == HTTPAuto {
-		return detect(info, hasPort)
+		abi, reason, err = detect(info, hasPort)
+	} else {
+		abi, reason, err = forced(info, override)
 	}
+	if err == nil && (abi == ABICommand || abi == ABISockets) && info.ImportsFrom(HTTPClientModule) {
+		return "", "", &Error{
+			Code: CodeUnresolvedImport, Field: "import " + HTTPClientModule,
+			Cause: fmt.Sprintf("the module imports %s, which serves guests that are handed requests, and it is served as %s: %s", HTTPClientModule, abi, reason),
+			Fix:   "connect with " + NetModule + " (Go: package wasmrt/guest/network), or build it as an HTTP guest",
+		}
+	}
+	return abi, reason, err
+}
+
+// forced holds an override against what the module has.
+func forced(info *Info, override string) (ABI, string, error) {
 	for _, m := range modes {
 		if m.name != override {
 			continue

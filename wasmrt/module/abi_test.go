@@ -175,3 +175,23 @@ func TestCheckHTTPWasm(t *testing.T) {
 		})
 	}
 }
+
+// TestDetectOutgoing: outgoing requests belong to a request, which a command that runs by itself has not.
+func TestDetectOutgoing(t *testing.T) {
+	m := moduletest.CommandWith(nil, "sock_accept")
+	m.Imports = append(m.Imports, moduletest.Served(module.HTTPClientModule, "wait"))
+	info, err := module.Check(moduletest.Build(m), module.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for mode, port := range map[string]bool{"": true, module.HTTPCommand: true, module.HTTPSockets: false} {
+		_, _, err := module.Detect(info, mode, port)
+		var refused *module.Error
+		if !errors.As(err, &refused) || refused.Code != module.CodeUnresolvedImport || !strings.Contains(refused.Fix, "network") {
+			t.Errorf("%q: %v", mode, err)
+		}
+	}
+	if abi, _, err := module.Detect(info, module.HTTPWAGI, true); abi != module.ABIWAGI || err != nil {
+		t.Errorf("as WAGI: %s, %v", abi, err)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"sync"
 
 	"github.com/petrelrun/petrel/wasmrt/engine"
@@ -32,12 +33,19 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.Template.Engine().Provide(hostModule()); err != nil {
 		return nil, fmt.Errorf("make http-wasm server: %w", err)
 	}
-	s := &Server{cfg: cfg, config: cfg.guestConfig()}
+	s := &Server{cfg: cfg, config: cfg.guestConfig(), probed: !enables(cfg.Template.Info())}
 	var err error
 	if s.pool, err = cfg.Template.NewPool(engine.PoolConfig{Spec: cfg.Spec, Isolation: cfg.Isolation, WarmUp: s.start}); err != nil {
 		return nil, fmt.Errorf("make http-wasm server: %w", err)
 	}
 	return s, nil
+}
+
+// enables tells whether the guest can enable features at all.
+func enables(info *module.Info) bool {
+	return slices.ContainsFunc(info.Imports, func(im module.Import) bool {
+		return im.Module == module.HTTPWasmModule && im.Name == "enable_features"
+	})
 }
 
 // start initialises the guests that are built as commands.
@@ -84,7 +92,8 @@ func (s *Server) handle(ctx context.Context, in *engine.Instance, x *exchange) e
 	return x.finish()
 }
 
-// enabled tells the features that the guest enables while it is initialised. The first call makes an instance for that.
+// enabled tells the features that the guest enables while it is initialised. For a guest that may, the first call makes an
+// instance to see.
 func (s *Server) enabled(ctx context.Context) (features, error) {
 	s.probing.Lock()
 	defer s.probing.Unlock()
