@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// passDir is the mode of directories on the way to logs,
-// volumes and modules.
-const passDir = 0o700
+// passDir is the mode of directories that runners, which have users of their own, pass through on their way to logs,
+// volumes and modules. They cannot be listed, and what is private below has modes of its own.
+const passDir = 0o711
 
 // dataDir is a directory that one petrel process owns.
 type dataDir struct {

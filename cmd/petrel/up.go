@@ -97,7 +97,7 @@ func (o *upOptions) runParts(ctx context.Context, io streams, dir *dataDir, logg
 		}
 		url := "http://" + addr.String()
 		node, err := newWorker(workerOptions{
-			Server: url, RootDir: dir.join("worker"), Socket: runtime.Socket, NodeName: o.NodeName,
+			Server: url, RootDir: dir.join("worker"), Socket: runtime.Socket, Metrics: runtime.Metrics, NodeName: o.NodeName,
 			GatewayListen: o.GatewayListen, PodCIDR: o.PodCIDR, MaxPods: o.MaxPods,
 		}, logger)
 		if err != nil {
@@ -157,7 +157,7 @@ func newWorker(o workerOptions, logger *slog.Logger) (*worker.Worker, error) {
 		return nil, err
 	}
 	return worker.New(worker.Config{
-		Client: client, NodeName: o.NodeName, MaxPods: o.MaxPods, RuntimeEndpoint: o.Socket, RootDir: o.RootDir,
+		Client: client, NodeName: o.NodeName, MaxPods: o.MaxPods, RuntimeEndpoint: o.Socket, RuntimeMetrics: o.Metrics, RootDir: o.RootDir,
 		PodCIDR: o.PodCIDR, GatewayListen: o.GatewayListen, Logger: logger.With("room", "worker"),
 	})
 }

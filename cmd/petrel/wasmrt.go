@@ -31,8 +31,9 @@ const (
 	wasmrtStopTimeout = 20 * time.Second
 	// stopRetry is the pause between two looks whether the supervisor is gone.
 	stopRetry = 100 * time.Millisecond
-	// socketPathLimit leaves room in a socket's address for its final zero byte.
-	socketPathLimit = 107
+	// socketPathLimit leaves room in a socket's address (108 bytes) for its final zero byte, and for the longer name
+	// that the metrics' socket has beside it.
+	socketPathLimit = 103
 	// pidPoll is how often the runtime's process is looked for while it starts.
 	pidPoll = 20 * time.Millisecond
 	// dialTimeout bounds the look whether somebody serves on the socket. It is local: an answer is immediate.
@@ -46,8 +47,10 @@ type wasmrt struct {
 	Binary string
 	Root   string
 	Socket string
-	Mirror string // HOST=URL: where registry names of our own are pulled from
-	Logger *slog.Logger
+	// Metrics is the socket on which the runtime serves its metrics.
+	Metrics string
+	Mirror  string // HOST=URL: where registry names of our own are pulled from
+	Logger  *slog.Logger
 	// Found is told the process whenever another one serves, from the goroutine of Run.
 	Found func(pid int)
 
@@ -72,7 +75,7 @@ func newWasmrt(binary, root, registry string, logger *slog.Logger) (*wasmrt, err
 		return nil, err
 	}
 	return &wasmrt{
-		Binary: binary, Root: root, Socket: socket,
+		Binary: binary, Root: root, Socket: socket, Metrics: filepath.Join(filepath.Dir(socket), "metrics.sock"),
 		Mirror: api.RegistryHost + "=" + registry, Logger: logger.With("room", "wasmrt"), Found: func(int) {},
 	}, nil
 }
@@ -205,7 +208,8 @@ func (w *wasmrt) serve(ctx context.Context) error {
 		return fmt.Errorf("open runtime log: %w", err)
 	}
 	defer log.Close()
-	cmd := exec.Command(w.Binary, "serve", "--root", w.Root, "--socket", w.Socket, "--registry-mirror", w.Mirror)
+	cmd := exec.Command(w.Binary, "serve", "--root", w.Root, "--socket", w.Socket, "--registry-mirror", w.Mirror,
+		"--metrics-listen", "unix:"+w.Metrics)
 	cmd.Stdout, cmd.Stderr = log, log
 	// A session of its own: the terminal's Ctrl-C is for petrel, which ends its parts in order.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

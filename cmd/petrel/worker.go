@@ -15,6 +15,7 @@ type workerOptions struct {
 	Server        string
 	RootDir       string
 	Socket        string
+	Metrics       string
 	NodeName      string
 	GatewayListen string
 	PodCIDR       string
@@ -62,7 +63,7 @@ func runWorker(ctx context.Context, io streams, o *workerOptions, logs logOption
 	if err != nil {
 		return err
 	}
-	o.RootDir, o.Socket = dir.join("worker"), runtime.Socket
+	o.RootDir, o.Socket, o.Metrics = dir.join("worker"), runtime.Socket, runtime.Metrics
 	node, err := newWorker(*o, logger)
 	if err != nil {
 		return err
