@@ -13,6 +13,9 @@ import (
 	"github.com/petrelrun/petrel/wasmrt/runner/wasmtest"
 )
 
+// warmUp is how many pods are there before others are counted.
+const warmUp = 20
+
 // TestIdlePods counts what a pod costs beyond the first, as the worker describes one: labels, annotations, a token's
 // volume. With PETREL_SOAK=1 there are ten thousand.
 func TestIdlePods(t *testing.T) {
@@ -23,7 +26,7 @@ func TestIdlePods(t *testing.T) {
 	n := newNode(t)
 	image, _ := n.reg.push("x/hello", wasmtest.Serve("hello", "", 0))
 	n.pull(image)
-	n.startMany(image, 20) // pools, buffers, connections
+	n.startMany(image, warmUp) // pools, buffers, connections
 	time.Sleep(3 * time.Second)
 	before := n.resident()
 
@@ -52,6 +55,35 @@ func TestIdlePods(t *testing.T) {
 		return float64(n.resident()[0]-before[0])/float64(pods) <= most
 	})
 	t.Logf("runner %.1f KiB a pod after each has answered", float64(n.resident()[0]-before[0])/float64(pods))
+	begin = time.Now()
+	n.removeAll(list)
+	t.Logf("removed in %v", time.Since(begin))
+	if got := n.runners()["default"].Containers; got != warmUp {
+		t.Errorf("%d containers are left, want %d", got, warmUp)
+	}
+}
+
+// removeAll stops and removes pods as a worker does, all at once.
+func (n *node) removeAll(list []*pod) {
+	n.t.Helper()
+	var wg sync.WaitGroup
+	for _, p := range list {
+		wg.Go(func() {
+			labels := map[string]string{"io.kubernetes.pod.uid": p.config.Metadata.Uid}
+			found, err := n.rt.ListContainers(n.ctx(), &runtimev1.ListContainersRequest{Filter: &runtimev1.ContainerFilter{LabelSelector: labels}})
+			if err != nil || len(found.Containers) != 1 {
+				n.t.Errorf("containers of a pod: %v, %v", found, err)
+				return
+			}
+			if _, err := n.rt.StopContainer(n.ctx(), &runtimev1.StopContainerRequest{ContainerId: found.Containers[0].Id, Timeout: 30}); err != nil {
+				n.t.Error(err)
+			}
+			if _, err := n.rt.RemovePodSandbox(n.ctx(), &runtimev1.RemovePodSandboxRequest{PodSandboxId: p.id}); err != nil {
+				n.t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // resident answers KiB of the runner and of the supervisor.

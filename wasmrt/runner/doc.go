@@ -7,8 +7,12 @@
 // Invariants: a container's state only moves forward, created → running → exited, and the exit is told as an event and
 // kept until the container is removed, so that a supervisor that was away learns it; whoever dies here takes down the
 // containers of this one namespace; the runner outlives the supervisor, and ends by itself only when it has neither
-// containers nor a supervisor for a while. An idle container holds a listener, a goroutine for it and some small
-// structures: no instance, no log file, no timer.
+// containers nor a supervisor for a while. A container that nobody asks sleeps: it holds a socket (see package doors) and
+// some small structures, no goroutine, server, handler, instance, log file or timer. Those come with the first connection
+// and go when none was there for some seconds. News of a container are numbered, for they may overtake each other on the
+// way to the supervisor.
+//
+// The cache of machine code is only read, and the process is confined (package confine) before anybody is let in.
 //
 // The collector runs with Go's defaults: guests' memories are mapped outside the Go heap, so the heap is small and a
 // larger GOGC would only keep garbage. What a load leaves behind (60 MB for a Go module that had to be compiled) is given
