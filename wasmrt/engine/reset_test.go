@@ -110,3 +110,32 @@ func FuzzReset(f *testing.F) {
 		}
 	})
 }
+
+// newLinearOf is a memory of one page that begins with the bytes.
+func newLinearOf(t *testing.T, content []byte) *linear {
+	t.Helper()
+	l, err := newLinear(&module.Info{}, module.PageSize, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.release() })
+	copy(l.Reallocate(module.PageSize), content)
+	return l
+}
+
+// Where the kernel cannot say which pages were written to, a reset is as whole.
+func TestResetsWithoutScan(t *testing.T) {
+	defer func(old func() int) { pagemap = old }(pagemap)
+	pagemap = func() int { return -1 }
+	p := newPool(t, load(t, newEngine(t), writer(0)), PoolConfig{})
+	for range 300 {
+		in := get(t, p)
+		ask(t, in, "write", rand.Uint64())
+		ask(t, in, "grow", uint64(rand.IntN(9)))
+		put(t, p, in)
+		requireSnapshot(t, in)
+		if in.memory.kept != 0 {
+			t.Fatal("pages are kept")
+		}
+	}
+}

@@ -44,6 +44,9 @@ type snapshot struct {
 	gone  bool
 }
 
+// tellScan says once when resets will be dearer than they should be.
+var tellScan sync.Once
+
 // capture makes a snapshot of an instance as it is now. The instance must only be closed after it.
 func (in *Instance) capture(spec Spec) (*snapshot, error) {
 	p := in.program
@@ -56,6 +59,11 @@ func (in *Instance) capture(spec Spec) (*snapshot, error) {
 	}
 	for _, g := range p.rewritten.Globals {
 		s.globals = append(s.globals, in.module.ExportedGlobal(g.Export).Get())
+	}
+	if pagemap() < 0 {
+		tellScan.Do(func() {
+			p.engine.log.Warn("pages cannot be scanned (PAGEMAP_SCAN of /proc/self/pagemap, Linux 6.7): a reset throws all of them away")
+		})
 	}
 	in.system.SetStreams(nil, nil, nil)
 	in.system.SetEgress(nil)
