@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/petrelrun/petrel/controlplane/apps"
 	"github.com/petrelrun/petrel/controlplane/apps/apptest"
 	"github.com/petrelrun/petrel/wasmrt/engine"
 	"github.com/petrelrun/petrel/wasmrt/httpabi"
@@ -97,6 +98,31 @@ func TestExplainedLimits(t *testing.T) {
 			if deploy.Flags().Lookup(strings.TrimPrefix(flag, "--")) == nil {
 				t.Errorf("%s is said to be set by %s, which petrel deploy does not have", l.Name, flag)
 			}
+		}
+	}
+}
+
+// TestExplainedApp: before the runtime has told, the module's kind and imports do.
+func TestExplainedApp(t *testing.T) {
+	for name, tt := range map[string]struct {
+		app  apps.App
+		kind string
+		imp  []string
+		want string
+	}{
+		"told":      {apps.App{ColdStart: &apps.ColdStart{ABI: "wagi"}}, "command", []string{"wasi_snapshot_preview1.sock_accept"}, "wagi"},
+		"server":    {apps.App{}, "command", []string{"wasi_snapshot_preview1.fd_write", "wasi_snapshot_preview1.sock_accept"}, "sockets"},
+		"WAGI":      {apps.App{}, "command", []string{"wasi_snapshot_preview1.fd_write"}, "wagi"},
+		"http-wasm": {apps.App{}, "reactor", []string{"http_handler.set_uri"}, "http-wasm"},
+		"reactor":   {apps.App{}, "reactor", []string{"petrel_http_v1.request_head"}, "petrel-http-v1"},
+		"unknown":   {apps.App{}, "", nil, ""},
+	} {
+		e := &appExplanation{App: tt.app, Active: &apps.Version{Kind: tt.kind, Imports: tt.imp}}
+		if got := e.abi(); string(got) != tt.want {
+			t.Errorf("%s: %q, want %q", name, got, tt.want)
+		}
+		if text := e.Text(); tt.want != "" && !strings.Contains(text, "served as  "+tt.want+": ") {
+			t.Errorf("%s:\n%s", name, text)
 		}
 	}
 }

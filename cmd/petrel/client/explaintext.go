@@ -101,19 +101,15 @@ func (e *appExplanation) Text() string {
 		s.line("module", "a %s, %s", v.Kind, api.Bytes(v.Size))
 		s.line("digest", "%s", v.ModuleDigest)
 	}
-	abi := ""
-	if a.ColdStart != nil {
-		abi = a.ColdStart.ABI
-	}
 	why := "what the module imports and exports decides"
 	if a.HTTP != "" && a.HTTP != module.HTTPAuto {
 		why = fmt.Sprintf("the app's http is %q", a.HTTP)
 	}
-	if abi == "" {
-		s.line("served as", "not told yet: no pod of it has started (%s)", why)
+	if abi := e.abi(); abi == "" {
+		s.line("served as", "not known here: the module is of another registry, and no pod has told (%s)", why)
 	} else {
-		s.line("served as", "%s: %s (%s)", abi, abiNames[abi], why)
-		s.line("instances", "%s", instanceOf(module.ABI(abi)))
+		s.line("served as", "%s: %s (%s)", abi, abiNames[string(abi)], why)
+		s.line("instances", "%s", instanceOf(abi))
 	}
 	if a.Isolation != "" {
 		s.line("isolation", "%s", a.Isolation)
@@ -125,9 +121,55 @@ func (e *appExplanation) Text() string {
 	}
 	s.line("egress", "%s", orWord(strings.Join(a.Egress, ", "), "none: it can connect to nothing"))
 	if e.Active != nil {
-		s.line("imports", "%s", few(e.Active.Imports))
+		for i, im := range grouped(e.Active.Imports) {
+			title := "imports"
+			if i > 0 {
+				title = ""
+			}
+			s.line(title, "%s: %s", im.Module, few(im.Functions))
+		}
 	}
 	return s.String()
+}
+
+// abi is what the runtime told; before it has, what the module's kind and imports say.
+func (e *appExplanation) abi() module.ABI {
+	if c := e.App.ColdStart; c != nil && c.ABI != "" {
+		return module.ABI(c.ABI)
+	}
+	if e.Active == nil {
+		return ""
+	}
+	info := &module.Info{Kind: module.Kind(e.Active.Kind)}
+	for _, im := range grouped(e.Active.Imports) {
+		for _, name := range im.Functions {
+			info.Imports = append(info.Imports, module.Import{Module: im.Module, Name: name})
+		}
+	}
+	entry := map[module.Kind]string{module.KindCommand: module.StartExport, module.KindReactor: module.HandleExport}[info.Kind]
+	if info.Kind == module.KindReactor && info.ImportsFrom(module.HTTPWasmModule) {
+		entry = module.HandleRequestExport
+	}
+	info.Exports = []module.Export{{Name: entry, Kind: module.KindFunction}}
+	abi, _, err := module.Detect(info, e.App.HTTP, true)
+	if err != nil {
+		return ""
+	}
+	return abi
+}
+
+// grouped makes of "module.function" one list a module.
+func grouped(names []string) []imports {
+	var out []imports
+	for _, name := range names {
+		from, function, _ := strings.Cut(name, ".")
+		if len(out) == 0 || out[len(out)-1].Module != from {
+			out = append(out, imports{Module: from})
+		}
+		last := &out[len(out)-1]
+		last.Functions = append(last.Functions, function)
+	}
+	return out
 }
 
 func orWord(text, word string) string {
