@@ -5,33 +5,40 @@ import (
 	"testing"
 )
 
-// TestOtherABIs deploys programs that know nothing of Petrel's SDK: what each imports and exports says how it is served.
+// TestOtherABIs deploys the examples that know nothing of Petrel's SDK by curl: what each imports and exports says how it
+// is served.
 func TestOtherABIs(t *testing.T) {
 	w := newWorld(t)
-	cgi := w.deploy("cgi", w.modulePath("cgi"), 201).URL
-	a := w.curl("-d", "a body", cgi+"some/path?q=1")
+	webform := w.deployWith("webform", w.example("webform"), "http=wagi").URL
+	a := w.curl("-d", "name=Ada", webform)
 	equal(t, "status", a.Status, 200)
-	equal(t, "body", a.Body, "POST /some/path?q=1\na body")
-	equal(t, "content type", a.Header.Get("Content-Type"), "text/plain")
-	equal(t, "a header of its own", a.Header.Get("X-Made-By"), "cgi")
-	equal(t, "a status of its own", w.curl(cgi+"teapot").Status, 418)
+	contains(t, a.Body, "Good day, Ada!", "<form")
+	contains(t, a.Header.Get("Content-Type"), "text/html")
+	equal(t, "status of no page", w.curl(webform+"nowhere").Status, 404)
 
-	filter := w.deploy("filter", w.modulePath("filter"), 201).URL
-	equal(t, "body", w.curl(filter+"some/path?q=1").Body, "filtered /some/path?q=1")
+	greet := w.deploy("greet", w.example("greet"), 201).URL
+	contains(t, w.curl(greet+"petrel").Body, "Hello, petrel")
+	equal(t, "body in upper case", w.curl("-d", "quietly", greet).Body, "QUIETLY")
 
-	// A server that lives on counts; its process must not be spinning while nobody asks.
-	listener := w.deploy("listener", w.modulePath("listener"), 201).URL
-	before := w.curl(listener + "a").Body
-	matches(t, before, `^request \d+ for /a$`)
+	// A server that accepts connections itself lives on between requests.
+	echo := w.deploy("echoserver", w.example("echoserver"), 201).URL
 	var first, second int
-	if _, err := fmt.Sscanf(before, "request %d", &first); err != nil {
-		t.Fatal(err)
+	for _, n := range []*int{&first, &second} {
+		if body := w.curl(echo).Body; !scanned(body, n) {
+			t.Fatalf("echoserver says %q", body)
+		}
 	}
-	if _, err := fmt.Sscanf(w.curl(listener+"b").Body, "request %d for /b", &second); err != nil || second <= first {
-		t.Errorf("the second request is counted %d, the first was %d: %v", second, first, err)
+	if second <= first {
+		t.Errorf("the second request is counted %d, the first was %d", second, first)
 	}
+	equal(t, "echo", w.curl("-d", "back to me", echo).Body, "back to me")
 
-	for app, abi := range map[string]string{"cgi": "wagi", "filter": "http-wasm"} {
+	for app, abi := range map[string]string{"webform": "wagi", "greet": "http-wasm"} {
 		contains(t, w.curl(w.deployURL(app)).Body, abi)
 	}
+}
+
+func scanned(body string, n *int) bool {
+	_, err := fmt.Sscanf(body, "request %d", n)
+	return err == nil
 }

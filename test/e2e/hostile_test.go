@@ -50,5 +50,7 @@ func TestHostileGuests(t *testing.T) {
 	const conditions = `jsonpath={range .items[*].status.conditions[?(@.type=="petrel.run/GuestHealthy")]}{.status} {.reason} {.message}{"\n"}{end}`
 	w.comes(`^False [A-Za-z]+ .`, "get", "pods", "-l", "petrel.run/app=hostile", "-o", conditions)
 	w.comes(`CPUTimeExceeded|MemoryExceeded|Trap`, "events")
+	address := w.kubectl("get", "nodes", "-o", `jsonpath={.items[0].status.addresses[?(@.type=="InternalIP")].address}:{.items[0].status.daemonEndpoints.kubeletEndpoint.Port}`)
+	matches(t, w.curl("http://"+address+"/metrics").Body, `^petrel_wasmrt_guest_failures_total\{code="cpu_time",.*namespace="`+w.ns+`".*\} [1-9]`)
 	equal(t, "restarts", w.kubectl("get", "pods", "-o", `jsonpath={.items[*].status.containerStatuses[*].restartCount}`), "0 0 0")
 }

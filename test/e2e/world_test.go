@@ -19,8 +19,8 @@ import (
 // patience bounds every single wait. It says "broken", not "slow".
 const patience = 60 * time.Second
 
-// guests are the tests' own programs in test/guests; true: a reactor, which serves HTTP by exports.
-var guests = map[string]bool{"probe": true, "hostile": true, "filter": true, "task": false, "cgi": false, "listener": false}
+// guests are the tests' own programs in test/guests; true: an HTTP guest.
+var guests = map[string]bool{"probe": true, "hostile": true, "task": false}
 
 // world is what one test sees: a cluster and, in it, a namespace that is the test's alone.
 type world struct {
