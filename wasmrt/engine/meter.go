@@ -224,6 +224,9 @@ func (in *Instance) end(took time.Duration) {
 	if in.memory != nil {
 		in.usage.MemoryBytes = in.memory.size
 	}
+	if in.system != nil {
+		in.usage.MemoryBytes += uint64(in.system.ScratchBytes())
+	}
 	if in.pool != nil {
 		in.pool.stats.call(in.usage, took)
 	}

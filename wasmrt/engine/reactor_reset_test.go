@@ -128,3 +128,30 @@ func TestSnapshotsOfFiles(t *testing.T) {
 		t.Error("guests that have read different files share a snapshot")
 	}
 }
+
+// A guest's own export for new seeds is called before each request, and not before the snapshot.
+func TestReseedExport(t *testing.T) {
+	m := moduletest.CommandWith(nil)
+	m.Funcs[0].Name = module.HandleExport
+	m.Funcs = append(m.Funcs,
+		moduletest.Func{Name: ReseedExport, Export: true, Body: []byte{0x41, 32, 0x41, 32, 0x28, 2, 0, 0x41, 7, 0x6a, 0x36, 2, 0}}, // adds 7 at 32
+		moduletest.Func{Name: "value", Export: true, Type: module.FuncType{Results: []module.ValueType{module.I64}},
+			Body: []byte{0x41, 32, 0x29, 3, 0}})
+	p := newPool(t, load(t, newEngine(t), moduletest.Build(m)), PoolConfig{})
+	for range 3 {
+		in := get(t, p)
+		if got := ask(t, in, "value", 0); got != 7 {
+			t.Errorf("the export was called %d times, want once", got/7)
+		}
+		put(t, p, in)
+		requireSnapshot(t, in)
+	}
+	shared := newPool(t, load(t, newEngine(t), moduletest.Build(m)), PoolConfig{Isolation: IsolationShared})
+	for range 3 {
+		in := get(t, shared)
+		if got := ask(t, in, "value", 0); got != 7 {
+			t.Errorf("shared: the export was called %d times, want once", got/7)
+		}
+		put(t, shared, in)
+	}
+}

@@ -8,7 +8,7 @@ type Usage struct {
 	Fuel uint64
 	// CPU is the processor time of it. That of calls under a slice is estimated by what such fuel took before.
 	CPU time.Duration
-	// MemoryBytes is the size its memory has grown to.
+	// MemoryBytes is the size its memory has grown to, and what it keeps in its scratch directory.
 	MemoryBytes uint64
 }
 
