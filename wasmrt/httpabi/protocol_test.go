@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -168,5 +169,49 @@ func TestProtocolClientGone(t *testing.T) {
 	case f := <-failures:
 		t.Errorf("the guest is blamed: %+v", f)
 	default:
+	}
+}
+
+// TestProtocolLimits: the limits around a reactor are around the other ABIs too.
+func TestProtocolLimits(t *testing.T) {
+	recursion := func(call uint32) []byte { return moduletest.Call(call) }
+	for name, guest := range map[string]func(body []byte) []byte{
+		"http-wasm": func(body []byte) []byte { return httpWasmGuest(moduletest.Then(body, moduletest.I64(0))) },
+		"WAGI":      func(body []byte) []byte { return moduletest.Build(moduletest.Command(body)) },
+	} {
+		deep := recursion(4)
+		if name == "http-wasm" {
+			deep = append(deep, 0x1a) // its result
+		}
+		for limit, tt := range map[string]struct {
+			body   []byte
+			spec   engine.Spec
+			status int
+			code   string
+		}{
+			"processor time": {moduletest.Loop, engine.Spec{CPUTime: 50 * time.Millisecond}, 504, CodeCPUTime},
+			"memory":         {moduletest.GrowOrTrap(), engine.Spec{MemoryLimit: 1 << 20}, 507, CodeMemory},
+			"call depth":     {deep, engine.Spec{CallDepth: 100}, 502, CodeTrap},
+		} {
+			t.Run(name+" "+limit, func(t *testing.T) {
+				failures := make(chan Failure, 1)
+				s := serve(t, guest(tt.body), Config{Spec: tt.spec, OnFailure: func(f Failure) { failures <- f }})
+				resp, body := s.get(t, "/")
+				wantProblem(t, resp, body, tt.status, tt.code)
+				if f := <-failures; f.Code != tt.code {
+					t.Errorf("failure %+v", f)
+				}
+			})
+		}
+	}
+}
+
+func BenchmarkHTTPWasm(b *testing.B) {
+	s := serve(b, httpWasmGuest(moduletest.Then(callHost(1, 1, 0, 12), moduletest.I64(0))), Config{})
+	w := httptest.NewRecorder()
+	r := httptest.NewRequest("GET", "/", nil)
+	for b.Loop() {
+		w.Body.Reset()
+		s.handler.ServeHTTP(w, r)
 	}
 }
