@@ -35,6 +35,8 @@ type Config struct {
 	RuntimeMetrics string
 	// RootDir is the worker's directory: specs, volumes and logs of pods, the service table.
 	RootDir string
+	// HostPaths are the directories of the machine below which hostPath volumes may lie; none: pods have no hostPath.
+	HostPaths []string
 	// PodCIDR is where pods get their addresses from; 127.42.0.0/16.
 	PodCIDR string
 	// GatewayListen is where app URLs are served; 127.0.0.1:8081.

@@ -10,6 +10,10 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
+// RunnerDirs are the directories below a worker's root in which the runtime's processes find what pods mount and write
+// their logs.
+func RunnerDirs(root string) []string { return []string{paths(root).pods(), paths(root).allLogs()} }
+
 // specSuffix ends the names of written-down pods. They stand beside the directories of their pods: most pods have
 // nothing else to keep, and a directory costs more to make than a file.
 const specSuffix = ".json"
@@ -30,8 +34,9 @@ func (p paths) spec(uid types.UID) string    { return p.pod(uid) + specSuffix }
 func (p paths) volumes(uid types.UID) string { return filepath.Join(p.pod(uid), "volumes") }
 func (p paths) refs(uid types.UID) string    { return filepath.Join(p.pod(uid), "refs") }
 func (p paths) services() string             { return filepath.Join(string(p), "services.json") }
+func (p paths) allLogs() string              { return filepath.Join(string(p), "logs", "pods") }
 func (p paths) logs(pod *corev1.Pod) string {
-	return filepath.Join(string(p), "logs", "pods", pod.Namespace+"_"+pod.Name+"_"+string(pod.UID))
+	return filepath.Join(p.allLogs(), pod.Namespace+"_"+pod.Name+"_"+string(pod.UID))
 }
 
 // makeDir is os.MkdirAll for a directory whose parent is there but the first time.

@@ -62,7 +62,7 @@ func (a *actor) makeVolumes(ctx context.Context) error {
 	defer release()
 	var host volume.Host
 	if len(a.view.Pod.Spec.Volumes) > 0 {
-		maker := &volume.Maker{Source: a.source()}
+		maker := &volume.Maker{Source: a.source(), HostPaths: a.m.cfg.HostPaths}
 		host, err = maker.Make(ctx, a.view.Pod, a.m.paths.volumes(a.uid), a.facts())
 	}
 	if err == nil {

@@ -26,7 +26,9 @@ func addCIDRFlags(f *pflag.FlagSet, pods, services *string) {
 	f.StringVar(services, "service-cidr", "127.43.0.0/16", "addresses of services: within 127.0.0.0/8")
 }
 
-func addWasmrtFlags(f *pflag.FlagSet, binary *string, maxPods *int) {
+func addWasmrtFlags(f *pflag.FlagSet, binary *string, maxPods *int, hostPaths *[]string) {
+	f.StringArrayVar(hostPaths, "allow-host-path", nil, "directory below which hostPath volumes may lie, made when missing (may be repeated; default: pods have none)")
+
 	f.StringVar(binary, "wasmrt", "", "the petrel-wasmrt program (default: the one beside this program, or on PATH)")
 	f.IntVar(maxPods, "max-pods", 0, "pods that this node takes (default 11000)")
 }

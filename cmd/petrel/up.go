@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -27,6 +28,7 @@ type upOptions struct {
 	EtcdEndpoints []string
 	Wasmrt        string
 	MaxPods       int
+	HostPaths     []string
 	logOptions
 
 	started time.Time
@@ -54,7 +56,7 @@ run on, and the next start on the same directory adopts them.`,
 	addCIDRFlags(f, &o.PodCIDR, &o.ServiceCIDR)
 	f.StringVar(&o.NodeName, "node-name", "", "name of the node (default: the host's name)")
 	f.StringSliceVar(&o.EtcdEndpoints, "etcd-endpoints", nil, "use this etcd instead of the embedded one")
-	addWasmrtFlags(f, &o.Wasmrt, &o.MaxPods)
+	addWasmrtFlags(f, &o.Wasmrt, &o.MaxPods, &o.HostPaths)
 	o.addFlags(f)
 	return cmd
 }
@@ -98,7 +100,7 @@ func (o *upOptions) runParts(ctx context.Context, io streams, dir *dataDir, logg
 		url := "http://" + addr.String()
 		node, err := newWorker(workerOptions{
 			Server: url, RootDir: dir.join("worker"), Socket: runtime.Socket, Metrics: runtime.Metrics, NodeName: o.NodeName,
-			GatewayListen: o.GatewayListen, PodCIDR: o.PodCIDR, MaxPods: o.MaxPods,
+			GatewayListen: o.GatewayListen, PodCIDR: o.PodCIDR, MaxPods: o.MaxPods, HostPaths: o.HostPaths,
 		}, logger)
 		if err != nil {
 			return err
@@ -147,7 +149,23 @@ func (o *upOptions) controlPlane(ctx context.Context, dir *dataDir, logger *slog
 }
 
 func (o *upOptions) runtime(dir *dataDir, logger *slog.Logger) (*wasmrt, error) {
-	return newWasmrt(o.Wasmrt, dir.join("wasmrt"), "http://"+o.Listen, logger)
+	runtime, err := newWasmrt(o.Wasmrt, dir.join("wasmrt"), "http://"+o.Listen, logger)
+	if err != nil {
+		return nil, err
+	}
+	runtime.AllowPaths, err = allowedPaths(dir.join("worker"), o.HostPaths)
+	return runtime, err
+}
+
+// allowedPaths are where runners find what pods mount and write their logs, as absolute paths. hostPaths become so too.
+func allowedPaths(workerRoot string, hostPaths []string) ([]string, error) {
+	for i, dir := range hostPaths {
+		var err error
+		if hostPaths[i], err = filepath.Abs(dir); err != nil {
+			return nil, fmt.Errorf("--allow-host-path: %w", err)
+		}
+	}
+	return append(worker.RunnerDirs(workerRoot), hostPaths...), nil
 }
 
 // newWorker makes the node's agent from what both `petrel up` and `petrel worker` know.
@@ -158,7 +176,7 @@ func newWorker(o workerOptions, logger *slog.Logger) (*worker.Worker, error) {
 	}
 	return worker.New(worker.Config{
 		Client: client, NodeName: o.NodeName, MaxPods: o.MaxPods, RuntimeEndpoint: o.Socket, RuntimeMetrics: o.Metrics, RootDir: o.RootDir,
-		PodCIDR: o.PodCIDR, GatewayListen: o.GatewayListen, Logger: logger.With("room", "worker"),
+		PodCIDR: o.PodCIDR, HostPaths: o.HostPaths, GatewayListen: o.GatewayListen, Logger: logger.With("room", "worker"),
 	})
 }
 

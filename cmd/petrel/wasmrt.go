@@ -51,6 +51,9 @@ type wasmrt struct {
 	Metrics string
 	Mirror  string // HOST=URL: where registry names of our own are pulled from
 	Logger  *slog.Logger
+	// AllowPaths are directories in which runners find mounts and write logs; they are let in nowhere else. Those that
+	// are missing are made.
+	AllowPaths []string
 	// Found is told the process whenever another one serves, from the goroutine of Run.
 	Found func(pid int)
 
@@ -208,8 +211,14 @@ func (w *wasmrt) serve(ctx context.Context) error {
 		return fmt.Errorf("open runtime log: %w", err)
 	}
 	defer log.Close()
-	cmd := exec.Command(w.Binary, "serve", "--root", w.Root, "--socket", w.Socket, "--registry-mirror", w.Mirror,
-		"--metrics-listen", "unix:"+w.Metrics)
+	args := []string{"serve", "--root", w.Root, "--socket", w.Socket, "--registry-mirror", w.Mirror, "--metrics-listen", "unix:" + w.Metrics}
+	for _, dir := range w.AllowPaths {
+		if err := os.MkdirAll(dir, passDir); err != nil {
+			return fmt.Errorf("make directory for runners: %w", err)
+		}
+		args = append(args, "--allow-path", dir)
+	}
+	cmd := exec.Command(w.Binary, args...)
 	cmd.Stdout, cmd.Stderr = log, log
 	// A session of its own: the terminal's Ctrl-C is for petrel, which ends its parts in order.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

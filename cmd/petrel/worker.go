@@ -20,6 +20,7 @@ type workerOptions struct {
 	GatewayListen string
 	PodCIDR       string
 	MaxPods       int
+	HostPaths     []string
 }
 
 func newWorkerCommand(io streams) *cobra.Command {
@@ -42,7 +43,7 @@ When it ends, pods run on, whatever way it ended, and the next start on the same
 	f.StringVar(&o.PodCIDR, "pod-cidr", "127.42.0.0/16", "addresses of pods: within 127.0.0.0/8")
 	f.StringVar(&o.NodeName, "node-name", "", "name of the node (default: the host's name)")
 	stopPods := f.Bool("stop-pods", false, "end the pods when the worker ends")
-	addWasmrtFlags(f, &binary, &o.MaxPods)
+	addWasmrtFlags(f, &binary, &o.MaxPods, &o.HostPaths)
 	logs.addFlags(f)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return runWorker(cmd.Context(), io, o, logs, dataDir, binary, *stopPods)
@@ -61,6 +62,9 @@ func runWorker(ctx context.Context, io streams, o *workerOptions, logs logOption
 	}
 	runtime, err := newWasmrt(binary, dir.join("wasmrt"), o.Server, logger)
 	if err != nil {
+		return err
+	}
+	if runtime.AllowPaths, err = allowedPaths(dir.join("worker"), o.HostPaths); err != nil {
 		return err
 	}
 	o.RootDir, o.Socket, o.Metrics = dir.join("worker"), runtime.Socket, runtime.Metrics

@@ -19,6 +19,8 @@ type Host map[string]string
 // Maker makes the volumes of pods.
 type Maker struct {
 	Source env.Source
+	// HostPaths are the directories of the machine below which hostPath volumes may lie.
+	HostPaths []string
 }
 
 // ErrUnsupported marks volumes of a kind that the worker does not serve: trying again will not help.
@@ -52,6 +54,9 @@ func (m *Maker) one(ctx context.Context, p *corev1.Pod, v *corev1.Volume, path s
 		}
 		return path, os.Chmod(path, emptyDirMode)
 	case v.HostPath != nil:
+		if err := m.allow(v.HostPath.Path); err != nil {
+			return "", err
+		}
 		return v.HostPath.Path, hostPath(v.HostPath)
 	}
 	if _, err := os.Stat(path); err == nil {
@@ -93,6 +98,37 @@ func write(path string, files map[string]file) error {
 		}
 	}
 	return os.Rename(aside, path)
+}
+
+// allow refuses a path of the machine that is not below one of the directories that pods may see.
+func (m *Maker) allow(path string) error {
+	real, err := resolve(filepath.Clean(path))
+	if err != nil {
+		return err
+	}
+	for _, dir := range m.HostPaths {
+		top, err := resolve(filepath.Clean(dir))
+		if err != nil {
+			continue // it is not there, so nothing is below it
+		}
+		if rel, err := filepath.Rel(top, real); err == nil && filepath.IsLocal(rel) {
+			return nil
+		}
+	}
+	return fmt.Errorf("host path %s is not below a directory that this node lets pods see (see --allow-host-path): %w", path, ErrUnsupported)
+}
+
+// resolve follows the symbolic links of a path, of which the end need not be there yet.
+func resolve(path string) (string, error) {
+	real, err := filepath.EvalSymlinks(path)
+	if !errors.Is(err, fs.ErrNotExist) || path == filepath.Dir(path) {
+		return real, err
+	}
+	if _, err := os.Lstat(path); err == nil {
+		return "", fmt.Errorf("host path %s: its symbolic link leads nowhere", path)
+	}
+	dir, err := resolve(filepath.Dir(path))
+	return filepath.Join(dir, filepath.Base(path)), err
 }
 
 // hostPath checks or makes a path of the machine as the volume's type asks.

@@ -108,7 +108,7 @@ func TestMakeRefuses(t *testing.T) {
 		"host path type Socket: volume type is not ": {HostPath: &corev1.HostPathVolumeSource{Path: "/", Type: ptr.To(corev1.HostPathSocket)}},
 	} {
 		dir := t.TempDir()
-		_, err := (&Maker{Source: source}).Make(t.Context(), podWith(map[string]corev1.VolumeSource{"v": volume}), dir, env.Facts{})
+		_, err := (&Maker{Source: source, HostPaths: []string{"/"}}).Make(t.Context(), podWith(map[string]corev1.VolumeSource{"v": volume}), dir, env.Facts{})
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), `make volume "v": `) {
 			t.Errorf("error = %v, want %q", err, want)
 		}
@@ -124,7 +124,7 @@ func TestHostPathsAreMadeWhenAskedFor(t *testing.T) {
 		"d": {HostPath: &corev1.HostPathVolumeSource{Path: base + "/x/y", Type: ptr.To(corev1.HostPathDirectoryOrCreate)}},
 		"f": {HostPath: &corev1.HostPathVolumeSource{Path: base + "/file", Type: ptr.To(corev1.HostPathFileOrCreate)}},
 	})
-	if _, err := (&Maker{}).Make(t.Context(), p, t.TempDir(), env.Facts{}); err != nil {
+	if _, err := (&Maker{HostPaths: []string{base}}).Make(t.Context(), p, t.TempDir(), env.Facts{}); err != nil {
 		t.Fatal(err)
 	}
 	if d, err := os.Stat(base + "/x/y"); err != nil || !d.IsDir() {
@@ -132,6 +132,36 @@ func TestHostPathsAreMadeWhenAskedFor(t *testing.T) {
 	}
 	if f, err := os.Stat(base + "/file"); err != nil || !f.Mode().IsRegular() {
 		t.Errorf("file: %v, %v", f, err)
+	}
+}
+
+// What the node does not let pods see stays out of sight, also behind symbolic links and before it is made.
+func TestHostPathsAreBounded(t *testing.T) {
+	base := t.TempDir()
+	for _, d := range []string{"open/in", "closed/in"} {
+		if err := os.MkdirAll(filepath.Join(base, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for link, to := range map[string]string{"open/link": "../closed/in", "alias": "open/in", "open/nowhere": "../closed/none"} {
+		if err := os.Symlink(to, filepath.Join(base, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for path, want := range map[string]bool{
+		"open": true, "open/in": true, "open/new/er": true, "alias": true, "alias/new": true,
+		"closed": false, "openly": false, "open/link": false, "open/link/new": false, "open/../closed": false, "open/nowhere": false, "open/nowhere/x": false, "": false,
+	} {
+		m := &Maker{HostPaths: []string{base + "/missing", base + "/open"}}
+		_, err := m.Make(t.Context(), podWith(map[string]corev1.VolumeSource{
+			"v": {HostPath: &corev1.HostPathVolumeSource{Path: base + "/" + path, Type: ptr.To(corev1.HostPathDirectoryOrCreate)}},
+		}), t.TempDir(), env.Facts{})
+		if (err == nil) != want {
+			t.Errorf("%q: %v, want it let through: %v", path, err, want)
+		}
+	}
+	if entries, err := os.ReadDir(base + "/closed"); err != nil || len(entries) != 1 {
+		t.Errorf("something was made where pods may not look: %v, %v", entries, err)
 	}
 }
 
