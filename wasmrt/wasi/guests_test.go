@@ -1,7 +1,6 @@
 package wasi_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -12,7 +11,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -288,79 +286,4 @@ func echoes(t *testing.T) (tcp, udp string) {
 		}
 	}()
 	return l.Addr().String(), p.LocalAddr().String()
-}
-
-// buildGuest runs a compiler that may not be installed.
-func buildGuest(t *testing.T, compiler string, args ...string) []byte {
-	t.Helper()
-	out := filepath.Join(t.TempDir(), "guest.wasm")
-	cmd := exec.CommandContext(t.Context(), compiler, append(args, "-o", out)...)
-	msg, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Skipf("%s makes no guest, run examples/deps.sh: %v\n%s", compiler, err, msg)
-	}
-	wasm, err := os.ReadFile(out)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return wasm
-}
-
-func TestServersInCAndRust(t *testing.T) {
-	rustTarget := "wasm32-wasip1"
-	if _, err := os.Stat("/usr/lib/rustlib/wasm32-wasi"); err == nil {
-		rustTarget = "wasm32-wasi"
-	}
-	for name, tt := range map[string]struct {
-		build  func(t *testing.T) []byte
-		args   []string
-		atOnce int
-	}{
-		"C, accept": {buildC, nil, 1},
-		"C, poll":   {buildC, []string{"poll"}, 5},
-		"Rust, std": {func(t *testing.T) []byte { return buildRust(t, rustTarget) }, nil, 1},
-	} {
-		t.Run(name, func(t *testing.T) {
-			tmpl := load(t, filepath.Join(t.TempDir(), "cache"), tt.build(t))
-			l := listen(t)
-			start(t, tmpl, engine.Spec{Listeners: []net.Listener{l}}, tt.args...)
-			for range 3 {
-				var open []net.Conn
-				for range tt.atOnce {
-					k, err := net.Dial("tcp", l.Addr().String())
-					if err != nil {
-						t.Fatal(err)
-					}
-					_ = k.SetDeadline(time.Now().Add(30 * time.Second))
-					open = append(open, k)
-				}
-				for round := range 3 {
-					for i, k := range open {
-						text := fmt.Sprintf("hello %d %d\n", i, round)
-						_, _ = io.WriteString(k, text)
-						if got, err := bufio.NewReader(k).ReadString('\n'); got != strings.ToUpper(text) || err != nil {
-							t.Fatalf("it says %q, %v", got, err)
-						}
-					}
-				}
-				for _, k := range open {
-					_ = k.Close()
-				}
-			}
-			before := processorTime(t)
-			time.Sleep(200 * time.Millisecond)
-			if used := processorTime(t) - before; used > 60*time.Millisecond {
-				t.Errorf("a waiting server used %v of the processor", used)
-			}
-		})
-	}
-}
-
-func buildC(t *testing.T) []byte {
-	return buildGuest(t, "clang", "--target=wasm32-wasi", "-O2", "-Wall", "-Wextra", "-Wl,--strip-debug", "testdata/echo_c/echo.c")
-}
-
-func buildRust(t *testing.T, target string) []byte {
-	return buildGuest(t, "/usr/bin/rustc", "--edition", "2021", "--target", target, "-C", "linker=wasm-ld", "-C", "linker-flavor=wasm-ld",
-		"-C", "link-arg=--strip-debug", "-C", "panic=abort", "-O", "testdata/echo_rust/echo.rs")
 }

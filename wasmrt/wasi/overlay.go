@@ -170,15 +170,12 @@ func (o *overlay) link(from string, follow bool, to directory, p string) Errno {
 	return o.inBase(from, func(d *hostDir) Errno { return d.link(from, follow, to, p) })
 }
 
-// overlayLister lists the single files first and then what the directory has.
+// overlayLister lists the single files first and then what the directory has. Its cookies count the single files and go on
+// with the directory's.
 type overlayLister struct {
 	o    *overlay
 	base lister // nil when there is none
 }
-
-// singleCookie marks the cookies of single files, and of the beginning of the directory behind them. The kernel's
-// positions do not have this bit.
-const singleCookie = 1 << 63
 
 func (o *overlay) lister() (lister, Errno) {
 	l := &overlayLister{o: o}
@@ -198,30 +195,26 @@ func (l *overlayLister) close() {
 }
 
 func (l *overlayLister) list(cookie uint64, emit func(dirent) bool) Errno {
-	if cookie == 0 {
-		cookie = singleCookie
-	}
-	if cookie&singleCookie != 0 {
-		names := slices.Sorted(maps.Keys(l.o.singles))
-		for i := cookie &^ singleCookie; i < uint64(len(names)); i++ {
-			s := l.o.singles[names[i]]
-			st, errno := s.dir.statAt(s.name, true)
-			if errno != 0 {
-				continue
-			}
-			if !emit(dirent{next: singleCookie | (i + 1), ino: st.ino, name: names[i], kind: st.kind}) {
-				return 0
-			}
+	names := slices.Sorted(maps.Keys(l.o.singles))
+	count := uint64(len(names))
+	for ; cookie < count; cookie++ {
+		s := l.o.singles[names[cookie]]
+		st, errno := s.dir.statAt(s.name, true)
+		if errno != 0 {
+			continue
 		}
-		cookie = 0
+		if !emit(dirent{next: cookie + 1, ino: st.ino, name: names[cookie], kind: st.kind}) {
+			return 0
+		}
 	}
 	if l.base == nil {
 		return 0
 	}
-	return l.base.list(cookie, func(e dirent) bool {
+	return l.base.list(cookie-count, func(e dirent) bool {
 		if _, ok := l.o.singles[e.name]; ok {
 			return true
 		}
+		e.next += count
 		return emit(e)
 	})
 }

@@ -31,41 +31,45 @@ func (w *world) filestat() filestat {
 		atim: int64(le.Uint64(b[40:])), mtim: int64(le.Uint64(b[48:])), ctim: int64(le.Uint64(b[56:]))}
 }
 
-// names lists a directory in pieces, as a guest with a small buffer does, without the two dots.
-func (w *world) names(fd uint32, size int) []string {
+// parseDirents reads the whole entries of a buffer.
+func parseDirents(b []byte) (names []string, cookies []uint64) {
+	for len(b) >= direntSize {
+		n := int(le.Uint32(b[16:]))
+		if len(b) < direntSize+n {
+			break
+		}
+		names = append(names, string(b[direntSize:][:n]))
+		cookies = append(cookies, le.Uint64(b))
+		b = b[direntSize+n:]
+	}
+	return names, cookies
+}
+
+// entries lists a directory from a cookie on, in pieces, as a guest with a small buffer does.
+func (w *world) entries(fd uint32, size int, cookie uint64) (names []string, cookies []uint64) {
 	w.t.Helper()
-	var out []string
-	cookie := uint64(0)
 	for {
 		if errno := w.call("fd_readdir", fd, atBuffer, size, cookie, atResult); errno != 0 {
 			w.t.Fatalf("fd_readdir: %d", errno)
 		}
 		used := int(w.result())
-		b := w.mem[atBuffer:][:used]
-		whole := 0
-		for len(b) >= direntSize {
-			n := int(le.Uint32(b[16:]))
-			if len(b) < direntSize+n {
-				break
-			}
-			name := string(b[direntSize:][:n])
-			if name != "." && name != ".." {
-				if le.Uint64(b[8:]) == 0 {
-					w.t.Errorf("%s has no inode", name)
-				}
-				out = append(out, name)
-			}
-			cookie = le.Uint64(b)
-			b = b[direntSize+n:]
-			whole++
-		}
-		if used < size {
-			return out
-		}
-		if whole == 0 {
+		n, c := parseDirents(w.mem[atBuffer:][:used])
+		names, cookies = append(names, n...), append(cookies, c...)
+		switch {
+		case used < size:
+			return names, cookies
+		case len(c) == 0:
 			w.t.Fatal("the buffer is too small for one entry")
 		}
+		cookie = c[len(c)-1]
 	}
+}
+
+// names are the entries without the two dots.
+func (w *world) names(fd uint32, size int) []string {
+	w.t.Helper()
+	names, _ := w.entries(fd, size, 0)
+	return slices.DeleteFunc(names, func(name string) bool { return name == "." || name == ".." })
 }
 
 // testFiles is what both file systems must do.
@@ -206,11 +210,34 @@ func testListing(t *testing.T, w *world, dir uint32) {
 			t.Errorf("with a buffer of %d: %d names %v", size, len(got), got)
 		}
 	}
-	for _, name := range want {
-		w.want("path_unlink_file", 0, dir, name)
+	// Whatever cookie one goes back to, the same entries follow.
+	all, cookies := w.entries(dir, 200, 0)
+	for i := len(all) - 1; i >= 0; i -= 7 {
+		if again, _ := w.entries(dir, 300, cookies[i]); !slices.Equal(again, all[i+1:]) {
+			t.Errorf("behind entry %d: %v, want %v", i, again, all[i+1:])
+		}
 	}
-	if got := w.names(dir, 1000); len(got) != 0 {
-		t.Errorf("left: %v", got)
+	if none, _ := w.entries(dir, 300, 1<<40); len(none) != 0 {
+		t.Errorf("behind the end: %v", none)
+	}
+	// What is removed while the list is read hides nothing.
+	cookie, left := uint64(0), len(want)
+	for {
+		w.want("fd_readdir", 0, dir, atBuffer, 150, cookie, atResult)
+		names, cookies := parseDirents(w.mem[atBuffer:][:w.result()])
+		if len(names) == 0 {
+			break
+		}
+		cookie = cookies[len(cookies)-1]
+		for _, name := range names {
+			if name != "." && name != ".." {
+				w.want("path_unlink_file", 0, dir, name)
+				left--
+			}
+		}
+	}
+	if left != 0 {
+		t.Errorf("%d entries were not listed", left)
 	}
 }
 
