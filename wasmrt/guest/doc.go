@@ -27,6 +27,18 @@
 // there for the next one, and goroutines still running when the handler returns are gone. The handler may start
 // goroutines and wait for them; the program has one thread.
 //
+// The program is not started anew for that. It is started once, up to the end of its init functions; the state it is in
+// then is what every request begins with (isolation "reset", the default). So what init computes costs a request nothing:
+// parse templates, compile patterns and build tables there. What init reads of the world (the time, a random number) is
+// the same for all requests; math/rand and the seeds of maps are renewed for each. A pod can choose otherwise: "fresh"
+// starts the program for each request, "shared" keeps package variables from one request to the next of the same
+// instance, of which there are several.
+//
+// WarmUp registers functions that run once more before that state is kept, after this package has run its own code to
+// have it warm. A request that makes the program's memory grow, or traps, costs the next one a new instance: some 200 µs.
+//
+// Goroutines that init starts are part of the state too: they go on in each request, from where they stood.
+//
 // Bodies stream both ways. The request's context ends when the handler returns, and when the client has gone or the
 // request's time is over; the latter is looked for while somebody waits for Done, and whenever Err is called.
 //

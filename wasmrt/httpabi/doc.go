@@ -11,6 +11,14 @@
 // Each request has an instance of its own, from an engine.Pool, isolated as Config.Isolation says. A guest that imports
 // petrel_http_client_v1 can make requests itself, as far as its Spec's egress policy lets it (package client).
 //
+// Before the snapshot that requests begin with, a guest that exports petrel_http_v1_warmup is asked to warm itself up
+// (warmup.go): its heap grows to a working size and is collected, so that ordinary requests neither grow the memory nor
+// collect garbage.
+//
+// A request costs no timer, goroutine or channel unless its guest waits for the world: its context (context.go) answers
+// from the clock whether it has ended, which the engine asks after each host call and each slice of fuel. The first time
+// that a guest may stand in a read or a write of the connection, the end of its time is armed to end that too.
+//
 // What goes wrong is told as RFC 9457 problem+json with a code that programs can rely on (problem.go) as long as the
 // response has not begun; after that the connection is cut, so that no client takes half an answer for a whole one.
 //
