@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -125,32 +124,38 @@ func compileWith(ctx context.Context, cache wazero.CompilationCache, wasm []byte
 // errDataBounds is worded as the engine words the trap of an active segment that it applies itself.
 var errDataBounds = errors.New("wasm error: out of bounds memory access")
 
-// unshift makes a trap speak of the module as its author knows it: without the function that was added after the
-// imports, and with the numbers of nameless functions as they were before.
+// unshift makes a trap speak of the module as its author knows it: without the functions that were added, and with the
+// numbers of nameless functions as they were before.
 func (p *program) unshift(trap *TrapError) {
-	const added = module.MeterModule + "." + module.YieldFunction
-	trap.Stack = slices.DeleteFunc(trap.Stack, func(f string) bool { return f == added })
-	for i, f := range trap.Stack {
-		trap.Stack[i] = p.unshiftName(f)
+	own := trap.Stack[:0]
+	for _, f := range trap.Stack {
+		if name, ok := p.unshiftName(f); ok {
+			own = append(own, name)
+		}
 	}
-	switch {
-	case trap.Function == added && len(trap.Stack) > 0:
-		trap.Function = trap.Stack[0]
-	case trap.Function == added:
-		trap.Function = ""
-	default:
-		trap.Function = p.unshiftName(trap.Function)
+	trap.Stack = own
+	name, ok := p.unshiftName(trap.Function)
+	if !ok && len(own) > 0 {
+		name = own[0]
 	}
+	trap.Function = name
 }
 
-func (p *program) unshiftName(function string) string {
+// unshiftName returns a function's name, unless it was added.
+func (p *program) unshiftName(function string) (string, bool) {
+	if strings.HasPrefix(function, module.MeterModule+".") {
+		return "", false
+	}
 	number, ok := strings.CutPrefix(function, nameless)
 	if !ok || p.rewritten.Counter == "" {
-		return function
+		return function, true
 	}
 	n, err := strconv.Atoi(number)
 	if err != nil || n <= len(p.info.Imports) {
-		return function
+		return function, true
 	}
-	return nameless + strconv.Itoa(n-1)
+	if n > len(p.info.Imports)+int(p.info.Functions) {
+		return "", false
+	}
+	return nameless + strconv.Itoa(n-1), true
 }

@@ -40,7 +40,14 @@ const (
 	opI32LtS       = 0x48
 	opI32GeS       = 0x4e
 	opI64Eqz       = 0x50
+	opI32GtU       = 0x4b
+	opI32LeU       = 0x4d
+	opI32Add       = 0x6a
+	opI32Sub       = 0x6b
+	opI32Or        = 0x72
 	opI32ShrU      = 0x76
+	opI64GtU       = 0x56
+	opI64Shl       = 0x86
 	opI64Ne        = 0x52
 	opI64Add       = 0x7c
 	opI64Sub       = 0x7d

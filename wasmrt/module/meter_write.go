@@ -207,8 +207,7 @@ func (wr *writer) instruction(in instruction, raw []byte) {
 		wr.exit()
 		wr.out = append(wr.out, raw...)
 	case opMisc:
-		wr.chargeBySize(in.sub)
-		wr.out = append(wr.out, raw...)
+		wr.bulk(in, raw)
 	}
 }
 
@@ -270,21 +269,6 @@ func (wr *writer) spend(fuel int64) {
 	wr.constant(fuel)
 	wr.out = append(wr.out, opI64Sub)
 	wr.set()
-}
-
-// chargeBySize pays for a bulk operation by the size on top of the stack: an operation cannot be interrupted, so it is
-// paid for before it begins.
-func (wr *writer) chargeBySize(sub uint32) {
-	shift := byte(4) // sixteen bytes a unit
-	if sub >= miscTableInit {
-		shift = 1
-	}
-	wr.indexed(opLocalTee, wr.size)
-	wr.get()
-	wr.indexed(opLocalGet, wr.size)
-	wr.out = append(wr.out, opI32Const, shift, opI32ShrU, opI64ExtendU, opI64Sub)
-	wr.set()
-	wr.check(false)
 }
 
 // check calls the host when fuel, or depth too, is used up. It branches around the call rather than into it: the

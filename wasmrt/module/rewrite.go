@@ -7,7 +7,7 @@ import (
 
 // RewriteVersion stands for what Rewrite makes of a module. It is part of the key of everything kept of its output, so
 // every change of the output changes it.
-const RewriteVersion = "r3"
+const RewriteVersion = "r4"
 
 // What a rewritten module has beside its own. Check refuses modules that use these names themselves.
 const (

@@ -60,5 +60,10 @@ func (w *rewriter) functionNamesShifted(body []byte) []byte {
 		kept++
 		last = int64(function)
 	}
+	if w.piecewise {
+		out = appendName(appendU32(out, w.bulkFunction(miscMemoryFill)), fillName)
+		out = appendName(appendU32(out, w.bulkFunction(miscMemoryCopy)), copyName)
+		kept += 2
+	}
 	return append(appendU32(nil, kept), out...)
 }

@@ -21,7 +21,7 @@ func (w *rewriter) write(size int) error {
 	}{
 		{sectionType, w.newTypes()},
 		{sectionImport, w.newImports(yieldType)},
-		{sectionFunction, w.kept.byID[sectionFunction]},
+		{sectionFunction, w.newFunctions()},
 		{sectionTable, w.newTables()},
 		{sectionMemory, w.kept.byID[sectionMemory]},
 		{sectionGlobal, w.newGlobals()},
@@ -211,7 +211,7 @@ func (w *rewriter) newCode(size int) ([]byte, error) {
 	if !w.counts() || len(old) == 0 {
 		return old, nil
 	}
-	out := appendU32(make([]byte, 0, len(old)+size/4), uint32(len(w.survey.bodies)))
+	out := make([]byte, 0, len(old)+size/4)
 	var body []byte
 	for i := range w.survey.bodies {
 		var err error
@@ -220,7 +220,25 @@ func (w *rewriter) newCode(size int) ([]byte, error) {
 		}
 		out = append(appendU32(out, uint32(len(body))), body...)
 	}
-	return out, nil
+	n := uint32(len(w.survey.bodies))
+	if w.piecewise {
+		for _, sub := range []uint32{miscMemoryFill, miscMemoryCopy} {
+			body = w.bulkBody(sub)
+			out = append(appendU32(out, uint32(len(body))), body...)
+			n++
+		}
+	}
+	return append(appendU32(make([]byte, 0, 5+len(out)), n), out...), nil
+}
+
+func (w *rewriter) newFunctions() []byte {
+	old := w.kept.byID[sectionFunction]
+	if !w.piecewise {
+		return old
+	}
+	n, rest := counted(old)
+	out := append(appendU32(nil, n+2), rest...)
+	return appendU32(appendU32(out, w.bulkType()), w.bulkType())
 }
 
 // newData takes the active segments out. Where instructions name segments by number, each leaves an empty passive one in

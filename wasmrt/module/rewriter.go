@@ -22,6 +22,8 @@ type rewriter struct {
 	added   []FuncType // types that are not in the module
 	counter uint32     // index of the counter
 
+	piecewise bool // some instruction is done in pieces, so the functions for it are there
+
 	frames  []frame  // kept for reuse
 	targets []uint32 // likewise
 	loops   []int    // likewise
