@@ -45,7 +45,7 @@ var defaultPorts = map[string]uint16{"http": 80, "https": 443}
 func parseGrant(text string) (grant, error) {
 	scheme, rest, ok := strings.Cut(text, ":")
 	if !ok {
-		return grant{}, errors.New("it is none of dns, *, tcp:, udp:, http: and https:")
+		return grant{}, errors.New("it is none of dns, *, tcp:…, udp:…, http:… and https:… grants")
 	}
 	g := grant{text: text, scheme: scheme}
 	port, hasDefault := defaultPorts[scheme]

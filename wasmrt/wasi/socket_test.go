@@ -107,7 +107,7 @@ func TestAccept(t *testing.T) {
 	if !w.Reset() || w.OpenFiles() != 0 || hostFiles(t) != open-1 {
 		t.Error("a reset leaves the connection open")
 	}
-	client = dialTo(t, l)
+	dialTo(t, l)
 	w.want("sock_accept", 0, 3, 0, atResult)
 }
 
