@@ -119,6 +119,18 @@ func TestWAGI(t *testing.T) {
 		resp, body := s.get(t, "/")
 		wantProblem(t, resp, body, 504, CodeWallTime, "100ms")
 	})
+	t.Run("a body where none may be", func(t *testing.T) {
+		s := serve(t, moduletest.Print("Status: 204\n\nnothing to see"), Config{})
+		if resp, body := s.get(t, "/"); resp.StatusCode != 204 || body != "" {
+			t.Errorf("got %d %q", resp.StatusCode, body)
+		}
+	})
+	t.Run("a HEAD request", func(t *testing.T) {
+		s := serve(t, moduletest.Print("Content-Type: text/plain\n\nhello"), Config{})
+		if resp, body := s.do(t, s.request(t, "HEAD", "/", nil)); resp.StatusCode != 200 || body != "" {
+			t.Errorf("got %d %q", resp.StatusCode, body)
+		}
+	})
 	t.Run("a response over the limit", func(t *testing.T) {
 		s := serve(t, moduletest.Print("A: b\n\n"+strings.Repeat("x", 100)), Config{MaxResponseBody: 10})
 		resp, err := s.Client().Get(s.URL)
