@@ -41,7 +41,7 @@ var rooms = map[string][]string{
 	"controlplane/registry":   {},
 	"controlplane/resource":   {"controlplane/api", "controlplane/store", "controlplane/upstream"},
 	"controlplane/apiserver":  {"controlplane/api", "controlplane/auth", "controlplane/resource", "controlplane/store", "controlplane/upstream"},
-	"controlplane/apps":       {"controlplane/api", "wasmrt/module"},
+	"controlplane/apps":       {"controlplane/api", "wasmrt/egress", "wasmrt/module"},
 	"controlplane/scheduler":  {"controlplane/api"},
 	"controlplane/controller": {"controlplane/api"},
 

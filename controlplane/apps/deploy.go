@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/petrelrun/petrel/controlplane/api"
+	"github.com/petrelrun/petrel/wasmrt/egress"
 )
 
 // deploy is one PUT on its way.
@@ -144,11 +145,19 @@ func validateChange(d *deploy) *Problem {
 	probe.Spec.AppTemplate = d.change.apply(&api.AppTemplate{})
 	errs := api.ValidateApp(&probe)
 	if len(errs) == 0 {
-		return nil
+		return checkEgress(probe.Spec.Egress)
 	}
 	p := apiProblem(apierrors.NewInvalid(api.AppResource.GVK.GroupKind(), d.key.Name, errs))
 	p.Fix = "correct the fields that are named"
 	return p
+}
+
+// checkEgress reads the grants as the runtime will, so that a wrong one is told now and not by a pod.
+func checkEgress(grants []string) *Problem {
+	if _, err := egress.Parse(grants); err != nil {
+		return invalid("invalid", "egress", err.Error(), "write tcp:db.example.com:5432, udp:10.0.0.0/8:53, http:api.example.com, https:*.example.com, dns or *")
+	}
+	return nil
 }
 
 // carryOut writes the version and waits for it as the request asks.

@@ -219,6 +219,7 @@ func TestDeployRefusals(t *testing.T) {
 		{"bad queue", "/v1/apps/bad?queue=long", apptest.Reactor("x"), nil, 400, "bad_request", []string{"queue=2"}},
 		{"bad isolation", "/v1/apps/bad?isolation=some", apptest.Reactor("x"), nil, 422, "invalid", []string{"spec.isolation", "reset", "fresh", "shared"}},
 		{"bad http", "/v1/apps/bad?http=cgi", apptest.Reactor("x"), nil, 422, "invalid", []string{"spec.http", "wagi"}},
+		{"no grant", "/v1/apps/bad?egress=tcp:nowhere", apptest.Reactor("x"), nil, 422, "invalid", []string{"egress", "tcp:nowhere"}},
 		{"bad egress", "/v1/apps/bad?egress=a,b", apptest.Reactor("x"), nil, 422, "invalid", []string{"spec.egress[0]"}},
 		{"bad env", "/v1/apps/bad?env=A", apptest.Reactor("x"), nil, 400, "bad_request", []string{"NAME=value"}},
 		{"bad timeout", "/v1/apps/bad?timeout=1h", apptest.Reactor("x"), nil, 400, "bad_request", []string{"10m"}},

@@ -9,6 +9,6 @@
 // once get two versions, and the higher one serves; what a request does not name stays as it is; every error is an
 // RFC 9457 problem with a code, a cause and a fix; every body, list and wait has a named limit.
 //
-// It may import controlplane/api, wasmrt/module, apimachinery and client-go's caches, and reaches everything else
+// It may import controlplane/api, wasmrt/egress and module, apimachinery and client-go's caches, and reaches everything else
 // through the interfaces that it declares.
 package apps
