@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 
@@ -25,7 +26,11 @@ func newImage(size uint64, fill func(b []byte) error) (*image, error) {
 	if size == 0 {
 		return m, fill(nil)
 	}
-	fd, err := unix.MemfdCreate("petrel-image", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	const flags = unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING
+	fd, err := unix.MemfdCreate("petrel-image", flags|unix.MFD_NOEXEC_SEAL)
+	if errors.Is(err, unix.EINVAL) { // before Linux 6.3
+		fd, err = unix.MemfdCreate("petrel-image", flags)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("make image: %w", err)
 	}
