@@ -227,3 +227,20 @@ func BenchmarkHTTPWasm(b *testing.B) {
 		s.handler.ServeHTTP(w, r)
 	}
 }
+
+// TestProtocolDuplex: a guest may answer while the request's body is still coming.
+func TestProtocolDuplex(t *testing.T) {
+	zero := moduletest.Const(0)
+	echo := moduletest.Then(
+		[]byte{0x03, 0x40},                                   // loop
+		zero, callHost(2, 0, 1000, 1000), []byte{0x37, 3, 8}, // i64.store offset=8 (read_body(0, 1000, 1000))
+		moduletest.Const(1), moduletest.Const(1000), zero, []byte{0x28, 2, 8}, moduletest.Call(1), // write_body(1, 1000, i32.load offset=8)
+		zero, []byte{0x28, 2, 12, 0x45, 0x0d, 0, 0x0b}, // br_if 0 (i32.eqz (i32.load offset=12)); end
+		moduletest.I64(0))
+	s := serve(t, httpWasmGuest(echo), Config{})
+	sent := strings.Repeat("0123456789", 10_000) // less than what a server would throw away when the response begins
+	resp, body := s.do(t, s.request(t, "POST", "/", strings.NewReader(sent)))
+	if resp.StatusCode != 200 || body != sent {
+		t.Errorf("status %d, %d of %d bytes came back", resp.StatusCode, len(body), len(sent))
+	}
+}
