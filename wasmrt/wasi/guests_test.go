@@ -158,6 +158,22 @@ func processorTime(t *testing.T) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
+// rests checks that a waiting guest uses no processor. The collector of this process may have something left to do, so
+// it looks a few times.
+func rests(t *testing.T) {
+	t.Helper()
+	const look = 300 * time.Millisecond
+	used := look
+	for range 5 {
+		before := processorTime(t)
+		time.Sleep(look)
+		if used = processorTime(t) - before; used < look/6 {
+			return
+		}
+	}
+	t.Errorf("a waiting server used %v of the processor in %v", used, look)
+}
+
 func TestGoServer(t *testing.T) {
 	l := listen(t)
 	start(t, loadWorld(t), engine.Spec{Listeners: []net.Listener{l}}, "serve")
@@ -194,11 +210,7 @@ func TestGoServer(t *testing.T) {
 		wg.Wait()
 	})
 	t.Run("idle", func(t *testing.T) {
-		before := processorTime(t)
-		time.Sleep(500 * time.Millisecond)
-		if used := processorTime(t) - before; used > 100*time.Millisecond {
-			t.Errorf("a waiting server used %v of the processor in half a second", used)
-		}
+		rests(t)
 	})
 }
 

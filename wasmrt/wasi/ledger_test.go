@@ -84,7 +84,7 @@ func TestResetEqualsTheMark(t *testing.T) {
 		if got := w.table(); !reflect.DeepEqual(got, want) {
 			t.Errorf("after a reset:\n%+v\nwant\n%+v", got, want)
 		}
-		if n := hostFiles(t); n != open {
+		if n := hostFiles(t); n > open {
 			t.Errorf("the host has %d files open, it had %d", n, open)
 		}
 	}

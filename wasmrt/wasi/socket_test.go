@@ -104,7 +104,7 @@ func TestAccept(t *testing.T) {
 		t.Errorf("the address is %q", got)
 	}
 	open := hostFiles(t)
-	if !w.Reset() || w.OpenFiles() != 0 || hostFiles(t) != open-1 {
+	if !w.Reset() || w.OpenFiles() != 0 || hostFiles(t) >= open {
 		t.Error("a reset leaves the connection open")
 	}
 	dialTo(t, l)
