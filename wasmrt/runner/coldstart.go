@@ -67,7 +67,9 @@ func (c *container) measure(ctx context.Context, config httpabi.Config) error {
 			return fmt.Errorf("initialise guest: %w", err)
 		}
 		m.cold.CompileMicros = c.template.CompileTime().Microseconds()
-		m.cold.FirstRequestMicros += m.cold.CompileMicros
+		if m.cold.FirstRequestMicros > 0 {
+			m.cold.FirstRequestMicros += m.cold.CompileMicros
+		}
 		if all.by == nil {
 			all.by = map[[sha256.Size]byte]*measurement{}
 		}
@@ -80,7 +82,7 @@ func (c *container) measure(ctx context.Context, config httpabi.Config) error {
 	defer c.mu.Unlock()
 	c.measured = m
 	c.status.ColdStart, c.status.Snapshot = cold, snapshot
-	c.status.ColdStartMicros = max(1, cold.SnapshotMicros+cold.CloneP50Micros)
+	c.status.ColdStartMicros = cold.SnapshotMicros + cold.CloneP50Micros
 	return nil
 }
 
@@ -99,6 +101,7 @@ func (m *measurement) take(ctx context.Context, config httpabi.Config) (err erro
 	if took.Snapshotted {
 		m.snapshot = snapshotted
 	}
+	// Of programs that are run for each request there is nothing to measure before the first.
 	m.cold = control.ColdStart{SnapshotMicros: took.Snapshot.Microseconds(), CloneP50Micros: took.CloneP50.Microseconds(), CloneP99Micros: took.CloneP99.Microseconds()}
 	// Until there was a first request, what it will wait before its guest runs.
 	m.cold.FirstRequestMicros = m.cold.SnapshotMicros + m.cold.CloneP50Micros
@@ -124,6 +127,9 @@ func (c *container) answered(took time.Duration) {
 	m.mu.Unlock()
 	c.mu.Lock()
 	c.status.ColdStart = cold
+	if c.status.ColdStartMicros == 0 {
+		c.status.ColdStartMicros = cold.FirstRequestMicros
+	}
 	status := c.changed()
 	c.mu.Unlock()
 	if status.State == control.StateRunning {

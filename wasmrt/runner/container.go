@@ -112,7 +112,8 @@ func (c *container) load(ctx context.Context, templates *templates) error {
 	c.status = control.Status{
 		ID: c.params.ID, SandboxID: c.params.SandboxID, State: control.StateCreated, Kind: string(t.kind()),
 		CreatedAt: c.now().UnixNano(), MemoryLimit: c.params.MemoryLimit, CompileMicros: took.Microseconds(), CompileCached: cached,
-		Guest: control.Guest{ABI: string(abi), ABIReason: unique.Make(reason).Value(), Isolation: isolation(abi, c.params.Isolation)},
+		Guest: control.Guest{ABI: string(abi), ABIReason: unique.Make(reason).Value(), Isolation: isolation(abi, c.params.Isolation),
+			ColdStart: control.ColdStart{CompileMicros: max(1, t.CompileTime().Microseconds())}},
 	}
 	return nil
 }

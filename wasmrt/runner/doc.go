@@ -2,7 +2,8 @@
 // to the world at its pods' addresses, and nothing else.
 //
 // A container is made of a template (a compiled module, shared by all containers of its digest) and a workload: an HTTP
-// guest has listeners and takes a fresh instance for each request; a command runs once, to its exit.
+// guest has doors at its pod's address and takes an instance from a pool for each request; a command runs once, to its exit,
+// and may be handed sockets to serve at meanwhile.
 //
 // Invariants: a container's state only moves forward, created → running → exited, and the exit is told as an event and
 // kept until the container is removed, so that a supervisor that was away learns it; whoever dies here takes down the

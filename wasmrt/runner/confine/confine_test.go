@@ -138,6 +138,7 @@ func attempts(c Config) map[string]func() error {
 			return unix.Mprotect(b, unix.PROT_READ|unix.PROT_EXEC)
 		},
 		"read passwd":  func() error { return openAny("/etc/passwd", os.O_RDONLY) },
+		"host limits":  func() error { return openAny("/proc/sys/vm/max_map_count", os.O_RDONLY) },
 		"read module":  func() error { return openAny(filepath.Join(c.ReadOnly[0], "f"), os.O_RDONLY) },
 		"write module": func() error { return openAny(filepath.Join(c.ReadOnly[0], "f"), os.O_RDWR) },
 		"device":       func() error { return openAny("/dev/null", os.O_RDWR) },
@@ -255,7 +256,7 @@ func TestPaths(t *testing.T) {
 				t.Fatalf("landlock: %s", report)
 			}
 			for name, want := range map[string]string{
-				"read passwd": closed, "read module": fine, "write module": closed, "write log": fine, "device": fine, "pagemap": fine, "listen": fine,
+				"read passwd": closed, "host limits": fine, "read module": fine, "write module": closed, "write log": fine, "device": fine, "pagemap": fine, "listen": fine,
 			} {
 				if got.Tried[name] != want {
 					t.Errorf("%s: %s, want %s", name, got.Tried[name], want)

@@ -19,8 +19,10 @@ const (
 	handled = readWrite | ll.AccessFSExecute | ll.AccessFSMakeChar | ll.AccessFSMakeBlock | ll.AccessFSIoctlDev
 )
 
-// resolverFiles are what name resolution reads; trust are where certificates of authorities lie.
+// hostLimits say how much there can be of what instances are made of; resolverFiles are what name resolution reads; trust
+// are where certificates of authorities lie.
 var (
+	hostLimits    = []string{"/proc/sys/vm/max_map_count"}
 	resolverFiles = []string{"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/services", "/etc/localtime"}
 	trust         = []string{"/etc/ssl", "/etc/pki", "/etc/ca-certificates", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates",
 		"/usr/lib/ssl", "/run/systemd/resolve"}
@@ -61,6 +63,7 @@ func pathRules(c Config) []landlock.Rule {
 		landlock.PathAccess(readDirs, fmt.Sprintf("/proc/%d", os.Getpid())),
 		landlock.PathAccess(useFiles, "/dev/null"),
 		landlock.PathAccess(readFiles, "/dev/urandom").IgnoreIfMissing(),
+		landlock.PathAccess(readFiles, hostLimits...).IgnoreIfMissing(),
 		landlock.PathAccess(readFiles, resolverFiles...).IgnoreIfMissing(),
 		landlock.PathAccess(readDirs, trust...).IgnoreIfMissing(),
 	}
