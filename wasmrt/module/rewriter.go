@@ -1,9 +1,5 @@
 package module
 
-import (
-	"slices"
-)
-
 // rewriter holds one module while it is rewritten: first everything is read, then it is decided, then written.
 type rewriter struct {
 	reader
@@ -19,8 +15,10 @@ type rewriter struct {
 	plans   []plan
 	planned []bool
 
-	added   []FuncType // types that are not in the module
-	counter uint32     // index of the counter
+	added       []FuncType        // types that are not in the module
+	typeIndices map[string]uint32 // of all types, by their text
+
+	counter uint32 // index of the counter
 
 	piecewise bool // some instruction is done in pieces, so the functions for it are there
 
@@ -114,16 +112,21 @@ func (w *rewriter) planAll() error {
 	return nil
 }
 
-// typeIndex returns the index of a type, which is added when the module has none like it.
+// typeIndexOf returns the index of a type, which is added when the module has none like it.
 func (w *rewriter) typeIndexOf(t FuncType) uint32 {
-	if i := slices.IndexFunc(w.types, t.Equal); i >= 0 {
-		return uint32(i)
+	if w.typeIndices == nil {
+		w.typeIndices = make(map[string]uint32, len(w.types))
+		for i := len(w.types) - 1; i >= 0; i-- { // the first of equal ones stays
+			w.typeIndices[w.types[i].String()] = uint32(i)
+		}
 	}
-	if i := slices.IndexFunc(w.added, t.Equal); i >= 0 {
-		return uint32(len(w.types) + i)
+	i, ok := w.typeIndices[t.String()]
+	if !ok {
+		i = uint32(len(w.types) + len(w.added))
+		w.typeIndices[t.String()] = i
+		w.added = append(w.added, t)
 	}
-	w.added = append(w.added, t)
-	return uint32(len(w.types) + len(w.added) - 1)
+	return i
 }
 
 // blockType encodes the type of a block without parameters.

@@ -73,7 +73,7 @@ func compare(t *testing.T, data []byte) (yields int) {
 
 // Generated programs do the same as they are and rewritten.
 func TestProgramsDoTheSame(t *testing.T) {
-	const programs, size = 300, 600
+	const programs, size = 150 / oneOf, 600
 	yields := 0
 	for seed := range programs {
 		r := rand.New(rand.NewPCG(uint64(seed), 1))

@@ -36,7 +36,7 @@ func large() []byte {
 	for i := range int32(100) {
 		body = append(body, moduletest.Then(moduletest.Const(i), moduletest.Const(i*8), []byte{0x36, 0, 0})...)
 	}
-	for range 80 {
+	for range 30 {
 		m.Funcs = append(m.Funcs, moduletest.Func{Body: body})
 	}
 	return moduletest.Build(m)

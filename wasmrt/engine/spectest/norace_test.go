@@ -1,0 +1,5 @@
+//go:build !race
+
+package spectest
+
+const oneOf = 1
