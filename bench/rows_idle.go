@@ -12,6 +12,9 @@ import (
 
 const (
 	idlePodCount = 10_000
+	// idleRest is how long the pods are left alone after each has answered once, until their memory is read: pools give
+	// instances back that nobody asks for, and the collector gives the kernel back what a burst took.
+	idleRest = 30 * time.Second
 	// idleWatch is how long idle processes' processor time is watched.
 	idleWatch = 20 * time.Second
 )
@@ -123,7 +126,7 @@ func (l *lab) idleTenThousand(ctx context.Context) (*idlePods, error) {
 		if p.allReady, p.allAnswered, err = l.rise(ctx, c, idlePodCount); err != nil {
 			return err
 		}
-		if err := pause(ctx, idleSettle); err != nil {
+		if err := pause(ctx, idleRest); err != nil {
 			return err
 		}
 		if p.after, err = partsMemory(s); err != nil {
