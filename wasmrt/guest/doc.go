@@ -44,8 +44,8 @@
 //
 // A panic of the handler is logged on standard error with its stack. If nothing of the response has been sent, the client
 // gets 500, otherwise the connection is cut; http.ErrAbortHandler cuts it silently. The response is sent when 4096 bytes
-// of it are there, when the handler calls Flush, and when it returns. Hijacking, deadlines (http.ResponseController) and
-// full duplex are not supported.
+// of it are there, when the handler calls Flush, and when it returns. A handler may go on reading the request after
+// that: full duplex is always on. Hijacking and deadlines (http.ResponseController) are not supported.
 //
 // Transport makes outgoing HTTP requests, as far as the pod is granted; package defaultclient puts it under
 // http.DefaultTransport. Plain connections are package network's.

@@ -46,7 +46,7 @@ func TestRequests(t *testing.T) {
 
 func TestBodies(t *testing.T) {
 	s := apiServer(t, Config{})
-	for _, n := range []int{0, 1, 4095, 4096, 4097, 3 << 20} {
+	for _, n := range []int{0, 1, 4095, 4096, 4097, 100 << 10, 250 << 10, 3 << 20} {
 		data := bytes.Repeat([]byte("petrel!"), n/7+1)[:n]
 		if _, body := s.do(t, s.request(t, "POST", "/echo", bytes.NewReader(data))); body != string(data) {
 			t.Errorf("echo of %d bytes gives %d", n, len(body))

@@ -42,9 +42,18 @@ func (x *exchange) respond(ctx context.Context, status int32, block []byte) int3
 		return 0
 	}
 	x.announce(h)
+	x.keepBody()
 	x.began.Store(true)
 	x.w.WriteHeader(int(status))
 	return 0
+}
+
+// keepBody lets the guest go on reading the request while it answers. An HTTP/1 server would throw the rest of the body
+// away with the first of the response.
+func (x *exchange) keepBody() {
+	if x.r.ContentLength != 0 && x.r.ProtoMajor == 1 {
+		_ = http.NewResponseController(x.w).EnableFullDuplex() // who cannot has no such server behind it
+	}
 }
 
 func (x *exchange) announce(h http.Header) {
