@@ -261,11 +261,25 @@ func TestGoFilesAndInput(t *testing.T) {
 	}
 	r, w := io.Pipe()
 	defer r.Close()
-	timer := time.AfterFunc(100*time.Millisecond, func() { _, _ = w.Write([]byte("late\n")) })
-	defer timer.Stop()
-	if out := run(t, tmpl, engine.Spec{Stdin: r}, "stdin"); out != "\"late\\n\" <nil> true\n" {
-		t.Errorf("late input: %q", out)
+	late := &lateInput{to: w}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	code, err := tmpl.Run(ctx, engine.Spec{Args: []string{"guest", "stdin"}, Stdin: r, Stdout: late})
+	if got := late.out.String(); got != "waiting\n\"late\\n\" <nil> true\n" || code != 0 || err != nil {
+		t.Errorf("late input: code %d, %v, %q", code, err, got)
 	}
+}
+
+// lateInput sends a line some time after the guest has written that it waits.
+type lateInput struct {
+	to   io.Writer
+	once sync.Once
+	out  bytes.Buffer
+}
+
+func (l *lateInput) Write(p []byte) (int, error) {
+	l.once.Do(func() { time.AfterFunc(300*time.Millisecond, func() { _, _ = l.to.Write([]byte("late\n")) }) })
+	return l.out.Write(p)
 }
 
 // echoes are servers that send back what they get.

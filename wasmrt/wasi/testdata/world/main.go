@@ -136,11 +136,11 @@ func slow(address string) error {
 			ticks++
 		}
 	}()
-	if err := conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
+	if err := conn.SetReadDeadline(time.Now().Add(300 * time.Millisecond)); err != nil {
 		return err
 	}
 	_, err = conn.Read(make([]byte, 1))
-	fmt.Println(errors.Is(err, os.ErrDeadlineExceeded), ticks > 10)
+	fmt.Println(errors.Is(err, os.ErrDeadlineExceeded), ticks > 3)
 	return conn.Close()
 }
 
@@ -197,7 +197,8 @@ func stdin() error {
 			ticks++
 		}
 	}()
+	fmt.Println("waiting")
 	line, err := bufio.NewReader(os.Stdin).ReadString('\n')
-	fmt.Printf("%q %v %v\n", line, err, ticks > 10)
+	fmt.Printf("%q %v %v\n", line, err, ticks > 3)
 	return nil
 }
