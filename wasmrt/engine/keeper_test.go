@@ -124,7 +124,7 @@ func TestManyCalls(t *testing.T) {
 	}
 	run(2000)
 	before := heapInUse()
-	run(rounds(30_000, 1_000_000))
+	run(rounds(20_000, 1_000_000))
 	if grown := heapInUse() - before; grown > 256<<10 {
 		t.Errorf("the heap grew by %d bytes", grown)
 	}

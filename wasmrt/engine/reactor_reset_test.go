@@ -33,7 +33,7 @@ func writer(maxPages uint32) []byte {
 // A tiny guest is reset a hundred thousand times, grown or not, and each time is its snapshot.
 func TestTinyResetsAreWhole(t *testing.T) {
 	p := newPool(t, load(t, newEngine(t), writer(0)), PoolConfig{})
-	n := rounds(20_000, 100_000)
+	n := rounds(8000, 100_000)
 	for i := range n {
 		in := get(t, p)
 		for range rand.IntN(5) {

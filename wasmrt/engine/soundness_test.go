@@ -95,7 +95,7 @@ func TestGoResetsAreWhole(t *testing.T) {
 	dir := t.TempDir()
 	p := newPool(t, tmpl, PoolConfig{WarmUp: warmUp, Spec: Spec{Env: []string{"DIR=/data"},
 		Mounts: []wasi.Mount{{HostPath: dir, GuestPath: "/data"}}}})
-	n := rounds(1500, 100_000)
+	n := rounds(600, 100_000)
 	for i := range n {
 		in := get(t, p)
 		if c := ask(t, in, "count", 0); c != 0 {
@@ -138,7 +138,7 @@ func TestGoResetsAreWhole(t *testing.T) {
 func TestSecretsStay(t *testing.T) {
 	tmpl := hunterTemplate(t)
 	p := newPool(t, tmpl, PoolConfig{WarmUp: warmUp})
-	for i := range rounds(25, 2000) {
+	for i := range rounds(15, 2000) {
 		secret := rand.Uint64()
 		in := get(t, p)
 		if err := in.CallValues(t.Context(), "hide", []uint64{secret}); err != nil {
