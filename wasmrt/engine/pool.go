@@ -44,7 +44,7 @@ type Pool struct {
 
 	mu       sync.Mutex
 	snapshot *snapshot    // while it is used; nil before and after
-	system   *wasi.System // what clones have their descriptors from, when it is not the snapshot's
+	system   *wasi.System // what clones have their descriptors from, where there are mounts
 	idle     []*Instance  // the last used last
 	least    int          // that were idle at any time since the last trim
 	busy     int

@@ -17,7 +17,7 @@ const measured = 20
 // their descriptors from.
 func (p *Pool) share(ctx context.Context) (*snapshot, *wasi.System, error) {
 	p.mu.Lock()
-	s, system := p.snapshot, p.system
+	s, system := p.snapshot, p.parent()
 	p.mu.Unlock()
 	if s != nil {
 		return s, system, nil
@@ -26,7 +26,7 @@ func (p *Pool) share(ctx context.Context) (*snapshot, *wasi.System, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if s.reason == "" {
+	if s.reason == "" && len(p.cfg.Spec.Mounts) > 0 {
 		if system, err = s.system.CloneFor(p.cfg.Spec.Mounts); err != nil {
 			s.use(-1)
 			return nil, nil, fmt.Errorf("open mounts: %w", err)
@@ -45,12 +45,21 @@ func (p *Pool) adopt(s *snapshot, system *wasi.System) (*snapshot, *wasi.System,
 	if p.snapshot == nil {
 		p.snapshot, p.system = s, system
 		p.refused, p.found = s.reason, len(s.generators)
+		system = p.parent()
 		p.mu.Unlock()
 		return s, system, nil
 	}
-	mine, mySystem := p.snapshot, p.system
+	mine, mySystem := p.snapshot, p.parent()
 	p.mu.Unlock()
 	return mine, mySystem, release(s, system)
+}
+
+// parent is what clones have their descriptors from, under mu: the pool's own, where it has mounts.
+func (p *Pool) parent() *wasi.System {
+	if p.system == nil && p.snapshot != nil {
+		return p.snapshot.system
+	}
+	return p.system
 }
 
 func release(s *snapshot, system *wasi.System) error {

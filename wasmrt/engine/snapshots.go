@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -26,20 +27,24 @@ type making struct {
 // key is what of a Spec goes into a snapshot. Where mounted directories are on the host goes in only when the guest has
 // looked into them.
 func (s Spec) key(withHostPaths bool) string {
-	h := sha256.New()
-	number := func(n uint64) { _ = binary.Write(h, binary.LittleEndian, n) }
-	text := func(ts ...string) {
+	var b []byte
+	number := func(n uint64) { b = binary.AppendUvarint(b, n) }
+	text := func(t string) {
+		number(uint64(len(t)))
+		b = append(b, t...)
+	}
+	texts := func(ts []string) {
 		number(uint64(len(ts)))
 		for _, t := range ts {
-			number(uint64(len(t)))
-			_, _ = h.Write([]byte(t))
+			text(t)
 		}
 	}
-	text(s.Args...)
-	text(s.Env...)
+	texts(s.Args)
+	texts(s.Env)
 	number(uint64(len(s.Mounts)))
 	for _, m := range s.Mounts {
-		text(m.GuestPath, fmt.Sprint(m.ReadOnly))
+		text(m.GuestPath)
+		text(strconv.FormatBool(m.ReadOnly))
 		if withHostPaths {
 			text(m.HostPath)
 		}
@@ -51,7 +56,14 @@ func (s Spec) key(withHostPaths bool) string {
 	for _, l := range s.Listeners {
 		text(fmt.Sprintf("%p", l))
 	}
-	return string(h.Sum(nil))
+	if withHostPaths {
+		text("host")
+	}
+	if len(b) <= sha256.Size {
+		return string(b)
+	}
+	h := sha256.Sum256(b)
+	return string(h[:])
 }
 
 // get returns the snapshot for a Spec with one more user, and makes it when there is none. One that cannot be had is
