@@ -14,6 +14,8 @@ import (
 const (
 	// DefaultWallTime is what a request may take from the moment it has an instance.
 	DefaultWallTime = 30 * time.Second
+	// startTime is what a program may take to be started and warmed up, beside the wall time of the request that waits.
+	startTime = 30 * time.Second
 	// DefaultCPUTime is how much processor time a request may take where its Spec names none.
 	DefaultCPUTime = 10 * time.Second
 	// DefaultConcurrency is how many requests of one handler run at a time: a guest that sleeps or waits for its client

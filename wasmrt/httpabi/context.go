@@ -11,6 +11,7 @@ import (
 
 // The causes with which a request's context ends.
 var (
+	errStartTime  = fmt.Errorf("the program was not started within %s: %w", startTime, context.DeadlineExceeded)
 	errWallTime   = fmt.Errorf("the request's wall time is over: %w", context.DeadlineExceeded)
 	errClosing    = fmt.Errorf("the handler is closed: %w", context.Canceled)
 	errClientGone = fmt.Errorf("the client has gone: %w", context.Canceled)
@@ -23,7 +24,7 @@ type lifetime struct {
 	handler *Handler
 	w       http.ResponseWriter
 	request context.Context // the client's
-	begun   time.Time       // the wall time counts from here
+	ends    atomic.Int64    // when its time is over; nanoseconds since the handler was made
 
 	cause    atomic.Pointer[error] // why it has ended
 	goneAt   atomic.Int64          // when the client was first seen to have gone; Unix nanoseconds
@@ -31,11 +32,36 @@ type lifetime struct {
 	mu       sync.Mutex
 	done     chan struct{} // made when it is asked for
 	watching []func() bool // that stop what ends it
+	timer    *time.Timer   // one of those; nil until the end comes by itself
 	blocking bool          // the guest may stand in a read or a write of the connection
 	over     bool          // the request is: the connection is not ours any more
 }
 
-func (l *lifetime) Deadline() (time.Time, bool) { return l.begun.Add(l.handler.cfg.WallTime), true }
+func (l *lifetime) Deadline() (time.Time, bool) {
+	return l.handler.born.Add(time.Duration(l.ends.Load())), true
+}
+
+// left is how long it may still take.
+func (l *lifetime) left() time.Duration {
+	return time.Duration(l.ends.Load()) - time.Since(l.handler.born)
+}
+
+// watched says whether its end comes by itself.
+func (l *lifetime) watched() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.timer != nil
+}
+
+// limit sets how long it may take from now on.
+func (l *lifetime) limit(d time.Duration) {
+	l.ends.Store(int64(time.Since(l.handler.born) + d))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.timer != nil {
+		l.timer.Reset(d)
+	}
+}
 
 // Err implements context.Context.
 func (l *lifetime) Err() error {
@@ -45,7 +71,7 @@ func (l *lifetime) Err() error {
 	switch {
 	case l.handler.closed.Load():
 		l.end(errClosing)
-	case time.Since(l.begun) >= l.handler.cfg.WallTime:
+	case l.left() <= 0:
 		l.end(errWallTime)
 	case l.request.Err() != nil && l.longGone():
 		l.end(errClientGone)
@@ -82,8 +108,12 @@ func (l *lifetime) Done() <-chan struct{} {
 
 // watch makes the context end without being asked. l.mu is held.
 func (l *lifetime) watch() {
-	timer := time.AfterFunc(l.handler.cfg.WallTime-time.Since(l.begun), func() { l.end(errWallTime) })
-	l.watching = append(l.watching, timer.Stop,
+	l.timer = time.AfterFunc(l.left(), func() {
+		if l.left() <= 0 { // else it was given another limit meanwhile
+			l.end(errWallTime)
+		}
+	})
+	l.watching = append(l.watching, l.timer.Stop,
 		context.AfterFunc(l.handler.ctx, func() { l.end(errClosing) }),
 		context.AfterFunc(l.request, func() {
 			l.mu.Lock()

@@ -70,7 +70,8 @@ var heads = sync.Pool{New: func() any {
 
 func (h *Handler) newExchange(w http.ResponseWriter, r *http.Request, begun time.Time) *exchange {
 	x := &exchange{r: r, left: h.cfg.MaxResponseBody}
-	x.handler, x.w, x.request, x.begun = h, w, r.Context(), begun
+	x.handler, x.w, x.request = h, w, r.Context()
+	x.ends.Store(int64(begun.Sub(h.born) + h.cfg.WallTime))
 	x.stdout.lines, x.stderr.lines = h.stdout, h.stderr
 	if r.Body != nil && r.ContentLength < 0 { // what has a length was compared with the limit
 		r.Body = http.MaxBytesReader(w, r.Body, h.cfg.MaxRequestBody)

@@ -22,6 +22,7 @@ type Handler struct {
 	client   *client.Client // for the guest's own requests; nil when it imports nothing for that
 	queue    *queue
 	grace    time.Duration // disconnectGrace
+	born     time.Time     // what times are counted from
 	stdout   *lines
 	stderr   *lines
 
@@ -46,7 +47,7 @@ func NewHandler(cfg Config) (*Handler, error) {
 	if cfg.ABI, err = cfg.abi(); err != nil {
 		return nil, fmt.Errorf("make handler: %w", err)
 	}
-	h := &Handler{cfg: cfg, queue: newQueue(cfg), grace: disconnectGrace, stdout: newLines(cfg.Spec.Stdout), stderr: newLines(cfg.Spec.Stderr)}
+	h := &Handler{cfg: cfg, queue: newQueue(cfg), grace: disconnectGrace, born: time.Now(), stdout: newLines(cfg.Spec.Stdout), stderr: newLines(cfg.Spec.Stderr)}
 	if cfg.Template.Info().ImportsFrom(module.HTTPClientModule) {
 		if err := cfg.Template.Engine().Provide(client.HostModule()); err != nil {
 			return nil, fmt.Errorf("make handler: %w", err)
@@ -115,7 +116,7 @@ func (h *Handler) serve(x *exchange) *Problem {
 	if p := x.encode(); p != nil {
 		return p
 	}
-	in, err := h.pool.Get(x)
+	in, err := h.instance(x)
 	if err != nil {
 		return h.failed(x, err)
 	}
@@ -132,6 +133,26 @@ func (h *Handler) serve(x *exchange) *Problem {
 			"call response_head before the handler returns")
 	}
 	return nil
+}
+
+// quick is how long getting an instance takes that is there, and more.
+const quick = time.Millisecond
+
+// instance gets the exchange an instance. That the program may have to be started for it does not count as the request's
+// time.
+func (h *Handler) instance(x *exchange) (*engine.Instance, error) {
+	begun := time.Now()
+	x.ends.Add(int64(startTime))
+	in, err := h.pool.Get(x)
+	if errors.Is(err, errWallTime) {
+		return nil, errStartTime
+	}
+	if time.Since(begun) > quick || x.watched() {
+		x.limit(h.cfg.WallTime)
+	} else {
+		x.ends.Add(-int64(startTime))
+	}
+	return in, err
 }
 
 func (h *Handler) failed(x *exchange, err error) *Problem {

@@ -33,6 +33,23 @@ func TestWallTime(t *testing.T) {
 	}
 }
 
+// Starting the program is not the request's time.
+func TestSlowStart(t *testing.T) {
+	s := apiServer(t, Config{WallTime: 300 * time.Millisecond, Spec: engine.Spec{Env: []string{"SLOW_INIT=500ms"}}})
+	if _, body := s.get(t, "/hits"); body != "1" {
+		t.Errorf("the first request: %q", body)
+	}
+	resp, body := s.get(t, "/sleep?for=1h")
+	wantProblem(t, resp, body, 504, CodeWallTime, "300ms")
+	s = apiServer(t, Config{WallTime: 300 * time.Millisecond, Isolation: engine.IsolationFresh, Spec: engine.Spec{Env: []string{"SLOW_INIT=500ms"}}})
+	begun := time.Now()
+	resp, body = s.get(t, "/sleep?for=1h")
+	wantProblem(t, resp, body, 504, CodeWallTime, "300ms")
+	if took := time.Since(begun); took < 800*time.Millisecond || took > 20*time.Second {
+		t.Errorf("a start and a sleep were ended after %s", took)
+	}
+}
+
 // A guest blocked in a read of its client or in a write to it is ended too.
 func TestWallTimeOnAStalledConnection(t *testing.T) {
 	s := apiServer(t, Config{WallTime: 300 * time.Millisecond})

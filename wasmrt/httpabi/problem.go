@@ -96,6 +96,8 @@ func (h *Handler) problemOf(err error) *Problem {
 		return problem(http.StatusGatewayTimeout, CodeWallTime,
 			fmt.Sprintf("the guest did not answer within %s", h.cfg.WallTime),
 			"make the handler faster, or raise the wall time (pod annotation petrel.run/wall-time)")
+	case errors.Is(err, errStartTime):
+		return problem(http.StatusGatewayTimeout, CodeWallTime, err.Error(), "do less in init functions and warm-ups")
 	case errors.Is(err, errClosing):
 		return closing()
 	case errors.Is(err, errClientGone):

@@ -32,7 +32,7 @@ func (c Config) warmUp() func(context.Context, *engine.Instance) error {
 // Measure makes instances as requests get them, and tells how long that takes. The first one writes to the Spec's
 // streams, so that what keeps a module from starting is in its log.
 func (h *Handler) Measure(ctx context.Context) (engine.ColdStart, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, h.cfg.WallTime, errWallTime)
+	ctx, cancel := context.WithTimeoutCause(ctx, startTime, errStartTime)
 	defer cancel()
 	return h.source.Measure(ctx)
 }

@@ -22,6 +22,9 @@ func init() {
 	if os.Getenv("FAIL_INIT") != "" {
 		log.Fatal("init fails as told")
 	}
+	if d, err := time.ParseDuration(os.Getenv("SLOW_INIT")); err == nil {
+		time.Sleep(d)
+	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/echo", echo)
 	mux.HandleFunc("/meta", meta)
