@@ -23,6 +23,9 @@ func TestIdlePods(t *testing.T) {
 	if os.Getenv("PETREL_SOAK") != "" {
 		pods, most = 10_000, 10
 	}
+	if len(raceFlags) > 0 {
+		t.Skip("the race detector's memory is not the program's")
+	}
 	n := newNode(t)
 	image, _ := n.reg.push("x/hello", wasmtest.Serve("hello", "", 0))
 	n.pull(image)

@@ -80,21 +80,16 @@ func newContainer(b *sandbox, config *runtimev1.ContainerConfig, p *control.Crea
 
 // admit has the runner make the container, and makes it known.
 func (s *Supervisor) admit(ctx context.Context, runner *fleet.Runner, c *container, p *control.CreateParams) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
 	s.setCreating(p.ID, true)
 	defer s.setCreating(p.ID, false)
-	err := runner.Call(ctx, control.MethodCreate, p, &c.record.Status)
+	err := s.createIn(ctx, runner, p, &c.record.Status)
 	if notCompiled(err) {
 		// The cache was emptied, or refused what was tampered with. Runners cannot fill it.
 		if err = s.compile(ctx, p); err == nil {
-			err = runner.Call(ctx, control.MethodCreate, p, &c.record.Status)
+			err = s.createIn(ctx, runner, p, &c.record.Status)
 		}
 	}
 	if err != nil {
-		if ctx.Err() != nil { // the runner may have made it
-			s.abandon(runner, p.ID)
-		}
 		return err
 	}
 	c.record.Status.ID, c.record.Status.SandboxID = p.ID, p.SandboxID
@@ -120,6 +115,17 @@ func (s *Supervisor) admit(ctx context.Context, runner *fleet.Runner, c *contain
 	}
 	s.saveContainer(c, record)
 	return nil
+}
+
+// createIn has the runner make the container. When nobody waited for the answer, it is undone.
+func (s *Supervisor) createIn(ctx context.Context, runner *fleet.Runner, p *control.CreateParams, into *control.Status) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	err := runner.Call(ctx, control.MethodCreate, p, into)
+	if err != nil && ctx.Err() != nil { // it may have made it
+		s.abandon(runner, p.ID)
+	}
+	return err
 }
 
 func notCompiled(err error) bool {
