@@ -21,8 +21,11 @@ func (x *exchange) read(ctx context.Context, p []byte) int32 {
 	if len(p) == 0 {
 		return wire.ErrInvalid // a count of zero would say that the body ends
 	}
-	if x.r.Body == nil || x.r.Body == http.NoBody {
+	if x.body == nil {
 		return 0
+	}
+	if x.began.Load() {
+		x.keepBody()
 	}
 	p = p[:min(len(p), maxRead)]
 	x.mayBlock()
@@ -30,7 +33,7 @@ func (x *exchange) read(ctx context.Context, p []byte) int32 {
 	var err error
 	engine.Block(ctx, func() {
 		for n == 0 && err == nil {
-			n, err = x.r.Body.Read(p)
+			n, err = x.body.Read(p)
 		}
 	})
 	if n > 0 {

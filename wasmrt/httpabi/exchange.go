@@ -22,12 +22,14 @@ const (
 type exchange struct {
 	lifetime
 	r    *http.Request
-	head *[]byte // encoded; of heads
+	head *[]byte   // encoded; of heads
+	body *incoming // nil when the request has none
 
 	announced map[string]bool // trailers that the head announced; nil when there are none
 	left      int64           // bytes of response body still allowed
 	written   int             // bytes of it handed on, up to smallResponse
 	abort     abort
+	duplex    bool // the server leaves the request's body alone
 
 	own *client.Session // the guest's own requests; nil until it makes one
 
@@ -75,6 +77,10 @@ func (h *Handler) newExchange(w http.ResponseWriter, r *http.Request, begun time
 	x.stdout.lines, x.stderr.lines = h.stdout, h.stderr
 	if r.Body != nil && r.ContentLength < 0 { // what has a length was compared with the limit
 		r.Body = http.MaxBytesReader(w, r.Body, h.cfg.MaxRequestBody)
+	}
+	if r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0 {
+		x.body = &incoming{ReadCloser: r.Body}
+		r.Body = x.body
 	}
 	return x
 }

@@ -68,6 +68,24 @@ func TestBodies(t *testing.T) {
 	}
 }
 
+// A guest may answer without having read the request; the connection serves the next one.
+func TestUnreadBodies(t *testing.T) {
+	s := apiServer(t, Config{})
+	for _, path := range []string{"/big?n=10", "/big?n=100000", "/hits"} {
+		for _, n := range []int{1, 5_000, 300_000} {
+			for range 5 {
+				r := s.request(t, "POST", path, io.MultiReader(bytes.NewReader(make([]byte, n)))) // chunked
+				if resp, _ := s.do(t, r); resp.StatusCode != 200 {
+					t.Errorf("%s after %d bytes: %s", path, n, resp.Status)
+				}
+				if _, body := s.get(t, "/hits"); body != "1" {
+					t.Errorf("the request after one to %s with %d bytes: %q", path, n, body)
+				}
+			}
+		}
+	}
+}
+
 // The first event arrives while the handler still runs, and a client that waits for an answer before it goes on sending
 // is not left waiting.
 func TestStreaming(t *testing.T) {

@@ -95,9 +95,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.answer(w, p)
 		return
 	}
-	defer h.queue.leave()
 	begun := time.Now()
 	x := h.newExchange(w, r, begun)
+	defer x.drain() // after the place in the queue was given back
+	defer h.queue.leave()
 	p := h.serve(x)
 	x.release()
 	took := int64(time.Since(begun))
@@ -176,10 +177,10 @@ func (h *Handler) finish(x *exchange, p *Problem) {
 	case p == nil && x.abort == abortNone:
 		return
 	case p == nil:
-		panic(http.ErrAbortHandler)
+		x.cut()
 	case x.began.Load() || x.abort == abortSilent:
 		h.count(p.Code)
-		panic(http.ErrAbortHandler)
+		x.cut()
 	}
 	h.answer(x.w, p)
 }

@@ -64,9 +64,7 @@ func noNext(w http.ResponseWriter, _ *http.Request) {
 // converse runs a protocol for one exchange.
 func (h *Handler) converse(x *exchange) *Problem {
 	x.mayBlock()
-	// Else an HTTP/1 server throws the rest of the request away when the response begins. Not every ResponseWriter has to be
-	// told so.
-	_ = http.NewResponseController(x.w).EnableFullDuplex()
+	x.keepBody()
 	err := h.protocol.Serve(x, &tracked{x}, x.r, &x.stdout, &x.stderr)
 	if flushErr := errors.Join(x.stdout.flush(), x.stderr.flush()); flushErr != nil {
 		h.cfg.Logger.Warn("write guest's output", "err", flushErr)

@@ -42,18 +42,9 @@ func (x *exchange) respond(ctx context.Context, status int32, block []byte) int3
 		return 0
 	}
 	x.announce(h)
-	x.keepBody()
 	x.began.Store(true)
 	x.w.WriteHeader(int(status))
 	return 0
-}
-
-// keepBody lets the guest go on reading the request while it answers. An HTTP/1 server would throw the rest of the body
-// away with the first of the response.
-func (x *exchange) keepBody() {
-	if x.r.ContentLength != 0 && x.r.ProtoMajor == 1 {
-		_ = http.NewResponseController(x.w).EnableFullDuplex() // who cannot has no such server behind it
-	}
 }
 
 func (x *exchange) announce(h http.Header) {
@@ -89,6 +80,7 @@ func (x *exchange) write(ctx context.Context, p []byte) int32 {
 		return x.writeError(err)
 	}
 	x.written = smallResponse
+	x.keepBody()
 	x.mayBlock()
 	var err error
 	engine.Block(ctx, func() { _, err = x.w.Write(p) })
@@ -116,6 +108,7 @@ func (x *exchange) flush(ctx context.Context) int32 {
 	if x.Err() != nil {
 		return wire.ErrCancelled
 	}
+	x.keepBody()
 	x.mayBlock()
 	var err error
 	engine.Block(ctx, func() { err = http.NewResponseController(x.w).Flush() })
