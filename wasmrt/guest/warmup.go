@@ -15,11 +15,6 @@ import (
 const (
 	// warmRounds is how many exchanges are served before the collection, and again after it.
 	warmRounds = 8
-	// heapRoom is how much the heap is grown to beyond what is in use, in pieces. It is more than Go's collector lets
-	// gather before it runs for the first time (4 MiB), so that a request that allocates less never grows the memory: an
-	// instance whose memory grew cannot be reset.
-	heapRoom   = 6 << 20
-	heapPieces = 24
 	// stackRoom is how deep the stack is made. It is grown by copying, which is slow.
 	stackRoom = 24 << 10
 	// largestClass is the size from which on the allocator gives each object pages of its own.
@@ -42,7 +37,8 @@ func WarmUp(f func()) {
 	warmUps = append(warmUps, f)
 }
 
-// warmUp runs what the requests will run, and leaves the heap with room, clean, and with its parts at hand.
+// warmUp runs what the requests will run, and leaves the heap small, clean, and with its parts at hand. Small, because what a
+// reset costs goes with the size of the memory; a request that needs more grows it, and the reset takes that back.
 func warmUp() {
 	for _, f := range warmUps {
 		f()
@@ -50,7 +46,6 @@ func warmUp() {
 	quiet := logger.Writer()
 	logger.SetOutput(io.Discard)
 	rehearse()
-	growHeap()
 	runtime.GC()
 	runtime.GC() // the first one's garbage is swept, and what finalizers freed
 	_ = deep(stackRoom / stackStep)
@@ -117,15 +112,6 @@ func (h *rehearsal) responseWrite([]byte) int32                   { return 0 }
 func (h *rehearsal) responseFlush() int32                         { return 0 }
 func (h *rehearsal) responseTrailers([]byte) int32                { return 0 }
 func (h *rehearsal) responseAbort(int32)                          {}
-
-// growHeap makes the heap larger than it need be. The pieces are not written to, so they cost address space only.
-func growHeap() {
-	pieces := make([][]byte, heapPieces)
-	for i := range pieces {
-		pieces[i] = make([]byte, heapRoom/heapPieces)
-	}
-	runtime.KeepAlive(pieces)
-}
 
 // touched keeps what touchClasses makes from being optimised away.
 var touched struct {
