@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -73,6 +75,11 @@ func TestRealGroup(t *testing.T) {
 	m := realManager(t, Limits{Memory: 256 << 20, Weight: 50, Threads: 100})
 	if len(m.Dirs()) == 0 {
 		t.Skip("this host offers no controller")
+	}
+	for _, d := range m.Dirs() {
+		if raw, err := os.ReadFile(filepath.Join(d, "cpu.shares")); err == nil && strings.TrimSpace(string(raw)) != strconv.Itoa(1024*runtime.NumCPU()) {
+			t.Errorf("all groups together weigh %s: less than the processors they may fill", raw)
+		}
 	}
 	g, err := m.Create("a")
 	if err != nil {
@@ -150,7 +157,7 @@ func TestUnified(t *testing.T) {
 		}
 		for file, content := range map[string]string{
 			"cgroup.controllers": "cpuset cpu io memory pids\n", "cgroup.subtree_control": "", "cgroup.procs": "",
-			"memory.events": "low 0\noom 3\noom_kill 2\n", "memory.current": "4096\n",
+			"memory.events": "low 0\noom 3\noom_kill 2\n", "memory.current": "4096\n", "cpu.weight": "",
 		} {
 			if err := os.WriteFile(filepath.Join(dir, file), []byte(content), 0o644); err != nil {
 				t.Fatal(err)
@@ -170,6 +177,9 @@ func TestUnified(t *testing.T) {
 		if err != nil || string(raw) != "+memory +cpu +pids" {
 			t.Errorf("%s offers %q, %v", dir, raw, err)
 		}
+	}
+	if raw, err := os.ReadFile(filepath.Join(holder, "cpu.weight")); err != nil || string(raw) != strconv.Itoa(100*runtime.NumCPU()) {
+		t.Errorf("the holder weighs %q, %v: less than the processors it may fill", raw, err)
 	}
 	g, err := m.Find("seen")
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -95,6 +96,9 @@ func open(cfg Config, all []*hierarchy) (*Manager, error) {
 			continue
 		}
 		p, err := hold(h, dir, cfg.Holder, usable)
+		if err == nil {
+			err = p.weigh(runtime.NumCPU())
+		}
 		for _, c := range usable {
 			if err != nil {
 				m.report[c] = "off: " + err.Error()
@@ -125,6 +129,20 @@ func hold(h *hierarchy, dir, name string, usable []string) (place, error) {
 		return place{}, err
 	}
 	return place{dir: holder, v2: h.v2, controllers: usable}, nil
+}
+
+// weigh gives the holder the weight of as many ordinary processes as there are processors. With that of one, which is what
+// a new group has, all namespaces together would get no more than a single process beside them.
+func (p place) weigh(processors int) error {
+	if !slices.Contains(p.controllers, CPU) {
+		return nil
+	}
+	for _, s := range settings(CPU, p.v2, Limits{Weight: min(MaxWeight, defaultWeight*uint64(processors))}) {
+		if err := write(filepath.Join(p.dir, s.file), s.value); err != nil {
+			return fmt.Errorf("weigh group: write %s: %w", s.file, err)
+		}
+	}
+	return nil
 }
 
 func (l Limits) describe(controller string) string {
