@@ -88,9 +88,15 @@ func (l *lab) withSplit(ctx context.Context, fn func(*cluster.Split) error) erro
 	return errors.Join(err, s.Stop(context.WithoutCancel(ctx)), os.RemoveAll(dir))
 }
 
-// guest answers the bytes of the tests' HTTP guest, written in Go.
-func (l *lab) guest(ctx context.Context) ([]byte, error) {
-	path, err := l.tree.Guest(ctx, "probe", true)
+// The HTTP guests of the rows, written in Go.
+const (
+	probeGuest = "probe" // a program with routes, as applications are
+	plainGuest = "plain" // does what the baseline does, for rows that divide by it
+)
+
+// guest answers the bytes of one of them.
+func (l *lab) guest(ctx context.Context, name string) ([]byte, error) {
+	path, err := l.tree.Guest(ctx, name, true)
 	if err != nil {
 		return nil, err
 	}

@@ -131,7 +131,7 @@ func (l *lab) idle(ctx context.Context) (*idleMemory, error) {
 	}
 	idle := &idleMemory{of: map[string]memory{}}
 	err := l.withCluster(ctx, nil, func(c *cluster.Cluster) error {
-		if err := l.runGuest(ctx, c, "hello", 1); err != nil {
+		if err := l.runGuest(ctx, c, "hello", probeGuest, 1); err != nil {
 			return err
 		}
 		plain, err := l.startBaseline(ctx)

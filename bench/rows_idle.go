@@ -107,7 +107,7 @@ func (l *lab) idleTenThousand(ctx context.Context) (*idlePods, error) {
 	p := &idlePods{}
 	err := l.withSplit(ctx, func(s *cluster.Split) error {
 		c := s.Cluster()
-		if err := l.runGuest(ctx, c, "many", 1); err != nil { // compiles the module
+		if err := l.runGuest(ctx, c, "many", probeGuest, 1); err != nil { // compiles the module
 			return err
 		}
 		if err := pause(ctx, idleSettle); err != nil {

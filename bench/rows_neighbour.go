@@ -31,7 +31,7 @@ func neighbourRow(ctx context.Context, l *lab) (m measurement, err error) {
 		if err != nil {
 			return err
 		}
-		if err := l.runGuest(ctx, c, "looping", 1); err != nil {
+		if err := l.runGuest(ctx, c, "looping", probeGuest, 1); err != nil {
 			return err
 		}
 		looping, err := podAddresses(ctx, c, "looping")

@@ -24,7 +24,7 @@ func peerRows() []row {
 				"module under wasmtime with a fresh instance a request, by wrk. A fresh instance begins with Go's runtime and every package's\n" +
 				"initialisation; one from a snapshot has them behind it.",
 			measure: func(ctx context.Context, l *lab) (m measurement, err error) {
-				guest, err := l.tree.Guest(ctx, "probe", true)
+				guest, err := l.tree.Guest(ctx, plainGuest, true)
 				if err != nil {
 					return m, err
 				}

@@ -79,7 +79,7 @@ func (l *lab) scale(ctx context.Context) (*scaled, error) {
 	}
 	s := &scaled{}
 	err := l.withCluster(ctx, []string{"--max-pods", fmt.Sprint(manyPods + 100)}, func(c *cluster.Cluster) error {
-		if err := l.runGuest(ctx, c, "many", 1); err != nil { // compiles the module
+		if err := l.runGuest(ctx, c, "many", probeGuest, 1); err != nil { // compiles the module
 			return err
 		}
 		if err := s.measureMemory(ctx, c, &s.before); err != nil {

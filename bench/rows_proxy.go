@@ -32,13 +32,13 @@ func proxyRows() []row {
 		{
 			name: "proxy/app-url-rps", direction: table.AtLeast, bar: 0.6, measure: appRate,
 			what: "Requests per second through the app URL to a Go guest, each request in an instance of its own, divided by those of a plain\n" +
-				"net/http server behind the same gateway, by wrk. What stands before both costs both the same; what the guest may cost more is\n" +
+				"net/http server with the same handler behind the same gateway, by wrk. What stands before both costs both the same; what the guest may cost more is\n" +
 				"its reset, the copies between two memories and a runner that leaves one processor to others.",
 		},
 		{
 			name: "proxy/pod-rps", direction: table.AtLeast, bar: 0.75, measure: podRate,
 			what: "Requests per second of a Go guest asked at its pod's own address, each request in an instance of its own, divided by those of a\n" +
-				"plain net/http server, by wrk. The runner's HTTP server is net/http too; an instance reset from a snapshot has been shown to\n" +
+				"plain net/http server with the same handler, by wrk. The runner's HTTP server is net/http too; an instance reset from a snapshot has been shown to\n" +
 				"serve five sixths of it.",
 		},
 	}
@@ -59,7 +59,7 @@ func gatewayRate(ctx context.Context, l *lab) (m measurement, err error) {
 
 func appRate(ctx context.Context, l *lab) (m measurement, err error) {
 	err = l.withCluster(ctx, nil, func(c *cluster.Cluster) error {
-		if err := l.runGuest(ctx, c, "hello", 1); err != nil {
+		if err := l.runGuest(ctx, c, "hello", plainGuest, 1); err != nil {
 			return err
 		}
 		plain, err := l.servePlain(ctx, c)
@@ -114,7 +114,7 @@ func (l *lab) servePlain(ctx context.Context, c *cluster.Cluster) (*server, erro
 
 // servedGuest runs a pod of the Go guest and answers it at its own address.
 func (l *lab) servedGuest(ctx context.Context, c *cluster.Cluster) (side, error) {
-	if err := l.runGuest(ctx, c, "hello", 1); err != nil {
+	if err := l.runGuest(ctx, c, "hello", plainGuest, 1); err != nil {
 		return side{}, err
 	}
 	addresses, err := podAddresses(ctx, c, "hello")

@@ -32,7 +32,7 @@ func wasmrtRows() []row {
 }
 
 func deployToFirstResponse(ctx context.Context, l *lab) (m measurement, err error) {
-	guest, err := l.guest(ctx)
+	guest, err := l.guest(ctx, probeGuest)
 	if err != nil {
 		return m, err
 	}
@@ -119,8 +119,8 @@ func bareCompile(ctx context.Context, module []byte) (float64, error) {
 }
 
 // runGuest runs so many pods of the Go guest, with a Service that has an app URL, and waits until it answers.
-func (l *lab) runGuest(ctx context.Context, c *cluster.Cluster, name string, replicas int32) error {
-	module, err := l.guest(ctx)
+func (l *lab) runGuest(ctx context.Context, c *cluster.Cluster, name, guest string, replicas int32) error {
+	module, err := l.guest(ctx, guest)
 	if err != nil {
 		return err
 	}
