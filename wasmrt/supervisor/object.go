@@ -132,6 +132,13 @@ func (s *Supervisor) saveSandbox(b *sandbox, record state.Sandbox) error {
 	return s.store.SaveSandbox(&record)
 }
 
+// told waits until what is known of the container has been told as an event, too: whoever saw in its status that it has
+// exited must not hear first that its pod was stopped.
+func (c *container) told() {
+	c.saving.Lock()
+	defer c.saving.Unlock()
+}
+
 // apply takes over what is known of a container, if it is news: writes it down and tells it. It says whether it was.
 func (s *Supervisor) apply(c *container, news control.Status) bool {
 	c.saving.Lock()

@@ -122,9 +122,12 @@ func (s *Supervisor) StopPodSandbox(ctx context.Context, r *runtimev1.StopPodSan
 func (s *Supervisor) stopSandbox(ctx context.Context, b *sandbox, grace time.Duration) error {
 	b.op.Lock()
 	defer b.op.Unlock()
+	list := s.containersOf(b)
+	for _, c := range list {
+		c.told()
+	}
 	s.retire(b)
 	var wg sync.WaitGroup
-	list := s.containersOf(b)
 	errs := make([]error, len(list))
 	for i, c := range list {
 		wg.Go(func() { errs[i] = s.stopContainer(ctx, c, grace) })
