@@ -248,6 +248,7 @@ func TestExpiredRevisionsAreGone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer w.Stop()
 	ev := <-w.ResultChan()
 	if err := apierrors.FromObject(ev.Object); ev.Type != watch.Error || !apierrors.IsResourceExpired(err) {
 		t.Errorf("protobuf: %+v", ev)
