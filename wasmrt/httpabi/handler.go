@@ -28,8 +28,7 @@ type Handler struct {
 
 	ctx    context.Context // ends with Close
 	close  context.CancelCauseFunc
-	closed atomic.Bool
-	shut   atomic.Bool // Close is under way or done
+	closed atomic.Bool // Close is under way or done
 
 	requests atomic.Uint64
 	nanos    atomic.Int64
@@ -64,10 +63,9 @@ func NewHandler(cfg Config) (*Handler, error) {
 // Close ends the requests under way (503 code closing) and waits for them; later ones are refused. The caller stops
 // its listeners first when requests shall finish. The template is left to its owner. It may be called twice.
 func (h *Handler) Close() error {
-	if !h.shut.CompareAndSwap(false, true) {
+	if !h.closed.CompareAndSwap(false, true) {
 		return nil
 	}
-	h.closed.Store(true)
 	h.close(errClosing)
 	h.queue.shut()
 	err := h.source.Close()
