@@ -69,6 +69,8 @@ func describe(gvk schema.GroupVersionKind) names {
 		return names{short: []string{"rs"}, categories: inAll, subs: []Subresource{scale(), status(gvk)}}
 	case "Job":
 		return names{categories: inAll, subs: []Subresource{status(gvk)}}
+	case "NetworkPolicy":
+		return names{short: []string{"netpol"}}
 	case "App":
 		return names{categories: []string{"all", "petrel"}, subs: []Subresource{status(gvk)}}
 	case "Revision":

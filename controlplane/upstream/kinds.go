@@ -6,6 +6,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -21,6 +22,7 @@ import (
 	"k8s.io/kubernetes/pkg/registry/core/secret"
 	"k8s.io/kubernetes/pkg/registry/core/service"
 	"k8s.io/kubernetes/pkg/registry/discovery/endpointslice"
+	"k8s.io/kubernetes/pkg/registry/networking/networkpolicy"
 )
 
 // Status and Finalize are the subresources that have strategies of their own.
@@ -46,6 +48,7 @@ func Kinds() []*Kind {
 		kind(appsv1.SchemeGroupVersion, "deployments", "Deployment", deployment.Strategy, status(deployment.StatusStrategy), nil),
 		kind(appsv1.SchemeGroupVersion, "replicasets", "ReplicaSet", replicaset.Strategy, status(replicaset.StatusStrategy), replicaSetFields),
 		kind(batchv1.SchemeGroupVersion, "jobs", "Job", job.Strategy, status(job.StatusStrategy), jobFields),
+		kind(networkingv1.SchemeGroupVersion, "networkpolicies", "NetworkPolicy", networkpolicy.Strategy, nil, nil),
 	}
 }
 

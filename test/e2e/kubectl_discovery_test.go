@@ -10,7 +10,8 @@ func TestDiscovery(t *testing.T) {
 	matches(t, w.kubectl("api-resources"),
 		`^configmaps +cm +v1 +true +ConfigMap$`, `^namespaces +ns +v1 +false +Namespace$`, `^pods +po +v1 +true +Pod$`,
 		`^deployments +deploy +apps/v1 +true +Deployment$`, `^jobs +batch/v1 +true +Job$`,
-		`^leases +coordination.k8s.io/v1 +true +Lease$`, `^endpointslices +discovery.k8s.io/v1 +true +EndpointSlice$`)
+		`^leases +coordination.k8s.io/v1 +true +Lease$`, `^endpointslices +discovery.k8s.io/v1 +true +EndpointSlice$`,
+		`^networkpolicies +netpol +networking.k8s.io/v1 +true +NetworkPolicy$`)
 	matches(t, w.kubectl("api-resources", "--verbs=list,watch", "--namespaced=false", "-o", "name"), `^namespaces$`, `^nodes$`)
 	matches(t, w.kubectl("api-versions"), `^apps/v1$`, `^batch/v1$`, `^v1$`)
 	matches(t, w.kubectl("version"), `^Server Version: v1\.`)

@@ -21,6 +21,7 @@ var served = map[string]map[string][]string{
 	"apis/batch/v1":               {"jobs": {"status"}},
 	"apis/coordination.k8s.io/v1": {"leases": nil},
 	"apis/discovery.k8s.io/v1":    {"endpointslices": nil},
+	"apis/networking.k8s.io/v1":   {"networkpolicies": nil},
 }
 
 // documents are the version 3 documents by the path they are served at.
