@@ -14,7 +14,8 @@
 // The data image is the module's active data, the snapshot the whole memory and all mutable globals of one instance that
 // has started and warmed up. Both are sealed files without a name, which instances map privately: a page costs something
 // when it is written to. A reset asks the kernel (PAGEMAP_SCAN) which pages are not the file's any more and writes the
-// snapshot's content back over them, sets the globals, and lets package wasi close what was opened. Where the kernel
+// snapshot's content back over them, sets the globals, and lets package wasi close what was opened. It need not ask again
+// after calls without a page fault, which the kernel counts: pages become private by nothing else. Where the kernel
 // cannot be asked, or much was written, the private pages are thrown away instead (MADV_DONTNEED). Memory that has grown
 // is cleared and made the snapshot's size again. What cannot be put back is thrown away, counted by its cause: a guest
 // that trapped, exited or was killed, one whose descriptors cannot be restored, one that has grown to its module's

@@ -72,5 +72,6 @@ func (in *Instance) reseed() {
 		binary.LittleEndian.PutUint32(state, generatorNumbers)
 		binary.LittleEndian.PutUint32(state[4:], generatorNumbers)
 		binary.LittleEndian.PutUint32(state[8:], 0)
+		in.memory.wrote(uint64(at), generatorSize)
 	}
 }

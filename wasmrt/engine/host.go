@@ -98,6 +98,7 @@ func (in *Instance) block(wait func()) {
 	}
 	in.waited = true
 	in.meter.threadAt = 0
+	in.faults.drop() // wait may change threads
 	gate := in.program.engine.gate
 	in.placed = false
 	gate.leave()

@@ -30,6 +30,8 @@ type Instance struct {
 	meter  meter
 	placed bool // it has a place in the engine's gate
 	waited bool // the host function under way has waited
+	faults window
+	quiet  bool // of a clone: no call since it was the snapshot's has had a page fault
 	ended  bool // the host has ended the call, because the context has
 
 	usage   Usage
@@ -144,7 +146,9 @@ func (in *Instance) CallValues(ctx context.Context, export string, stack []uint6
 	err := in.begin(ctx)
 	if err == nil {
 		begun := elapsed()
+		in.count()
 		err = fn.CallWithStack(&callContext{Context: ctx, in: in}, stack)
+		in.quiet = in.faults.end() && in.quiet
 		in.end(elapsed() - begun)
 		err = in.outcome(ctx, err)
 	}
@@ -152,6 +156,13 @@ func (in *Instance) CallValues(ctx context.Context, export string, stack []uint6
 		in.failure = failureOf(err)
 	}
 	return err
+}
+
+// count has page faults counted during a call, where a reset will want to know.
+func (in *Instance) count() {
+	if in.snapshot != nil && in.memory != nil && (in.pool == nil || in.pool.cfg.Isolation != IsolationShared) {
+		in.faults.begin()
+	}
 }
 
 // export returns a function's handle. It is kept when the function is called a second time: a handle has a stack of its

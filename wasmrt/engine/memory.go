@@ -27,8 +27,10 @@ type linear struct {
 	denied uint64 // what the last memory.grow asked for, if it was refused
 	shrink uint64 // what the next Reallocate makes of the size, instead of what it is asked for; 0: nothing
 
-	kept   int // private pages left by the last reset
-	resets int // since the memory was last wiped
+	private []pageRun // pages that are not the image's any more, in order
+	listed  bool      // private is complete, if there was no page fault since
+	kept    int       // private pages left by the last reset
+	resets  int       // since the memory was last wiped
 }
 
 // limits returns what an instance may use and what is reserved for it, in bytes. The limit is the instance's, zero for

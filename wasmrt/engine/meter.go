@@ -186,7 +186,11 @@ func (in *Instance) nextSlice(beyond uint64) {
 	if m.limit > 0 && m.cpu >= m.limit {
 		panic(errCPUTime)
 	}
-	if err := in.program.engine.gate.yield(in.ctx, in.line); err != nil {
+	gate := in.program.engine.gate
+	if gate.waiting.Load() > 0 {
+		in.faults.drop()
+	}
+	if err := gate.yield(in.ctx, in.line); err != nil {
 		in.placed = false
 		in.interrupt()
 	}

@@ -50,8 +50,8 @@ func TestImage(t *testing.T) {
 	}
 }
 
-// Whatever is written, and however far memory grows, a reset restores every byte: by scanning, by throwing away when much
-// was written, and where the kernel cannot scan.
+// Whatever is written, and however far memory grows, a reset restores every byte: by scanning, from the list of the last
+// scan when there was no page fault, by throwing away when much was written, and where the kernel cannot scan.
 func TestLinearReset(t *testing.T) {
 	if pagemap() < 0 {
 		t.Log("the kernel cannot scan: only wiping is tested")
@@ -65,7 +65,10 @@ func TestLinearReset(t *testing.T) {
 	defer l.release()
 	whole := make([]byte, len(l.base))
 	copy(whole, content)
+	quietOnes, others := 0, 0
 	for round := range 3000 {
+		var w window
+		w.begin()
 		mem := l.Reallocate(uint64(len(content)))
 		if rand.IntN(3) == 0 {
 			mem = l.Reallocate(uint64(5+rand.IntN(76)) * module.PageSize)
@@ -77,13 +80,68 @@ func TestLinearReset(t *testing.T) {
 		for range writes {
 			mem[rand.IntN(len(mem))] ^= byte(1 + rand.IntN(255))
 		}
-		if err := l.reset(); err != nil {
+		if rand.IntN(10) == 0 {
+			w.drop()
+			mem[rand.IntN(len(mem))] ^= 1
+		}
+		quiet := w.end()
+		if quiet && l.listed && writes > 0 && len(mem) == len(content) {
+			quietOnes++
+		} else {
+			others++
+		}
+		if rand.IntN(10) == 0 { // as the host does between calls
+			at := rand.IntN(len(content) - 8)
+			clear(mem[at : at+8])
+			l.wrote(uint64(at), 8)
+		}
+		if err := l.reset(quiet); err != nil {
 			t.Fatal(err)
 		}
+		l.Reallocate(uint64(len(content)))
+		l.settle()
 		if round%50 == 0 && !bytes.Equal(l.base, whole) || !bytes.Equal(l.base[:len(content)], content) {
 			t.Fatalf("round %d: the memory is not the image", round)
 		}
 	}
+	if faultsCount() && (quietOnes == 0 || others == 0) {
+		t.Errorf("%d resets went by the list and %d did not: both must be tried", quietOnes, others)
+	}
+}
+
+// A window sees the first write to a page and not the second; one that was dropped knows nothing.
+func TestWindow(t *testing.T) {
+	if !faultsCount() {
+		t.Skip("the kernel counts no page faults of threads")
+	}
+	m, _ := imageOf(t, 2*osPage)
+	l, err := newLinear(&module.Info{}, module.PageSize, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.release()
+	_ = l.base[0] + l.base[osPage] // mapped, but the image's
+	write := func(at int, drop bool) bool {
+		var w window
+		w.begin()
+		if drop {
+			w.drop()
+		}
+		l.base[at]++
+		return w.end()
+	}
+	if write(0, false) {
+		t.Error("the first write to a page was not seen")
+	}
+	if write(0, true) {
+		t.Error("a window that was dropped is sure")
+	}
+	for range 100 { // other page faults may come in between, but not each time
+		if write(0, false) {
+			return
+		}
+	}
+	t.Error("the second write to a page counts as one to a page of the image")
 }
 
 // FuzzReset is the same for any writes.
@@ -102,7 +160,7 @@ func FuzzReset(f *testing.F) {
 			at := int(writes[0])<<16 | int(writes[1])<<8 | int(writes[2])
 			mem[at%len(mem)] = writes[3]
 		}
-		if err := l.reset(); err != nil {
+		if err := l.reset(false); err != nil {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(mem[:len(content)], content) || !bytes.Equal(mem[len(content):], make([]byte, len(mem)-len(content))) {

@@ -15,13 +15,14 @@ func (in *Instance) restore() (obstacle string, err error) {
 		return "files", nil
 	}
 	if in.memory != nil {
-		if err := in.memory.reset(); err != nil {
+		if err := in.memory.reset(in.quiet); err != nil {
 			return "reset", err
 		}
 		if err := in.growTo(s.image.size); err != nil {
 			return "memory_grown", nil //nolint:nilerr // the instance is thrown away, nothing else is wrong
 		}
 		in.memory.settle()
+		in.quiet = true
 	}
 	for i, g := range in.globals {
 		g.Set(s.globals[i])
@@ -93,6 +94,7 @@ func (s *snapshot) reuse(in *Instance, spec Spec, system *wasi.System) bool {
 	in.snapshot, in.system = s, p.system
 	in.module, in.memory, in.globals, in.exports = p.module, p.memory, p.globals, p.exports
 	in.meter.counter = p.counter
+	in.quiet = true
 	in.connect(spec)
 	return true
 }
