@@ -12,6 +12,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
+// dnsOffset is the place of the DNS Service's address in the range: the tenth, as everywhere.
+const dnsOffset = 10
+
 // ipRange is an IPv4 network to give addresses from: all but its own and the broadcast address.
 type ipRange struct {
 	prefix netip.Prefix
@@ -32,6 +35,17 @@ func (r ipRange) at(offset uint32) netip.Addr {
 
 // first is the address of default/kubernetes.
 func (r ipRange) first() netip.Addr { return r.at(1) }
+
+// dns is the address of kube-system/kube-dns; a range may be too small for it.
+func (r ipRange) dns() (netip.Addr, bool) {
+	return r.at(dnsOffset), r.size > dnsOffset+1
+}
+
+// reserved tells of addresses that are given only to those who name them.
+func (r ipRange) reserved(a netip.Addr) bool {
+	dns, ok := r.dns()
+	return a == r.first() || ok && a == dns
+}
 
 func (r ipRange) contains(a netip.Addr) bool {
 	return r.prefix.Contains(a) && a != r.at(0) && a != r.at(r.size-1)
@@ -80,7 +94,7 @@ func (a *allocation) anyClusterIP(ctx context.Context, svc *corev1.Service) erro
 	start := rand.Uint32N(usable)
 	for i := range usable {
 		addr := a.ips.at(1 + (start+i)%usable)
-		if addr == a.ips.first() || !a.free(ctx, poolClusterIP, addr.String()) {
+		if a.ips.reserved(addr) || !a.free(ctx, poolClusterIP, addr.String()) {
 			continue
 		}
 		err := a.get(ctx, claim{poolClusterIP, addr.String()})

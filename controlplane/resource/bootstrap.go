@@ -24,8 +24,9 @@ const kubernetesName = "kubernetes"
 // bootstrapManager owns what the API server writes on its own behalf.
 const bootstrapManager = "petrel-apiserver"
 
-// Bootstrap makes what every cluster has: the system's namespaces, and the Service default/kubernetes with the first
-// address of its range and the API server behind it. It is safe to run at every start.
+// Bootstrap makes what every cluster has: the system's namespaces, the Service default/kubernetes with the first
+// address of its range and the API server behind it, and the Service of the cluster's DNS with the tenth. It is safe to
+// run at every start.
 func (r *Registry) Bootstrap(ctx context.Context, apiServer netip.AddrPort) error {
 	if err := r.Repair(ctx); err != nil {
 		return err
@@ -46,6 +47,9 @@ func (r *Registry) Bootstrap(ctx context.Context, apiServer netip.AddrPort) erro
 		return true
 	})
 	if err != nil {
+		return err
+	}
+	if err := r.ensureDNS(ctx, c); err != nil {
 		return err
 	}
 	want := kubernetesEndpoints(apiServer)

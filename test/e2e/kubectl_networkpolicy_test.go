@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// guarded is a NetworkPolicy with a peer of each kind.
+// guarded is a NetworkPolicy with a peer of each kind. Protocols are named: kubectl takes their default for a change.
 const guarded = `
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -17,10 +17,10 @@ spec:
   - from:
     - podSelector: {matchLabels: {app: web}}
     - namespaceSelector: {matchLabels: {team: red}}
-    ports: [{port: 5432}]
+    ports: [{port: 5432, protocol: TCP}]
   egress:
   - to: [{ipBlock: {cidr: 10.0.0.0/8, except: [10.1.0.0/16]}}]
-    ports: [{port: 8000, endPort: 8080}]
+    ports: [{port: 8000, endPort: 8080, protocol: TCP}]
 `
 
 // TestNetworkPolicy takes one through what kubectl does with any object.
