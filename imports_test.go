@@ -20,7 +20,7 @@ var owners = map[string][]string{
 	"go.etcd.io/etcd":               {"controlplane/store"},
 	"github.com/labstack/echo":      {"controlplane/apiserver"},
 	"github.com/vishvananda":        {"worker/network"},
-	"github.com/cilium/ebpf":        {"ebpfproxy"},
+	"github.com/cilium/ebpf":        {"ebpfproxy", "ebpfproxy/bpf"},
 	"github.com/olareg":             {"controlplane/registry"},
 	"github.com/spf13/cobra":        {"cmd/petrel", "cmd/petrel-wasmrt"},
 	"github.com/tetratelabs/wazero": {"wasmrt/engine", "wasmrt/httpabi"},
@@ -29,7 +29,7 @@ var owners = map[string][]string{
 // rooms says which other rooms each room may import. A folder below a room belongs to it.
 var rooms = map[string][]string{
 	"cmd/petrel": {"controlplane/api", "controlplane/apiserver", "controlplane/apps", "controlplane/auth",
-		"controlplane/controller", "controlplane/registry", "controlplane/resource", "controlplane/scheduler",
+		"controlplane/controller", "controlplane/join", "controlplane/pki", "controlplane/registry", "controlplane/resource", "controlplane/scheduler",
 		"controlplane/store", "controlplane/upstream", "wasmrt/module", "worker", "worker/cri", "worker/network", "worker/service"},
 	"cmd/petrel-wasmrt": {"wasmrt/runner", "wasmrt/supervisor", "wasmrt/engine", "wasmrt/httpabi", "wasmrt/module",
 		"wasmrt/wasi"},
@@ -38,6 +38,8 @@ var rooms = map[string][]string{
 	"controlplane/store":      {},
 	"controlplane/upstream":   {},
 	"controlplane/auth":       {},
+	"controlplane/pki":        {},
+	"controlplane/join":       {"controlplane/api", "controlplane/auth", "controlplane/pki"},
 	"controlplane/registry":   {},
 	"controlplane/resource":   {"controlplane/api", "controlplane/store", "controlplane/upstream"},
 	"controlplane/apiserver":  {"controlplane/api", "controlplane/auth", "controlplane/resource", "controlplane/store", "controlplane/upstream"},
