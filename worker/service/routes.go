@@ -64,7 +64,7 @@ func (r *routes) apply(svc Service) {
 		}
 	}
 	r.mu.Unlock()
-	to.balance.set(httpPort(svc.Ports).Backends, svc.Affinity)
+	to.balance.set(svc.Internal(httpPort(svc.Ports)), svc.Affinity)
 	to.wake(false)
 }
 

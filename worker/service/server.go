@@ -115,6 +115,7 @@ func (s *Server) Run(ctx context.Context) error {
 	var parts sync.WaitGroup
 	parts.Go(func() { s.followServices(ctx) })
 	parts.Go(func() { s.followSlices(ctx) })
+	parts.Go(func() { s.followNode(ctx) })
 	parts.Go(func() { s.keepSaved(ctx) })
 	err = newGateway(routes, s.cfg.Logger).serve(ctx, listener)
 	cancel()
@@ -132,6 +133,18 @@ func (s *Server) followServices(ctx context.Context) {
 func (s *Server) followSlices(ctx context.Context) {
 	feed.New(s.cfg.Client, s.cfg.Client.DiscoveryV1().EndpointSlices(""), &discoveryv1.EndpointSlice{}, "", feed.Handler[*discoveryv1.EndpointSlice]{
 		Set: s.state.setSlice, Gone: s.state.dropSlice, Synced: func() { s.state.markSynced(syncedSlices) },
+	}).Run(ctx)
+}
+
+// followNode learns which zone the node is in. A node that is not known yet is in none.
+func (s *Server) followNode(ctx context.Context) {
+	feed.New(s.cfg.Client, s.cfg.Client.CoreV1().Nodes(), &corev1.Node{}, "metadata.name="+s.cfg.NodeName, feed.Handler[*corev1.Node]{
+		Set: func(n *corev1.Node) {
+			if n.Name == s.cfg.NodeName {
+				s.state.setZone(n.Labels[corev1.LabelTopologyZone])
+			}
+		},
+		Gone: func(feed.Key) {}, Synced: func() { s.state.markSynced(syncedNode) },
 	}).Run(ctx)
 }
 

@@ -22,7 +22,7 @@ func TestServerServesOnWithoutTheAPI(t *testing.T) {
 		s.Spec.ClusterIPs = []string{at.Addr().String()}
 		s.Spec.Ports[0].Port = int32(at.Port())
 	})
-	slice := testSlice("hello", "hello-1", int32(backend.Addr.Port()), endpoint(backend.Addr.Addr().String(), 'r'))
+	slice := testSlice("hello", "hello-1", int32(backend.Addr.Port()), endpointOf(backend.Addr.Addr().String(), 'r'))
 	client := fake.NewClientset(svc, slice)
 	var away atomic.Bool
 	client.PrependReactor("*", "*", func(clienttesting.Action) (bool, runtime.Object, error) {

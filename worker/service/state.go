@@ -22,9 +22,12 @@ type sink interface {
 	drop(types.NamespacedName)
 }
 
+// settler is a sink that wants to know when the table is whole: after that of last time has been read, and when the
+// API's has taken over.
+type settler interface{ settled() }
+
 // state is the table as it stands, made of what the API told; before that, of what was on disk.
 type state struct {
-	node  string
 	sinks []sink
 	log   *slog.Logger
 	dirty chan struct{} // something changed since it was saved
@@ -34,12 +37,13 @@ type state struct {
 	slices   map[types.NamespacedName]map[string]*discoveryv1.EndpointSlice // by Service, by name
 	owners   map[types.NamespacedName]types.NamespacedName                  // slice to Service
 	table    map[types.NamespacedName]Service
-	synced   [2]bool
+	place    Place
+	synced   [3]bool
 }
 
 func newState(node string, log *slog.Logger, sinks ...sink) *state {
 	return &state{
-		node: node, sinks: sinks, log: log, dirty: make(chan struct{}, 1),
+		place: Place{Node: node}, sinks: sinks, log: log, dirty: make(chan struct{}, 1),
 		services: map[types.NamespacedName]*corev1.Service{},
 		slices:   map[types.NamespacedName]map[string]*discoveryv1.EndpointSlice{},
 		owners:   map[types.NamespacedName]types.NamespacedName{},
@@ -51,6 +55,7 @@ func newState(node string, log *slog.Logger, sinks ...sink) *state {
 const (
 	syncedServices = iota
 	syncedSlices
+	syncedNode
 )
 
 func (s *state) setService(svc *corev1.Service) {
@@ -108,7 +113,7 @@ func (s *state) takeSlice(name types.NamespacedName) {
 	s.compile(owner)
 }
 
-// markSynced notes that one feed has been handed on whole. With both, the API's table takes over from the disk's.
+// markSynced notes that one feed has been handed on whole. With all, the API's table takes over from the disk's.
 func (s *state) markSynced(which int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -125,14 +130,36 @@ func (s *state) markSynced(which int) {
 			s.compile(key)
 		}
 	}
+	s.settle()
 }
 
-func (s *state) complete() bool { return s.synced[syncedServices] && s.synced[syncedSlices] }
+func (s *state) settle() {
+	for _, sink := range s.sinks {
+		if to, ok := sink.(settler); ok {
+			to.settled()
+		}
+	}
+}
+
+// setZone notes where the node is. Everything is chosen anew if that is news.
+func (s *state) setZone(zone string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.place.Zone == zone {
+		return
+	}
+	s.place.Zone = zone
+	for key := range s.services {
+		s.compile(key)
+	}
+}
+
+func (s *state) complete() bool { return !slices.Contains(s.synced[:], false) }
 
 // compile brings the table's entry up to date and tells the sinks if it changed. It is called with mu held.
 func (s *state) compile(key types.NamespacedName) {
 	if !s.complete() {
-		return // half of what there is would take away endpoints that are well
+		return // a part of what there is would take away endpoints that are well
 	}
 	old, had := s.table[key]
 	svc := s.services[key]
@@ -150,7 +177,7 @@ func (s *state) compile(key types.NamespacedName) {
 	for _, slice := range s.slices[key] {
 		all = append(all, slice)
 	}
-	next := Compile(svc, all, s.node)
+	next := Compile(svc, all, s.place)
 	if had && next.Equal(&old) {
 		return
 	}
@@ -222,5 +249,6 @@ func (s *state) load(path string) error {
 			sink.apply(svc)
 		}
 	}
+	s.settle()
 	return nil
 }
