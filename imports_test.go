@@ -19,7 +19,7 @@ var owners = map[string][]string{
 	"k8s.io/kubernetes":             {"controlplane/upstream"},
 	"go.etcd.io/etcd":               {"controlplane/store"},
 	"github.com/labstack/echo":      {"controlplane/apiserver"},
-	"github.com/vishvananda":        {"worker/network"},
+	"github.com/vishvananda":        {"worker/network", "lab"},
 	"github.com/cilium/ebpf":        {"ebpfproxy", "ebpfproxy/bpf"},
 	"github.com/olareg":             {"controlplane/registry"},
 	"github.com/spf13/cobra":        {"cmd/petrel", "cmd/petrel-wasmrt"},
@@ -62,6 +62,9 @@ var rooms = map[string][]string{
 	"wasmrt/runner":       {"wasmrt/egress", "wasmrt/engine", "wasmrt/httpabi", "wasmrt/module", "wasmrt/wasi"},
 	"wasmrt/supervisor":   {"wasmrt/egress", "wasmrt/module", "wasmrt/runner"},
 	"wasmrt/guest":        {"wasmrt/httpabi/wire"},
+
+	// The lab makes machines out of namespaces and runs the built programs on them: of Petrel it knows the command lines.
+	"lab": {},
 
 	"ebpfproxy":     {"ebpfproxy/bpf"},
 	"ebpfproxy/bpf": {},
