@@ -29,7 +29,7 @@ var owners = map[string][]string{
 // rooms says which other rooms each room may import. A folder below a room belongs to it.
 var rooms = map[string][]string{
 	"cmd/petrel": {"controlplane/api", "controlplane/apiserver", "controlplane/apps", "controlplane/auth",
-		"controlplane/controller", "controlplane/join", "controlplane/pki", "controlplane/registry", "controlplane/resource", "controlplane/scheduler",
+		"controlplane/controller", "controlplane/pki", "controlplane/registry", "controlplane/resource", "controlplane/scheduler",
 		"controlplane/store", "controlplane/upstream", "wasmrt/module", "worker", "worker/cri", "worker/network", "worker/service"},
 	"cmd/petrel-wasmrt": {"wasmrt/runner", "wasmrt/supervisor", "wasmrt/engine", "wasmrt/httpabi", "wasmrt/module",
 		"wasmrt/wasi"},
@@ -39,7 +39,6 @@ var rooms = map[string][]string{
 	"controlplane/upstream":   {},
 	"controlplane/auth":       {},
 	"controlplane/pki":        {},
-	"controlplane/join":       {"controlplane/api", "controlplane/auth", "controlplane/pki"},
 	"controlplane/registry":   {},
 	"controlplane/resource":   {"controlplane/api", "controlplane/store", "controlplane/upstream"},
 	"controlplane/apiserver":  {"controlplane/api", "controlplane/auth", "controlplane/resource", "controlplane/store", "controlplane/upstream"},

@@ -21,10 +21,10 @@ var aggregatedGVK = schema.GroupVersionKind{Group: "apidiscovery.k8s.io", Versio
 // contentAggregated is the media type of the document that tells everything in one answer.
 const contentAggregated = contentJSON + ";g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 
-// served groups the table by group and version, in the table's order.
+// served groups the table, and what is not stored, by group and version, in the table's order.
 func served() (order []schema.GroupVersion, by map[schema.GroupVersion][]*resource.Definition) {
 	by = map[schema.GroupVersion][]*resource.Definition{}
-	for _, d := range resource.Definitions() {
+	for _, d := range append(slices.Clone(resource.Definitions()), selfSubjectReviews) {
 		gv := d.GVR.GroupVersion()
 		if by[gv] == nil {
 			order = append(order, gv)

@@ -13,7 +13,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/petrelrun/petrel/controlplane/auth"
 	"github.com/petrelrun/petrel/controlplane/resource"
+	"github.com/petrelrun/petrel/controlplane/upstream"
 )
 
 // call reads what a write says besides its body: where, who, dry or not, how strict.
@@ -23,6 +25,9 @@ func (s *Server) call(c echo.Context, subresource string) (resource.Call, error)
 		Namespace: param(c, "ns"), Name: param(c, "name"), Subresource: subresource,
 		Manager: q.Get("fieldManager"), FieldValidation: q.Get("fieldValidation"),
 		Warn: warner(c.Response().Header()),
+	}
+	if u, ok := auth.UserFrom(c.Request().Context()); ok {
+		call.User = &upstream.User{Name: u.Name, UID: u.UID, Groups: u.Groups}
 	}
 	var errs field.ErrorList
 	if call.Manager == "" {

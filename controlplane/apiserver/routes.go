@@ -32,6 +32,7 @@ func (s *Server) route() error {
 			}
 		}
 	}
+	s.routeWhoAmI()
 	if err := s.routeDiscovery(); err != nil {
 		return err
 	}
@@ -78,7 +79,7 @@ func (s *Server) routeResource(d *resource.Definition) {
 func (s *Server) routeSubresource(d *resource.Definition, sub resource.Subresource) error {
 	handlers := map[string]echo.HandlerFunc{}
 	switch sub.Name {
-	case upstream.Status, upstream.Finalize:
+	case upstream.Status, upstream.Finalize, upstream.Approval:
 		handlers["get"], handlers["update"], handlers["patch"] = s.get(d), s.update(d, sub.Name), s.patch(d, sub.Name)
 	case "scale":
 		handlers["get"], handlers["update"], handlers["patch"] = s.getScale(d), s.updateScale(d), s.patchScale(d)

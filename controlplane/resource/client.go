@@ -86,6 +86,11 @@ func (c *Client) update(ctx context.Context, obj api.Object, subresource string)
 	return asObject(out, err)
 }
 
+// UpdateApproval replaces the conditions by which a request for a certificate is approved or denied.
+func (c *Client) UpdateApproval(ctx context.Context, obj api.Object) (api.Object, error) {
+	return c.update(ctx, obj, upstream.Approval)
+}
+
 // Patch changes the object that obj names.
 func (c *Client) Patch(ctx context.Context, obj api.Object, typ types.PatchType, data []byte, subresource string) (api.Object, error) {
 	d, call, err := c.find(obj)

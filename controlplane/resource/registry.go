@@ -97,6 +97,8 @@ type Call struct {
 	Namespace   string
 	Name        string
 	Subresource string
+	// User is who asks; nil for what the control plane does by itself.
+	User *upstream.User
 	// Manager is who comes to own the fields that are written; empty: nobody is tracked.
 	Manager string
 	DryRun  bool
@@ -107,7 +109,7 @@ type Call struct {
 }
 
 func (c Call) rules() upstream.Call {
-	return upstream.Call{Namespace: c.Namespace, Name: c.Name, Subresource: c.Subresource, Warn: c.Warn}
+	return upstream.Call{Namespace: c.Namespace, Name: c.Name, Subresource: c.Subresource, User: c.User, Warn: c.Warn}
 }
 
 func (c Call) warn(text string) {

@@ -69,6 +69,8 @@ func describe(gvk schema.GroupVersionKind) names {
 		return names{short: []string{"rs"}, categories: inAll, subs: []Subresource{scale(), status(gvk)}}
 	case "Job":
 		return names{categories: inAll, subs: []Subresource{status(gvk)}}
+	case "CertificateSigningRequest":
+		return names{short: []string{"csr"}, subs: []Subresource{sub(upstream.Approval, gvk, objectVerbs...), status(gvk)}}
 	case "NetworkPolicy":
 		return names{short: []string{"netpol"}}
 	case "App":

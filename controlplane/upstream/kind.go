@@ -6,6 +6,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/authentication/user"
 	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/apiserver/pkg/warning"
@@ -36,8 +37,17 @@ type Call struct {
 	Namespace   string
 	Name        string
 	Subresource string
+	// User is who asks; nil for what the control plane does by itself.
+	User *User
 	// Warn takes warnings for the client; nil drops them.
 	Warn func(text string)
+}
+
+// User is who asks, as strategies that write it down know them.
+type User struct {
+	Name   string
+	UID    string
+	Groups []string
 }
 
 // GVR is the resource that the kind is served as.
@@ -106,7 +116,7 @@ func (k *Kind) strategy(subresource string) strategy {
 	return k.main
 }
 
-// context carries what strategies look up: the namespace, the version in which the client speaks, where warnings go.
+// context carries what strategies look up: the namespace, the version in which the client speaks, who asks, where warnings go.
 func (k *Kind) context(ctx context.Context, verb string, call Call) context.Context {
 	ctx = genericapirequest.WithNamespace(ctx, call.Namespace)
 	ctx = genericapirequest.WithRequestInfo(ctx, &genericapirequest.RequestInfo{
@@ -114,6 +124,9 @@ func (k *Kind) context(ctx context.Context, verb string, call Call) context.Cont
 		APIGroup: k.gvk.Group, APIVersion: k.gvk.Version, Resource: k.gvr.Resource,
 		Subresource: call.Subresource, Namespace: call.Namespace, Name: call.Name,
 	})
+	if u := call.User; u != nil {
+		ctx = genericapirequest.WithUser(ctx, &user.DefaultInfo{Name: u.Name, UID: u.UID, Groups: u.Groups})
+	}
 	if call.Warn != nil {
 		ctx = warning.WithWarningRecorder(ctx, recorder(call.Warn))
 	}

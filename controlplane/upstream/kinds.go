@@ -3,6 +3,7 @@ package upstream
 import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -13,6 +14,7 @@ import (
 	"k8s.io/kubernetes/pkg/registry/apps/deployment"
 	"k8s.io/kubernetes/pkg/registry/apps/replicaset"
 	"k8s.io/kubernetes/pkg/registry/batch/job"
+	"k8s.io/kubernetes/pkg/registry/certificates/certificates"
 	"k8s.io/kubernetes/pkg/registry/coordination/lease"
 	"k8s.io/kubernetes/pkg/registry/core/configmap"
 	"k8s.io/kubernetes/pkg/registry/core/event"
@@ -25,10 +27,11 @@ import (
 	"k8s.io/kubernetes/pkg/registry/networking/networkpolicy"
 )
 
-// Status and Finalize are the subresources that have strategies of their own.
+// Status, Finalize and Approval are the subresources that have strategies of their own.
 const (
 	Status   = "status"
 	Finalize = "finalize"
+	Approval = "approval"
 )
 
 // Kinds makes the rules of every upstream resource that is served.
@@ -49,6 +52,8 @@ func Kinds() []*Kind {
 		kind(appsv1.SchemeGroupVersion, "replicasets", "ReplicaSet", replicaset.Strategy, status(replicaset.StatusStrategy), replicaSetFields),
 		kind(batchv1.SchemeGroupVersion, "jobs", "Job", job.Strategy, status(job.StatusStrategy), jobFields),
 		kind(networkingv1.SchemeGroupVersion, "networkpolicies", "NetworkPolicy", networkpolicy.Strategy, nil, nil),
+		kind(certificatesv1.SchemeGroupVersion, "certificatesigningrequests", "CertificateSigningRequest", certificates.Strategy,
+			map[string]strategy{Status: certificates.StatusStrategy, Approval: certificates.ApprovalStrategy}, requestFields),
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -18,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/kubernetes/pkg/registry/apps/replicaset"
 	"k8s.io/kubernetes/pkg/registry/batch/job"
+	"k8s.io/kubernetes/pkg/registry/certificates/certificates"
 	"k8s.io/kubernetes/pkg/registry/core/event"
 	"k8s.io/kubernetes/pkg/registry/core/namespace"
 	"k8s.io/kubernetes/pkg/registry/core/node"
@@ -51,6 +53,8 @@ var filled = map[string]runtime.Object{
 		InvolvedObject: corev1.ObjectReference{Kind: "K", Namespace: "s", Name: "o", UID: "u", APIVersion: "v1", ResourceVersion: "7", FieldPath: "f"}},
 	"ReplicaSet": &appsv1.ReplicaSet{ObjectMeta: metav1.ObjectMeta{Name: "n", Namespace: "s"}, Status: appsv1.ReplicaSetStatus{Replicas: 3}},
 	"Job":        &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "n", Namespace: "s"}, Status: batchv1.JobStatus{Succeeded: 3}},
+	"CertificateSigningRequest": &certificatesv1.CertificateSigningRequest{ObjectMeta: metav1.ObjectMeta{Name: "n"},
+		Spec: certificatesv1.CertificateSigningRequestSpec{SignerName: "example.com/signer"}},
 }
 
 type attrs func(runtime.Object) (labels.Set, fields.Set, error)
@@ -59,6 +63,7 @@ func TestFieldsAreUpstreams(t *testing.T) {
 	upstreams := map[string]attrs{
 		"Namespace": namespace.GetAttrs, "Node": node.GetAttrs, "Pod": pod.GetAttrs, "Service": service.GetAttrs,
 		"Secret": secret.GetAttrs, "Event": event.GetAttrs, "ReplicaSet": replicaset.GetAttrs, "Job": job.GetAttrs,
+		"CertificateSigningRequest": certificates.GetAttrs,
 	}
 	for kind, get := range upstreams {
 		k, obj := find(t, kind), filled[kind]

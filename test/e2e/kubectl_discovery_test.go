@@ -11,7 +11,10 @@ func TestDiscovery(t *testing.T) {
 		`^configmaps +cm +v1 +true +ConfigMap$`, `^namespaces +ns +v1 +false +Namespace$`, `^pods +po +v1 +true +Pod$`,
 		`^deployments +deploy +apps/v1 +true +Deployment$`, `^jobs +batch/v1 +true +Job$`,
 		`^leases +coordination.k8s.io/v1 +true +Lease$`, `^endpointslices +discovery.k8s.io/v1 +true +EndpointSlice$`,
-		`^networkpolicies +netpol +networking.k8s.io/v1 +true +NetworkPolicy$`)
+		`^networkpolicies +netpol +networking.k8s.io/v1 +true +NetworkPolicy$`,
+		`^certificatesigningrequests +csr +certificates.k8s.io/v1 +false +CertificateSigningRequest$`,
+		`^selfsubjectreviews +authentication.k8s.io/v1 +false +SelfSubjectReview$`)
+	matches(t, w.kubectl("auth", "whoami"), `^Username +petrel:admin$`, `system:masters`)
 	matches(t, w.kubectl("api-resources", "--verbs=list,watch", "--namespaced=false", "-o", "name"), `^namespaces$`, `^nodes$`)
 	matches(t, w.kubectl("api-versions"), `^apps/v1$`, `^batch/v1$`, `^v1$`)
 	matches(t, w.kubectl("version"), `^Server Version: v1\.`)

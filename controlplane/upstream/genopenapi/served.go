@@ -17,11 +17,13 @@ var served = map[string]map[string][]string{
 		"secrets":    nil,
 		"services":   {"status"},
 	},
-	"apis/apps/v1":                {"deployments": {"scale", "status"}, "replicasets": {"scale", "status"}},
-	"apis/batch/v1":               {"jobs": {"status"}},
-	"apis/coordination.k8s.io/v1": {"leases": nil},
-	"apis/discovery.k8s.io/v1":    {"endpointslices": nil},
-	"apis/networking.k8s.io/v1":   {"networkpolicies": nil},
+	"apis/apps/v1":                  {"deployments": {"scale", "status"}, "replicasets": {"scale", "status"}},
+	"apis/batch/v1":                 {"jobs": {"status"}},
+	"apis/authentication.k8s.io/v1": {"selfsubjectreviews": nil},
+	"apis/certificates.k8s.io/v1":   {"certificatesigningrequests": {"approval", "status"}},
+	"apis/coordination.k8s.io/v1":   {"leases": nil},
+	"apis/discovery.k8s.io/v1":      {"endpointslices": nil},
+	"apis/networking.k8s.io/v1":     {"networkpolicies": nil},
 }
 
 // documents are the version 3 documents by the path they are served at.
