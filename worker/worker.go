@@ -92,7 +92,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer events.broadcaster.Shutdown()
 	services, err := service.New(service.Config{
 		Client: w.cfg.Client, NodeName: w.cfg.NodeName, StateFile: files.services(), GatewayListen: w.cfg.GatewayListen,
-		NodeAddr: netip.MustParseAddr("127.0.0.1"), Recorder: events, Logger: w.cfg.Logger,
+		NodeAddrs: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, Recorder: events, Logger: w.cfg.Logger,
 	})
 	if err != nil {
 		return err

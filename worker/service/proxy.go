@@ -4,18 +4,19 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
 )
 
-// proxy listens on the Services' addresses.
+// proxy is the data path in user space: it listens on the Services' addresses.
 type proxy struct {
 	ctx      context.Context
-	nodeAddr netip.Addr // where node ports are
+	nodes    []netip.Addr   // where node ports are
+	inside   []netip.Prefix // whose clients are on this node, beside the node's own addresses
 	leavers  *leavers
 	recorder record.EventRecorder
 	log      *slog.Logger
@@ -32,9 +33,9 @@ type place struct {
 	addr     netip.AddrPort
 }
 
-func newProxy(ctx context.Context, nodeAddr netip.Addr, leavers *leavers, recorder record.EventRecorder, log *slog.Logger) *proxy {
+func newProxy(ctx context.Context, cfg *Config, leavers *leavers) *proxy {
 	return &proxy{
-		ctx: ctx, nodeAddr: nodeAddr, leavers: leavers, recorder: recorder, log: log,
+		ctx: ctx, nodes: cfg.NodeAddrs, inside: cfg.Inside, leavers: leavers, recorder: cfg.Recorder, log: cfg.Logger,
 		frontends: map[place]*frontend{}, by: map[types.NamespacedName][]place{},
 	}
 }
@@ -44,36 +45,77 @@ func (p *proxy) apply(svc Service) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	key := svc.Key()
-	var places []place
-	for _, port := range svc.Ports {
-		for _, at := range p.places(&svc, &port) {
-			f := p.frontends[at]
-			if f != nil && f.service != key { // an address that went from one Service to another
-				f.close()
-				f = nil
-			}
-			if f == nil {
-				f = newFrontend(p, key, svc.UID, at)
-				if f == nil {
-					continue
-				}
-				p.frontends[at] = f
-			}
-			f.set(port.Backends, svc.Affinity)
-			places = append(places, at)
+	targets := p.targets(&svc)
+	places := make([]place, 0, len(targets))
+	for at, to := range targets {
+		f := p.frontends[at]
+		if f != nil && f.service != key { // an address that went from one Service to another
+			f.close()
+			f = nil
 		}
+		if f == nil {
+			f = newFrontend(p, key, svc.UID, at, to.kind)
+			if f == nil {
+				continue
+			}
+			p.frontends[at] = f
+		}
+		f.set(to, svc.Affinity)
+		places = append(places, at)
 	}
 	p.closeExcept(key, places)
 	p.by[key] = places
 }
 
-func (p *proxy) places(svc *Service, port *Port) []place {
-	var out []place
-	for _, ip := range svc.ClusterIPs {
-		out = append(out, place{port.Protocol, netip.AddrPortFrom(ip, port.Port)})
+// target is what is served at one place: to clients on this node and to others.
+type target struct {
+	kind          Kind
+	node, outside []Backend
+	ranges        []netip.Prefix
+	// known are all endpoints that have not gone: connections to others end after a while.
+	known map[netip.AddrPort]bool
+}
+
+// targets are the places of a Service. Under the policy Local, two frontends share one.
+func (p *proxy) targets(svc *Service) map[place]*target {
+	out := map[place]*target{}
+	for _, f := range svc.Frontends() {
+		for _, addr := range p.listenAt(&f) {
+			at := place{f.Protocol, addr}
+			to := out[at]
+			if to == nil {
+				to = &target{kind: f.Kind, known: map[netip.AddrPort]bool{}}
+				out[at] = to
+			}
+			to.take(&f)
+		}
 	}
-	if port.NodePort != 0 {
-		out = append(out, place{port.Protocol, netip.AddrPortFrom(p.nodeAddr, port.NodePort)})
+	return out
+}
+
+func (t *target) take(f *Frontend) {
+	if f.Clients != Outside {
+		t.node = f.Backends
+	}
+	if f.Clients != OnNode {
+		t.outside, t.ranges = f.Backends, f.SourceRanges
+	}
+	for _, list := range [][]Backend{f.Backends, f.Open} {
+		for _, b := range list {
+			t.known[b.Addr] = true
+		}
+	}
+}
+
+func (p *proxy) listenAt(f *Frontend) []netip.AddrPort {
+	if f.Kind != NodePort {
+		return []netip.AddrPort{f.Addr}
+	}
+	var out []netip.AddrPort
+	for _, ip := range p.nodes {
+		if ip.Is4() == f.Addr.Addr().Is4() {
+			out = append(out, netip.AddrPortFrom(ip, f.Addr.Port()))
+		}
 	}
 	return out
 }
@@ -111,6 +153,12 @@ func (p *proxy) close() {
 	p.serving.Wait()
 }
 
+// onNode reports whether a client that connected to an address of ours is on this node.
+func (p *proxy) onNode(client, at netip.Addr) bool {
+	return client.IsLoopback() || client == at || slices.Contains(p.nodes, client) ||
+		slices.ContainsFunc(p.inside, func(in netip.Prefix) bool { return in.Contains(client) })
+}
+
 // complain says that a frontend cannot listen, to the log and to the Service.
 func (p *proxy) complain(f *frontend, err error) {
 	p.log.Warn("service address cannot be listened on", "service", f.service.String(), "address", f.at.addr.String(), "protocol", f.at.protocol, "error", err)
@@ -119,101 +167,4 @@ func (p *proxy) complain(f *frontend, err error) {
 	}
 	ref := &corev1.ObjectReference{Kind: "Service", APIVersion: "v1", Namespace: f.service.Namespace, Name: f.service.Name, UID: f.uid}
 	p.recorder.Eventf(ref, corev1.EventTypeWarning, "FailedListen", "Cannot listen on %s/%s: %v", f.at.addr, f.at.protocol, err)
-}
-
-// server serves one frontend.
-type server interface {
-	// serve listens and takes connections until ctx ends.
-	serve(ctx context.Context) error
-	// drain returns when no connection is open any longer, which it sees to at shutdown.
-	drain(shutdown <-chan struct{})
-}
-
-// frontend is one address and port of a Service.
-type frontend struct {
-	p       *proxy
-	service types.NamespacedName
-	uid     types.UID
-	at      place
-	balance *balancer
-	server  server
-
-	wake chan struct{}
-	end  context.CancelFunc
-}
-
-// newFrontend is nil for a protocol that is not served.
-func newFrontend(p *proxy, service types.NamespacedName, uid types.UID, at place) *frontend {
-	f := &frontend{p: p, service: service, uid: uid, at: at, balance: newBalancer(p.leavers), wake: make(chan struct{}, 1)}
-	switch at.protocol {
-	case string(corev1.ProtocolTCP):
-		f.server = &tcpServer{balance: f.balance, at: at.addr, conns: map[closer]struct{}{}}
-	case string(corev1.ProtocolUDP):
-		f.server = &udpServer{balance: f.balance, at: at.addr}
-	default:
-		return nil
-	}
-	var ctx context.Context
-	ctx, f.end = context.WithCancel(p.ctx)
-	p.serving.Go(func() { f.run(ctx) })
-	return f
-}
-
-func (f *frontend) set(backends []Backend, affinity time.Duration) {
-	f.balance.set(backends, affinity)
-	select {
-	case f.wake <- struct{}{}:
-	default:
-	}
-}
-
-func (f *frontend) close() { f.end() }
-
-// run listens while there is an endpoint, and only then: a client of a Service without any is refused by the kernel.
-func (f *frontend) run(ctx context.Context) {
-	defer f.server.drain(f.p.ctx.Done())
-	retry := listenRetry
-	for ctx.Err() == nil {
-		if f.balance.empty() {
-			select {
-			case <-ctx.Done():
-			case <-f.wake:
-			}
-			continue
-		}
-		began := time.Now()
-		err := f.serveWhileNeeded(ctx)
-		if err == nil {
-			continue
-		}
-		if time.Since(began) > listenRetryMax {
-			retry = listenRetry
-		}
-		if retry == listenRetry || retry >= listenRetryMax {
-			f.p.complain(f, explain(err))
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(retry):
-		}
-		retry = min(2*retry, listenRetryMax)
-	}
-}
-
-// serveWhileNeeded serves until ctx ends or the last endpoint has gone.
-func (f *frontend) serveWhileNeeded(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	done := make(chan error, 1)
-	go func() { done <- f.server.serve(ctx) }()
-	for {
-		select {
-		case err := <-done:
-			return err
-		case <-f.wake:
-			if f.balance.empty() {
-				cancel()
-			}
-		}
-	}
 }

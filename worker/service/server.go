@@ -7,9 +7,12 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -23,12 +26,17 @@ import (
 type Config struct {
 	Client   kubernetes.Interface
 	NodeName string
-	// StateFile is where the table is kept.
+	// StateFile is where the table is kept, to serve after a restart before the API is there; empty for nowhere.
 	StateFile string
-	// GatewayListen is where app URLs are served.
+	// GatewayListen is where app URLs are served; empty for nowhere.
 	GatewayListen string
-	// NodeAddr is where node ports are; 127.0.0.1.
-	NodeAddr netip.Addr
+	// Kernel is the data path in the kernel, for the modes Auto and EBPF; nil where there is none.
+	Kernel DataPath
+	Mode   Mode
+	// NodeAddrs are where node ports are.
+	NodeAddrs []netip.Addr
+	// Inside are the addresses of clients on this node beside NodeAddrs: its pods.
+	Inside []netip.Prefix
 	// Recorder, when set, is told of addresses that cannot be listened on.
 	Recorder record.EventRecorder
 	Logger   *slog.Logger
@@ -39,12 +47,13 @@ func (c *Config) Validate() error {
 	switch {
 	case c.Client == nil || c.Logger == nil:
 		return errors.New("services need a client and a logger")
-	case c.StateFile == "":
-		return errors.New("services need a state file")
-	case !c.NodeAddr.IsValid():
-		return errors.New("services need a node address")
+	case len(c.NodeAddrs) == 0 || slices.ContainsFunc(c.NodeAddrs, func(ip netip.Addr) bool { return !ip.IsValid() }):
+		return errors.New("services need the node's addresses")
 	}
-	if _, _, err := net.SplitHostPort(c.GatewayListen); err != nil {
+	if c.Mode == EBPF && c.Kernel == nil {
+		return errors.New("services need a data path in the kernel for the mode " + string(EBPF))
+	}
+	if _, _, err := net.SplitHostPort(c.GatewayListen); err != nil && c.GatewayListen != "" {
 		return fmt.Errorf("gateway address: %w", err)
 	}
 	return nil
@@ -55,6 +64,7 @@ type Server struct {
 	cfg     Config
 	state   *state
 	leavers *leavers
+	serving atomic.Pointer[Serving]
 
 	mu      sync.Mutex
 	gateway net.Addr
@@ -83,10 +93,20 @@ func (s *Server) GatewayAddr(ctx context.Context) (net.Addr, error) {
 
 // Leave says that the pod at the address is about to be stopped, and Arrive that a pod is made there: the API's endpoints
 // learn of the first too late for what is on its way.
-func (s *Server) Leave(addr netip.Addr) { s.leavers.set(addr, true) }
+func (s *Server) Leave(addr netip.Addr) {
+	s.leavers.set(addr, true)
+	if s.cfg.Kernel != nil {
+		s.cfg.Kernel.Leave(addr)
+	}
+}
 
 // Arrive undoes Leave.
-func (s *Server) Arrive(addr netip.Addr) { s.leavers.set(addr, false) }
+func (s *Server) Arrive(addr netip.Addr) {
+	s.leavers.set(addr, false)
+	if s.cfg.Kernel != nil {
+		s.cfg.Kernel.Arrive(addr)
+	}
+}
 
 // Lookup is the table's entry of a Service.
 func (s *Server) Lookup(namespace, name string) (Service, bool) {
@@ -95,33 +115,58 @@ func (s *Server) Lookup(namespace, name string) (Service, bool) {
 
 // Run serves until ctx ends.
 func (s *Server) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	listener, err := s.listen(ctx)
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	path, err := s.choosePath(ctx)
+	if err != nil {
+		if listener != nil {
+			err = errors.Join(err, listener.Close())
+		}
+		return err
+	}
+	if listener != nil {
+		routes := newRoutes(s.leavers)
+		s.state.sinks = append(s.state.sinks, routes)
+		group.Go(func() error { return newGateway(routes, s.cfg.Logger).serve(ctx, listener) })
+	}
+	if path != nil {
+		s.state.sinks = append(s.state.sinks, pathSink{path})
+		group.Go(func() error { return path.Run(ctx) })
+	} else {
+		proxy := newProxy(ctx, &s.cfg, s.leavers)
+		defer proxy.close()
+		s.state.sinks = append(s.state.sinks, proxy)
+	}
+	if s.cfg.StateFile != "" {
+		if err := s.state.load(s.cfg.StateFile); err != nil {
+			s.cfg.Logger.Error("service table of last time is not usable", "error", err)
+		}
+		group.Go(func() error { s.keepSaved(ctx); return nil })
+	}
+	group.Go(func() error { s.followServices(ctx); return nil })
+	group.Go(func() error { s.followSlices(ctx); return nil })
+	group.Go(func() error { s.followNode(ctx); return nil })
+	return group.Wait()
+}
+
+// listen is nil where no gateway is wanted.
+func (s *Server) listen(ctx context.Context) (net.Listener, error) {
+	if s.cfg.GatewayListen == "" {
+		return nil, nil
+	}
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "tcp", s.cfg.GatewayListen)
 	if err != nil {
-		return fmt.Errorf("listen for gateway: %w", explain(err))
+		return nil, fmt.Errorf("listen for gateway: %w", explain(err))
 	}
 	s.mu.Lock()
 	s.gateway = listener.Addr()
 	s.mu.Unlock()
 	close(s.up)
-	routes := newRoutes(s.leavers)
-	proxy := newProxy(ctx, s.cfg.NodeAddr, s.leavers, s.cfg.Recorder, s.cfg.Logger)
-	s.state.sinks = []sink{proxy, routes}
-	if err := s.state.load(s.cfg.StateFile); err != nil {
-		s.cfg.Logger.Error("service table of last time is not usable", "error", err)
-	}
-	var parts sync.WaitGroup
-	parts.Go(func() { s.followServices(ctx) })
-	parts.Go(func() { s.followSlices(ctx) })
-	parts.Go(func() { s.followNode(ctx) })
-	parts.Go(func() { s.keepSaved(ctx) })
-	err = newGateway(routes, s.cfg.Logger).serve(ctx, listener)
-	cancel()
-	parts.Wait()
-	proxy.close()
-	return err
+	return listener, nil
 }
 
 func (s *Server) followServices(ctx context.Context) {

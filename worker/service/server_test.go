@@ -33,7 +33,7 @@ func TestServerServesOnWithoutTheAPI(t *testing.T) {
 	})
 	cfg := Config{
 		Client: client, NodeName: "node-1", StateFile: filepath.Join(t.TempDir(), "services.json"), GatewayListen: "127.0.0.1:0",
-		NodeAddr: netip.MustParseAddr("127.0.0.1"), Logger: discard,
+		NodeAddrs: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, Logger: discard,
 	}
 	for range 2 { // the second server knows the table from disk only
 		server, err := New(cfg)
@@ -71,13 +71,13 @@ func TestServerServesOnWithoutTheAPI(t *testing.T) {
 }
 
 func TestConfigIsChecked(t *testing.T) {
-	good := Config{Client: fake.NewClientset(), StateFile: "f", GatewayListen: ":0", NodeAddr: netip.MustParseAddr("127.0.0.1"), Logger: discard}
+	good := Config{Client: fake.NewClientset(), StateFile: "f", GatewayListen: ":0", NodeAddrs: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, Logger: discard}
 	if _, err := New(good); err != nil {
 		t.Fatal(err)
 	}
 	for name, spoil := range map[string]func(*Config){
-		"no client": func(c *Config) { c.Client = nil }, "no file": func(c *Config) { c.StateFile = "" },
-		"no node": func(c *Config) { c.NodeAddr = netip.Addr{} }, "bad gateway": func(c *Config) { c.GatewayListen = "8081" },
+		"no client": func(c *Config) { c.Client = nil }, "no logger": func(c *Config) { c.Logger = nil }, "no kernel": func(c *Config) { c.Mode = EBPF },
+		"no node": func(c *Config) { c.NodeAddrs = nil }, "bad gateway": func(c *Config) { c.GatewayListen = "8081" },
 	} {
 		bad := good
 		spoil(&bad)

@@ -12,16 +12,17 @@ import (
 	"time"
 )
 
-type closer interface{ Close() error }
+// chooser picks an endpoint, none of those tried already, for a client that came to the address at.
+type chooser func(client, at netip.Addr, tried []netip.AddrPort) (Backend, bool)
 
 // tcpServer passes TCP connections on.
 type tcpServer struct {
-	balance *balancer
-	at      netip.AddrPort
+	choose chooser
+	at     netip.AddrPort
 
 	mu     sync.Mutex
 	closed bool
-	conns  map[closer]struct{}
+	conns  map[*pair]struct{}
 	open   sync.WaitGroup
 }
 
@@ -80,7 +81,18 @@ func (t *tcpServer) drain(shutdown <-chan struct{}) {
 	<-ended
 }
 
-func (t *tcpServer) track(c closer) {
+// retain gives connections to endpoints that have gone drainTimeout to end.
+func (t *tcpServer) retain(known map[netip.AddrPort]bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for c := range t.conns {
+		if alive := known[c.to]; alive != (c.doom == nil) {
+			c.sentence(alive)
+		}
+	}
+}
+
+func (t *tcpServer) track(c *pair) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.conns[c] = struct{}{}
@@ -89,48 +101,64 @@ func (t *tcpServer) track(c closer) {
 	}
 }
 
-func (t *tcpServer) untrack(c closer) {
+func (t *tcpServer) untrack(c *pair) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	c.sentence(true)
 	delete(t.conns, c)
 }
 
 func (t *tcpServer) handle(client *net.TCPConn) {
-	backend := t.dial(client)
+	to, backend := t.dial(client)
 	if backend == nil {
 		_ = client.SetLinger(0) // a reset says "refused" where a plain end would look like an empty answer
 		_ = client.Close()
 		return
 	}
-	pair := &pair{client, backend}
+	pair := &pair{client: client, backend: backend, to: to}
 	t.track(pair)
 	defer t.untrack(pair)
 	pair.copy()
 }
 
 // dial tries endpoints until one takes the connection.
-func (t *tcpServer) dial(client *net.TCPConn) *net.TCPConn {
+func (t *tcpServer) dial(client *net.TCPConn) (netip.AddrPort, *net.TCPConn) {
 	from := client.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
+	at := client.LocalAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
 	dialer := net.Dialer{Timeout: dialTimeout}
 	var tried []netip.AddrPort
-	for begin := time.Now(); len(tried) < maxDials && (len(tried) == 0 || time.Since(begin) < dialTimeout); {
-		to, ok := t.balance.pick(from, tried, time.Now())
+	for begin := time.Now(); mayTry(tried, begin); {
+		to, ok := t.choose(from, at, tried)
 		if !ok {
-			return nil
+			break
 		}
 		conn, err := dialer.Dial("tcp", to.Addr.String())
 		if err == nil {
-			return conn.(*net.TCPConn)
+			return to.Addr, conn.(*net.TCPConn)
 		}
 		tried = append(tried, to.Addr)
 	}
-	return nil
+	return netip.AddrPort{}, nil
 }
 
 // pair is a client's connection and the endpoint's.
-type pair struct{ client, backend *net.TCPConn }
+type pair struct {
+	client, backend *net.TCPConn
+	to              netip.AddrPort
+	doom            *time.Timer // ends it: the endpoint has gone
+}
 
-// Close implements closer.
+// sentence has the pair live on or end after drainTimeout.
+func (p *pair) sentence(live bool) {
+	switch {
+	case !live && p.doom == nil:
+		p.doom = time.AfterFunc(drainTimeout, func() { _ = p.Close() })
+	case live && p.doom != nil:
+		p.doom.Stop()
+		p.doom = nil
+	}
+}
+
 func (p *pair) Close() error { return errors.Join(p.client.Close(), p.backend.Close()) }
 
 // copy passes bytes both ways until both sides have ended. On Linux the kernel splices them.

@@ -11,12 +11,18 @@ import (
 
 // udpServer passes datagrams on. Each client has a socket of its own towards its endpoint, so that answers find back.
 type udpServer struct {
-	balance *balancer
-	at      netip.AddrPort
+	choose chooser
+	at     netip.AddrPort
 
 	mu    sync.Mutex
-	flows map[netip.AddrPort]*net.UDPConn
+	flows map[netip.AddrPort]*flow
 	open  sync.WaitGroup
+}
+
+// flow is one client's socket towards its endpoint.
+type flow struct {
+	*net.UDPConn
+	to netip.AddrPort
 }
 
 func (u *udpServer) serve(ctx context.Context) error {
@@ -30,7 +36,7 @@ func (u *udpServer) serve(ctx context.Context) error {
 	}
 	socket := packets.(*net.UDPConn)
 	u.mu.Lock()
-	u.flows = map[netip.AddrPort]*net.UDPConn{}
+	u.flows = map[netip.AddrPort]*flow{}
 	u.mu.Unlock()
 	stop := context.AfterFunc(ctx, func() { _ = socket.Close() })
 	defer stop()
@@ -52,7 +58,7 @@ func (u *udpServer) serve(ctx context.Context) error {
 }
 
 // flow is the client's socket towards its endpoint; nil when there is none to be had.
-func (u *udpServer) flow(socket *net.UDPConn, client netip.AddrPort) *net.UDPConn {
+func (u *udpServer) flow(socket *net.UDPConn, client netip.AddrPort) *flow {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if flow := u.flows[client]; flow != nil {
@@ -61,24 +67,27 @@ func (u *udpServer) flow(socket *net.UDPConn, client netip.AddrPort) *net.UDPCon
 	if len(u.flows) >= udpMaxFlows {
 		return nil
 	}
-	backend, ok := u.balance.pick(client.Addr().Unmap(), nil, time.Now())
+	backend, ok := u.choose(client.Addr().Unmap(), u.at.Addr(), nil)
 	if !ok {
 		return nil
 	}
-	flow, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(backend.Addr))
+	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(backend.Addr))
 	if err != nil {
 		return nil
 	}
-	u.flows[client] = flow
-	u.open.Go(func() { u.answer(socket, flow, client) })
-	return flow
+	made := &flow{conn, backend.Addr}
+	u.flows[client] = made
+	u.open.Go(func() { u.answer(socket, made, client) })
+	return made
 }
 
 // answer passes an endpoint's datagrams back until the flow is idle or its endpoint refuses.
-func (u *udpServer) answer(socket, flow *net.UDPConn, client netip.AddrPort) {
+func (u *udpServer) answer(socket *net.UDPConn, flow *flow, client netip.AddrPort) {
 	defer func() {
 		u.mu.Lock()
-		delete(u.flows, client)
+		if u.flows[client] == flow {
+			delete(u.flows, client)
+		}
 		u.mu.Unlock()
 		_ = flow.Close()
 	}()
@@ -91,6 +100,18 @@ func (u *udpServer) answer(socket, flow *net.UDPConn, client netip.AddrPort) {
 		_ = flow.SetReadDeadline(time.Now().Add(udpIdle))
 		if _, err := socket.WriteToUDPAddrPort(buffer[:n], client); err != nil {
 			return
+		}
+	}
+}
+
+// retain ends the flows to endpoints that have gone at once: nobody would tell the client that they have.
+func (u *udpServer) retain(known map[netip.AddrPort]bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for client, flow := range u.flows {
+		if !known[flow.to] {
+			delete(u.flows, client)
+			_ = flow.Close()
 		}
 	}
 }
