@@ -16,7 +16,7 @@ const AdminName = "petrel:admin"
 // Loopback is the Authenticator and the Authorizer of loopback mode: one user, who may do everything.
 type Loopback struct{}
 
-var admin = &User{Name: AdminName, Groups: []string{GroupMasters, "system:authenticated"}}
+var admin = &User{Name: AdminName, Groups: []string{GroupMasters, GroupAuthenticated}}
 
 // Authenticate refuses what a web page may have caused and takes everything else for the admin.
 func (Loopback) Authenticate(r *http.Request) (*User, error) {
@@ -77,7 +77,7 @@ func checkHost(host string) error {
 // browser sends neither header. A page of another origin may still link here: following a link changes nothing, and
 // the page cannot read what comes.
 func checkOrigin(r *http.Request) error {
-	if origin := r.Header.Get("Origin"); origin != "" && !sameOrigin(origin, r.Host) {
+	if origin := r.Header.Get("Origin"); origin != "" && !sameOrigin(origin, r.Host, r.TLS != nil) {
 		return crossOrigin("Origin", origin)
 	}
 	switch site := r.Header.Get("Sec-Fetch-Site"); site {
@@ -96,9 +96,13 @@ func isNavigation(r *http.Request) bool {
 		r.Header.Get("Sec-Fetch-Mode") == "navigate" && r.Header.Get("Sec-Fetch-Dest") == "document"
 }
 
-func sameOrigin(origin, host string) bool {
+func sameOrigin(origin, host string, overTLS bool) bool {
 	u, err := url.Parse(origin)
-	return err == nil && u.Scheme == "http" && strings.EqualFold(u.Host, host)
+	scheme := "http"
+	if overTLS {
+		scheme = "https"
+	}
+	return err == nil && u.Scheme == scheme && strings.EqualFold(u.Host, host)
 }
 
 func crossOrigin(header, value string) error {
