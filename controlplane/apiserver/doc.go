@@ -8,5 +8,7 @@
 // watchers of an event); every error leaves through writeError; every route passes the Authenticator and the
 // Authorizer; what is advertised in discovery is routed and the other way round.
 //
+// Beyond loopback it speaks TLS only, and it reaches nodes over TLS too, each by a certificate that carries its name.
+//
 // It is the only importer of echo. It may import controlplane/resource, store, upstream, api and auth.
 package apiserver

@@ -35,9 +35,9 @@ func (s *Server) logs(pods, nodes *resource.Definition) echo.HandlerFunc {
 		defer cancel()
 		defer context.AfterFunc(s.streams, cancel)()
 		defer s.metrics.longRunning("CONNECT", pods)()
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, target.url.String(), nil)
+		req, err := s.nodeRequest(ctx, target.node, target.url)
 		if err != nil {
-			return fmt.Errorf("ask node %s: %w", target.node, err)
+			return err
 		}
 		resp, err := s.cfg.NodeTransport.RoundTrip(req)
 		if err != nil {
@@ -89,7 +89,7 @@ func (s *Server) logTarget(c echo.Context, pods, nodes *resource.Definition) (*l
 		return nil, err
 	}
 	t.url = url.URL{
-		Scheme: "http", Host: host, RawQuery: options.Encode(),
+		Host: host, RawQuery: options.Encode(),
 		Path: "/containerLogs/" + pod.Namespace + "/" + pod.Name + "/" + t.container,
 	}
 	return t, nil

@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,6 +15,7 @@ import (
 	"github.com/labstack/echo/v4"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/petrelrun/petrel/controlplane/auth"
 	"github.com/petrelrun/petrel/controlplane/resource"
 )
 
@@ -79,14 +81,14 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("listen on %s: %w", s.cfg.Listen, err)
 	}
 	tcp, ok := listener.Addr().(*net.TCPAddr)
-	if !ok || !tcp.IP.IsLoopback() {
+	if !ok || s.cfg.TLS == nil && !tcp.IP.IsLoopback() {
 		_ = listener.Close()
 		return fmt.Errorf("listen on %s: it leads to %s, which is no loopback address", s.cfg.Listen, listener.Addr())
 	}
 	var warm sync.WaitGroup
 	defer warm.Wait()
 	warm.Go(s.openapi.warmUp)
-	if err := s.registry.Bootstrap(ctx, tcp.AddrPort()); err != nil {
+	if err := s.registry.Bootstrap(ctx, s.advertised(tcp)); err != nil {
 		_ = listener.Close()
 		return fmt.Errorf("bootstrap: %w", err)
 	}
@@ -96,12 +98,12 @@ func (s *Server) Run(ctx context.Context) error {
 
 	server := &http.Server{
 		Handler: s.echo, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
-		ErrorLog: slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelDebug),
+		ErrorLog: slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelDebug), ConnContext: auth.Connection,
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.registry.Run(ctx) })
 	group.Go(func() error {
-		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := s.serve(server, listener); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve: %w", err)
 		}
 		return nil
@@ -111,6 +113,25 @@ func (s *Server) Run(ctx context.Context) error {
 		return s.stop(server)
 	})
 	return group.Wait()
+}
+
+func (s *Server) serve(server *http.Server, listener net.Listener) error {
+	if s.cfg.TLS == nil {
+		return server.Serve(listener)
+	}
+	server.TLSConfig = s.cfg.TLS.Clone()
+	// A certificate that is not taken gets an answer that says why, which a failed handshake cannot.
+	server.TLSConfig.ClientAuth = tls.RequestClientCert
+	return server.ServeTLS(listener, "", "")
+}
+
+// advertised is where the cluster finds the API.
+func (s *Server) advertised(listening *net.TCPAddr) netip.AddrPort {
+	at := listening.AddrPort()
+	if s.cfg.Advertise.IsValid() {
+		at = netip.AddrPortFrom(s.cfg.Advertise, at.Port())
+	}
+	return at
 }
 
 func (s *Server) stop(server *http.Server) error {

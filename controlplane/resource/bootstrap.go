@@ -10,6 +10,7 @@ import (
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 
 	"github.com/petrelrun/petrel/controlplane/api"
@@ -37,10 +38,10 @@ func (r *Registry) Bootstrap(ctx context.Context, apiServer netip.AddrPort) erro
 			return err
 		}
 	}
-	service := r.kubernetesService(apiServer.Port())
+	service := r.kubernetesService(apiServer)
 	err := ensure(ctx, c, service, func(obj api.Object) bool {
 		have, ok := obj.(*corev1.Service)
-		if !ok || len(have.Spec.Ports) == 1 && have.Spec.Ports[0].Port == service.Spec.Ports[0].Port {
+		if !ok || len(have.Spec.Ports) == 1 && apiequality.Semantic.DeepEqual(have.Spec.Ports, service.Spec.Ports) {
 			return false
 		}
 		have.Spec.Ports = service.Spec.Ports
@@ -52,7 +53,7 @@ func (r *Registry) Bootstrap(ctx context.Context, apiServer netip.AddrPort) erro
 	if err := r.ensureDNS(ctx, c); err != nil {
 		return err
 	}
-	want := kubernetesEndpoints(apiServer)
+	want := r.kubernetesEndpoints(apiServer)
 	return ensure(ctx, c, want, func(obj api.Object) bool {
 		slice, ok := obj.(*discoveryv1.EndpointSlice)
 		if !ok || apiequality.Semantic.DeepEqual(slice.Endpoints, want.Endpoints) && apiequality.Semantic.DeepEqual(slice.Ports, want.Ports) {
@@ -85,8 +86,23 @@ func ensure(ctx context.Context, c *Client, obj api.Object, mend func(api.Object
 	return nil
 }
 
-func (r *Registry) kubernetesService(port uint16) *corev1.Service {
-	first := r.services.ips.first().String()
+// KubernetesAddress is the cluster IP of default/kubernetes.
+func (r *Registry) KubernetesAddress() netip.Addr { return r.services.ips.first() }
+
+// securePort is where clients in the cluster expect an API that speaks TLS: Kubernetes' tools take it for granted.
+const securePort = 443
+
+// apiPort is the name and number of the API's port as the Service has it.
+func (r *Registry) apiPort(server netip.AddrPort) (string, int32) {
+	if r.cfg.SecureAPI {
+		return "https", securePort
+	}
+	return "http", int32(server.Port())
+}
+
+func (r *Registry) kubernetesService(server netip.AddrPort) *corev1.Service {
+	first := r.KubernetesAddress().String()
+	name, port := r.apiPort(server)
 	return &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: metav1.NamespaceDefault, Name: kubernetesName,
@@ -94,23 +110,30 @@ func (r *Registry) kubernetesService(port uint16) *corev1.Service {
 		},
 		Spec: corev1.ServiceSpec{
 			Type: corev1.ServiceTypeClusterIP, ClusterIP: first, ClusterIPs: []string{first},
-			Ports: []corev1.ServicePort{{Name: "http", Protocol: corev1.ProtocolTCP, Port: int32(port)}},
+			Ports: []corev1.ServicePort{{
+				Name: name, Protocol: corev1.ProtocolTCP, Port: port, TargetPort: intstr.FromInt32(int32(server.Port())),
+			}},
 		},
 	}
 }
 
-func kubernetesEndpoints(server netip.AddrPort) *discoveryv1.EndpointSlice {
+func (r *Registry) kubernetesEndpoints(server netip.AddrPort) *discoveryv1.EndpointSlice {
+	family := discoveryv1.AddressTypeIPv4
+	if server.Addr().Unmap().Is6() {
+		family = discoveryv1.AddressTypeIPv6
+	}
+	name, _ := r.apiPort(server)
 	return &discoveryv1.EndpointSlice{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: metav1.NamespaceDefault, Name: kubernetesName,
 			Labels: map[string]string{discoveryv1.LabelServiceName: kubernetesName},
 		},
-		AddressType: discoveryv1.AddressTypeIPv4,
+		AddressType: family,
 		Endpoints: []discoveryv1.Endpoint{{
-			Addresses: []string{server.Addr().String()}, Conditions: discoveryv1.EndpointConditions{Ready: ptr.To(true)},
+			Addresses: []string{server.Addr().Unmap().String()}, Conditions: discoveryv1.EndpointConditions{Ready: ptr.To(true)},
 		}},
 		Ports: []discoveryv1.EndpointPort{{
-			Name: ptr.To("http"), Protocol: ptr.To(corev1.ProtocolTCP), Port: ptr.To(int32(server.Port())),
+			Name: ptr.To(name), Protocol: ptr.To(corev1.ProtocolTCP), Port: ptr.To(int32(server.Port())),
 		}},
 	}
 }

@@ -32,6 +32,8 @@ type Config struct {
 	ServiceCIDR netip.Prefix
 	// NodePorts is where node ports come from; the zero range: DefaultNodePorts.
 	NodePorts PortRange
+	// SecureAPI says that the API server speaks TLS; default/kubernetes tells its clients.
+	SecureAPI bool
 	// Admission looks at every write after defaulting and before validation; nil: everything is admitted.
 	Admission Admission
 	// Now tells the time; nil: time.Now.
