@@ -10,10 +10,14 @@ import (
 // ErrExhausted says that every address of the pool has an owner.
 var ErrExhausted = errors.New("no free pod address")
 
-// maxPrefixBits leaves a pool at least the 254 addresses of one /24, the unit that host numbers are skipped in.
-const maxPrefixBits = 24
+const (
+	// maxPrefixBits4 leaves a pool about a dozen addresses: less is a mistake, not a node.
+	maxPrefixBits4 = 28
+	// maxPrefixBits6 leaves one about 250.
+	maxPrefixBits6 = 120
+)
 
-// Pool hands out the addresses of one IPv4 prefix. Its methods are safe for concurrent use.
+// Pool hands out the addresses of one prefix. Its methods are safe for concurrent use.
 type Pool struct {
 	prefix netip.Prefix
 
@@ -24,10 +28,14 @@ type Pool struct {
 	of    map[string]netip.Addr
 }
 
-// NewPool makes a pool over an IPv4 prefix of /24 or larger.
+// NewPool makes a pool over an IPv4 prefix of /28 or an IPv6 prefix of /120, or larger.
 func NewPool(prefix netip.Prefix) (*Pool, error) {
-	if !prefix.IsValid() || !prefix.Addr().Is4() || prefix.Bits() > maxPrefixBits {
-		return nil, fmt.Errorf("pod prefix %s: want an IPv4 prefix of /%d or larger", prefix, maxPrefixBits)
+	most := maxPrefixBits6
+	if prefix.Addr().Is4() {
+		most = maxPrefixBits4
+	}
+	if !prefix.IsValid() || prefix.Addr().Is4In6() || prefix.Bits() > most {
+		return nil, fmt.Errorf("pod prefix %s: want one of /%d or larger", prefix, most)
 	}
 	prefix = prefix.Masked()
 	return &Pool{
@@ -60,7 +68,7 @@ func (p *Pool) pick() (netip.Addr, error) {
 	for p.prefix.Contains(p.next) {
 		addr := p.next
 		p.next = addr.Next()
-		if _, taken := p.owned[addr]; !taken && isHost(addr) {
+		if _, taken := p.owned[addr]; !taken && p.isHost(addr) {
 			return addr, nil
 		}
 	}
@@ -74,10 +82,14 @@ func (p *Pool) pick() (netip.Addr, error) {
 	return netip.Addr{}, fmt.Errorf("allocate of %s: %w", p.prefix, ErrExhausted)
 }
 
-// isHost leaves out the ends of each /24, which some programs take for a network or a broadcast.
-func isHost(addr netip.Addr) bool {
-	last := addr.As4()[3]
-	return last != 0 && last != 255
+// isHost leaves out the ends of each IPv4 /24, which some programs take for a network or a broadcast, the first IPv6
+// address, which is any router's, and the node's own (see nodeAddr).
+func (p *Pool) isHost(addr netip.Addr) bool {
+	if addr.Is4() {
+		last := addr.As4()[3]
+		return last != 0 && last != 255 && addr != nodeAddr(p.prefix)
+	}
+	return addr != p.prefix.Addr() && addr != nodeAddr(p.prefix)
 }
 
 // Reserve notes that owner has the address already, as found after a restart.
@@ -107,7 +119,7 @@ func (p *Pool) Release(owner string) {
 	}
 	delete(p.of, owner)
 	delete(p.owned, addr)
-	if addr.Less(p.next) && isHost(addr) { // one ahead of next is found again by itself
+	if addr.Less(p.next) && p.isHost(addr) { // one ahead of next is found again by itself
 		p.rest = append(p.rest, addr)
 	}
 }

@@ -39,6 +39,23 @@ func TestEveryHostOnceThenExhausted(t *testing.T) {
 	}
 }
 
+func TestIPv6Pool(t *testing.T) {
+	p := newPool(t, "fd42:0:0:1::/64")
+	first, err := p.Allocate("a")
+	if err != nil || first != netip.MustParseAddr("fd42:0:0:1::2") {
+		t.Fatalf("first address %s, %v", first, err)
+	}
+	small := newPool(t, "fd42::100/120")
+	for i := range 254 {
+		if _, err := small.Allocate(fmt.Sprint(i)); err != nil {
+			t.Fatalf("allocation %d: %v", i, err)
+		}
+	}
+	if addr, err := small.Allocate("one more"); !errors.Is(err, ErrExhausted) {
+		t.Fatalf("full pool gave %s, %v", addr, err)
+	}
+}
+
 func TestSameOwnerSameAddress(t *testing.T) {
 	p := newPool(t, "127.42.0.0/16")
 	a, _ := p.Allocate("pod")
@@ -116,7 +133,7 @@ func TestReleasedAheadOfTheCursorIsGivenOnce(t *testing.T) {
 }
 
 func TestPrefixesThatCannotBeAPool(t *testing.T) {
-	for _, prefix := range []netip.Prefix{{}, netip.MustParsePrefix("fd00::/64"), netip.MustParsePrefix("127.42.0.0/25")} {
+	for _, prefix := range []netip.Prefix{{}, netip.MustParsePrefix("fd00::/121"), netip.MustParsePrefix("::ffff:1.2.0.0/112"), netip.MustParsePrefix("127.42.0.0/29")} {
 		if _, err := NewPool(prefix); err == nil {
 			t.Errorf("%s was accepted", prefix)
 		}
