@@ -277,3 +277,131 @@ func TestUDP(t *testing.T) {
 		t.Errorf("two clients came from %v", sources)
 	}
 }
+
+func TestExternalAddressesAndPolicies(t *testing.T) {
+	p := testProxy(t, nil)
+	p.inside = nil
+	own, far := tcpBackend(t, "own"), tcpBackend(t, "far")
+	own.Local = true
+	cluster, external := vip(t), vip(t)
+	svc := tcpService("svc", cluster, own, far)
+	svc.ExternalIPs = []netip.Addr{external.Addr()}
+	svc.Ports[0].Port = external.Port()
+	svc.ExternalLocal = true
+	svc.Ports[0].Local = []Backend{own}
+	at := netip.AddrPortFrom(external.Addr(), external.Port())
+	p.apply(svc)
+	eventually(t, "the external address", func() bool { _, err := talk(at, ""); return err == nil })
+	seen := map[string]bool{}
+	for range 4 {
+		answer, _ := talk(at, "")
+		seen[answer] = true
+	}
+	if len(seen) != 2 {
+		t.Errorf("a client on the node reached %v, want both endpoints", seen)
+	}
+	f := p.frontends[place{"TCP", at}]
+	outside := netip.MustParseAddr("198.51.100.1")
+	for range 4 {
+		if b, ok := f.choose(outside, at.Addr(), nil); !ok || b != own {
+			t.Errorf("a client from outside got %v, %v", b, ok)
+		}
+	}
+	p.inside = []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")} // it is a pod of ours
+	got := map[Backend]bool{}
+	for range 4 {
+		b, _ := f.choose(outside, at.Addr(), nil)
+		got[b] = true
+	}
+	if len(got) != 2 {
+		t.Errorf("a pod got %v, want both endpoints", got)
+	}
+}
+
+func TestSourceRanges(t *testing.T) {
+	p := testProxy(t, nil)
+	at := vip(t)
+	svc := tcpService("svc", vip(t), tcpBackend(t, "a"))
+	svc.Ports[0].Port, svc.LoadBalancer = at.Port(), []netip.Addr{at.Addr()}
+	svc.SourceRanges = []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}
+	p.apply(svc)
+	eventually(t, "a reset", func() bool {
+		_, err := talk(at, "x")
+		return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+	})
+	svc.SourceRanges = append(svc.SourceRanges, netip.MustParsePrefix("127.0.0.0/8"))
+	p.apply(svc)
+	eventually(t, "an answer", func() bool { answer, _ := talk(at, "x"); return answer == "a x" })
+}
+
+func TestAddressesOfRoutersAreLeftToThem(t *testing.T) {
+	recorder := record.NewFakeRecorder(10)
+	p := testProxy(t, recorder)
+	at := vip(t)
+	svc := tcpService("svc", at, tcpBackend(t, "a"))
+	svc.LoadBalancer = []netip.Addr{netip.MustParseAddr("203.0.113.1")} // no address of this machine
+	p.apply(svc)
+	eventually(t, "the cluster address", func() bool { answer, _ := talk(at, "x"); return answer == "a x" })
+	svc.ClusterIPs = []netip.Addr{netip.MustParseAddr("203.0.113.2")}
+	p.apply(svc)
+	select {
+	case event := <-recorder.Events:
+		if !strings.Contains(event, "203.0.113.2") {
+			t.Errorf("event = %q", event)
+		}
+	case <-time.After(patience):
+		t.Error("no event tells that the cluster address cannot be had")
+	}
+}
+
+func TestFlowsLeaveAnEndpointThatHasGone(t *testing.T) {
+	p := testProxy(t, nil)
+	at, a, b := vip(t), udpBackend(t, "a"), udpBackend(t, "b")
+	svc := tcpService("dns", at, a)
+	svc.Ports[0].Protocol = string(corev1.ProtocolUDP)
+	p.apply(svc)
+	conn, err := net.Dial("udp", at.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	answered := func(want string) func() bool {
+		return func() bool {
+			fmt.Fprint(conn, "x")
+			_ = conn.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+			answer := make([]byte, 100)
+			n, _ := conn.Read(answer)
+			return string(answer[:n]) == want
+		}
+	}
+	eventually(t, "a", answered("a x"))
+	svc.Ports[0].Backends, svc.Ports[0].Open = []Backend{b}, []Backend{a}
+	p.apply(svc)
+	if !answered("a x")() && !answered("a x")() {
+		t.Error("what is open with an endpoint that takes nothing new did not go on")
+	}
+	svc.Ports[0].Open = nil
+	p.apply(svc)
+	eventually(t, "b", answered("b x"))
+}
+
+// udpBackend answers with its name and what it was sent.
+func udpBackend(t *testing.T, name string) Backend {
+	t.Helper()
+	socket, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { socket.Close() })
+	go func() {
+		buffer := make([]byte, 100)
+		for {
+			n, from, err := socket.ReadFrom(buffer)
+			if err != nil {
+				return
+			}
+			_, _ = socket.WriteTo([]byte(name+" "+string(buffer[:n])), from)
+		}
+	}()
+	return Backend{Addr: socket.LocalAddr().(*net.UDPAddr).AddrPort(), Pod: name}
+}

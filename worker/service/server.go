@@ -10,16 +10,13 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sync/errgroup"
-	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/record"
 
-	"github.com/petrelrun/petrel/worker/service/feed"
+	"github.com/petrelrun/petrel/worker/service/health"
 )
 
 // Config says what to serve.
@@ -35,6 +32,10 @@ type Config struct {
 	Mode   Mode
 	// NodeAddrs are where node ports are.
 	NodeAddrs []netip.Addr
+	// HealthAddrs are where health check node ports are; none for all addresses of the machine.
+	HealthAddrs []netip.Addr
+	// HealthzListen is where the proxy's own health is told; empty for nowhere.
+	HealthzListen string
 	// Inside are the addresses of clients on this node beside NodeAddrs: its pods.
 	Inside []netip.Prefix
 	// Recorder, when set, is told of addresses that cannot be listened on.
@@ -65,6 +66,9 @@ type Server struct {
 	state   *state
 	leavers *leavers
 	serving atomic.Pointer[Serving]
+	// eligible says that the node is known and not about to be deleted.
+	eligible atomic.Bool
+	health   *health.Health
 
 	mu      sync.Mutex
 	gateway net.Addr
@@ -76,7 +80,10 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &Server{cfg: cfg, state: newState(cfg.NodeName, cfg.Logger), leavers: newLeavers(), up: make(chan struct{})}, nil
+	s := &Server{cfg: cfg, state: newState(cfg.NodeName, cfg.Logger), leavers: newLeavers(), up: make(chan struct{})}
+	var err error
+	s.health, err = s.newHealth()
+	return s, err
 }
 
 // GatewayAddr is where the gateway listens; it waits until it does.
@@ -119,7 +126,6 @@ func (s *Server) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	group, ctx := errgroup.WithContext(ctx)
 	path, err := s.choosePath(ctx)
 	if err != nil {
 		if listener != nil {
@@ -127,6 +133,7 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 		return err
 	}
+	group, ctx := errgroup.WithContext(ctx)
 	if listener != nil {
 		routes := newRoutes(s.leavers)
 		s.state.sinks = append(s.state.sinks, routes)
@@ -140,6 +147,18 @@ func (s *Server) Run(ctx context.Context) error {
 		defer proxy.close()
 		s.state.sinks = append(s.state.sinks, proxy)
 	}
+	checks := s.newChecks(ctx)
+	defer checks.Wait()
+	s.state.sinks = append(s.state.sinks, checks)
+	s.follow(ctx, group)
+	return group.Wait()
+}
+
+// follow fills the table: from the disk, and then from the API.
+func (s *Server) follow(ctx context.Context, group *errgroup.Group) {
+	if s.cfg.HealthzListen != "" {
+		group.Go(func() error { return s.health.Serve(ctx, s.cfg.HealthzListen) })
+	}
 	if s.cfg.StateFile != "" {
 		if err := s.state.load(s.cfg.StateFile); err != nil {
 			s.cfg.Logger.Error("service table of last time is not usable", "error", err)
@@ -149,7 +168,6 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error { s.followServices(ctx); return nil })
 	group.Go(func() error { s.followSlices(ctx); return nil })
 	group.Go(func() error { s.followNode(ctx); return nil })
-	return group.Wait()
 }
 
 // listen is nil where no gateway is wanted.
@@ -167,46 +185,4 @@ func (s *Server) listen(ctx context.Context) (net.Listener, error) {
 	s.mu.Unlock()
 	close(s.up)
 	return listener, nil
-}
-
-func (s *Server) followServices(ctx context.Context) {
-	feed.New(s.cfg.Client, s.cfg.Client.CoreV1().Services(""), &corev1.Service{}, "", feed.Handler[*corev1.Service]{
-		Set: s.state.setService, Gone: s.state.dropService, Synced: func() { s.state.markSynced(syncedServices) },
-	}).Run(ctx)
-}
-
-func (s *Server) followSlices(ctx context.Context) {
-	feed.New(s.cfg.Client, s.cfg.Client.DiscoveryV1().EndpointSlices(""), &discoveryv1.EndpointSlice{}, "", feed.Handler[*discoveryv1.EndpointSlice]{
-		Set: s.state.setSlice, Gone: s.state.dropSlice, Synced: func() { s.state.markSynced(syncedSlices) },
-	}).Run(ctx)
-}
-
-// followNode learns which zone the node is in. A node that is not known yet is in none.
-func (s *Server) followNode(ctx context.Context) {
-	feed.New(s.cfg.Client, s.cfg.Client.CoreV1().Nodes(), &corev1.Node{}, "metadata.name="+s.cfg.NodeName, feed.Handler[*corev1.Node]{
-		Set: func(n *corev1.Node) {
-			if n.Name == s.cfg.NodeName {
-				s.state.setZone(n.Labels[corev1.LabelTopologyZone])
-			}
-		},
-		Gone: func(feed.Key) {}, Synced: func() { s.state.markSynced(syncedNode) },
-	}).Run(ctx)
-}
-
-// keepSaved writes the table to disk a while after it changed.
-func (s *Server) keepSaved(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-s.state.dirty:
-		}
-		select { // gather what comes together
-		case <-ctx.Done():
-		case <-time.After(saveDelay):
-		}
-		if err := s.state.save(s.cfg.StateFile); err != nil {
-			s.cfg.Logger.Error("service table was not saved", "error", err)
-		}
-	}
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -39,6 +40,7 @@ type state struct {
 	table    map[types.NamespacedName]Service
 	place    Place
 	synced   [3]bool
+	changes  time.Time // when the table last changed
 }
 
 func newState(node string, log *slog.Logger, sinks ...sink) *state {
@@ -188,7 +190,15 @@ func (s *state) compile(key types.NamespacedName) {
 	}
 }
 
+// lastChange is when the table last changed, zero if it never did.
+func (s *state) lastChange() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.changes
+}
+
 func (s *state) changed() {
+	s.changes = time.Now()
 	select {
 	case s.dirty <- struct{}{}:
 	default:

@@ -1,0 +1,59 @@
+package service
+
+import (
+	"context"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"github.com/petrelrun/petrel/worker/service/feed"
+)
+
+func (s *Server) followServices(ctx context.Context) {
+	feed.New(s.cfg.Client, s.cfg.Client.CoreV1().Services(""), &corev1.Service{}, "", feed.Handler[*corev1.Service]{
+		Set: s.state.setService, Gone: s.state.dropService, Synced: func() { s.state.markSynced(syncedServices) },
+	}).Run(ctx)
+}
+
+func (s *Server) followSlices(ctx context.Context) {
+	feed.New(s.cfg.Client, s.cfg.Client.DiscoveryV1().EndpointSlices(""), &discoveryv1.EndpointSlice{}, "", feed.Handler[*discoveryv1.EndpointSlice]{
+		Set: s.state.setSlice, Gone: s.state.dropSlice, Synced: func() { s.state.markSynced(syncedSlices) },
+	}).Run(ctx)
+}
+
+// followNode learns which zone the node is in, and whether it is to stay. A node that is not known yet is in none.
+func (s *Server) followNode(ctx context.Context) {
+	feed.New(s.cfg.Client, s.cfg.Client.CoreV1().Nodes(), &corev1.Node{}, "metadata.name="+s.cfg.NodeName, feed.Handler[*corev1.Node]{
+		Set: func(n *corev1.Node) {
+			if n.Name == s.cfg.NodeName {
+				s.eligible.Store(isEligible(n))
+				s.state.setZone(n.Labels[corev1.LabelTopologyZone])
+			}
+		},
+		Gone: func(k feed.Key) {
+			if k.Name == s.cfg.NodeName {
+				s.eligible.Store(false)
+			}
+		},
+		Synced: func() { s.state.markSynced(syncedNode) },
+	}).Run(ctx)
+}
+
+// keepSaved writes the table to disk a while after it changed.
+func (s *Server) keepSaved(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.state.dirty:
+		}
+		select { // gather what comes together
+		case <-ctx.Done():
+		case <-time.After(saveDelay):
+		}
+		if err := s.state.save(s.cfg.StateFile); err != nil {
+			s.cfg.Logger.Error("service table was not saved", "error", err)
+		}
+	}
+}
