@@ -1,3 +1,5 @@
+//go:build ignore
+
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 // Ends sockets whose backend is no longer there. An iterator walks the sockets of the network namespace it was opened
 // in; those that were never given a backend are left alone.
@@ -13,7 +15,7 @@ struct bpf_iter_meta {
 } __attribute__((preserve_access_index));
 
 struct sock_common {
-	__be32 skc_daddr;
+	volatile unsigned char skc_state;
 } __attribute__((preserve_access_index));
 
 struct sock {
@@ -38,6 +40,8 @@ struct bpf_iter__udp {
 	struct udp_sock *udp_sk;
 } __attribute__((preserve_access_index));
 
+#define TCP_LISTEN 10
+
 extern int bpf_sock_destroy(struct sock_common *sk) __ksym;
 
 // lost: the socket was given a backend that is in state end or later, or whose entry is another's by now.
@@ -51,7 +55,7 @@ SEC("iter/tcp")
 int petrel_end_tcp(struct bpf_iter__tcp *ctx)
 {
 	struct sock_common *sk = ctx->sk_common;
-	if (!sk)
+	if (!sk || sk->skc_state == TCP_LISTEN)
 		return 0;
 	struct sk_orig *o = bpf_sk_storage_get(&petrel_sk, sk, NULL, 0);
 	if (o && lost(o, BACKEND_DEAD))

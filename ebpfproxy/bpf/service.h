@@ -46,8 +46,11 @@ inline_fn struct backend *pick_slot(const struct svc *s, __u32 hash, __u32 *id)
 	struct slot *slot = bpf_map_lookup_elem(&petrel_slot, &index);
 	if (!slot)
 		return NULL;
+	struct backend *b = backend_get(slot->backend, slot->gen);
+	if (!b || b->svc != s->id) /* the slots are another's by now */
+		return NULL;
 	*id = slot->backend;
-	return backend_get(slot->backend, slot->gen);
+	return b;
 }
 
 /* service_pick chooses for a client, with affinity where the service wants it; client->svc is set here. hash decides

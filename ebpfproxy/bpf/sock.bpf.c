@@ -1,3 +1,5 @@
+//go:build ignore
+
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 // Socket load balancing: a connect() or sendto() to a service is given a backend before a packet exists, and the
 // socket is shown the service wherever it asks for its peer.
