@@ -151,3 +151,12 @@ func killIn(dir string, pid int) error {
 	}
 	return nil
 }
+
+// GroupDirs answers where a group of that path lies, below this process's own, in each hierarchy; v2's first.
+func GroupDirs(path string) ([]string, error) {
+	all, err := hierarchies()
+	if err != nil {
+		return nil, err
+	}
+	return groupsAt(all, path).dirs(), nil
+}

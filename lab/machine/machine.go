@@ -23,6 +23,10 @@ var ErrUnsupported = errors.New("this host cannot make machines")
 // bootLimit bounds how long an init takes to make its mounts.
 const bootLimit = 20 * time.Second
 
+// endLimit bounds how long an init takes to end. It cannot before every process that was started in its machine has been
+// waited for by its parent.
+const endLimit = 20 * time.Second
+
 // spaces are what a machine has of its own. The group namespace is made after the init has joined its groups, so that
 // the machine sees those as the roots.
 const (
@@ -158,6 +162,16 @@ func unsupported(err error) error {
 // Stop ends the machine and all its processes, and removes its groups. Its network goes with it.
 func (m *Machine) Stop() error {
 	_ = m.alive.Close()
-	_ = m.init.Wait() // how it ends does not matter: it may have been killed
-	return Sweep(m.Groups...)
+	ended := make(chan struct{})
+	go func() {
+		_ = m.init.Wait() // how it ends does not matter: it may have been killed
+		close(ended)
+	}()
+	swept := Sweep(m.Groups...)
+	select {
+	case <-ended:
+		return swept
+	case <-time.After(endLimit):
+		return errors.Join(swept, errors.New("end machine: its init goes on: whoever started a process in it has not waited for that"))
+	}
 }

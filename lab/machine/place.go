@@ -61,7 +61,7 @@ func (p *Place) hold() (int, error) {
 }
 
 // Start starts a command in the machine. Its path and directory are the machine's, whose files are the host's, but for
-// /proc, /sys and /run. attr may be nil.
+// /proc, /sys and /run. attr may be nil. Whoever starts a command must wait for it, or the machine cannot end.
 func (p *Place) Start(cmd *exec.Cmd, attr *syscall.SysProcAttr) error {
 	if len(p.Groups) == 0 {
 		return ErrGone
