@@ -167,7 +167,8 @@ func TestKillAndRestart(t *testing.T) {
 	if err := n.Start("echo", "/bin/true"); err == nil {
 		t.Error("a process was started twice")
 	}
-	if err := n.Kill(t.Context(), "echo"); err != nil {
+	err := n.Kill(t.Context(), "echo")
+	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := n.Dial(t.Context(), at); err == nil {
@@ -186,10 +187,14 @@ func TestKillAndRestart(t *testing.T) {
 	if err := errors.Join(n.Exec(shell), shell.Wait()); err != nil {
 		t.Fatal(err)
 	}
-	for len(n.Processes()) < 2 {
-		time.Sleep(time.Millisecond)
+	killed := 0
+	for range 400 { // it may not be what it is to become yet
+		if killed, err = n.KillMatching(func(args []string) bool { return slices.Contains(args, "1003") }); killed > 0 || err != nil {
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
 	}
-	if killed, err := n.KillMatching(func(args []string) bool { return slices.Contains(args, "1003") }); killed != 1 || err != nil {
+	if killed != 1 || err != nil {
 		t.Errorf("killed %d, %v", killed, err)
 	}
 	if err := n.KillAll(t.Context()); err != nil || len(n.Processes()) > 0 {
@@ -311,10 +316,16 @@ func TestDown(t *testing.T) {
 }
 
 // alive leaves out what has ended and waits for its parent to take note, which for the children of a killed lab is the
-// host's init.
+// host's init, and gives what was killed the moment that the kernel takes to end it.
 func alive(pid int) bool {
-	raw, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
-	return err == nil && !strings.Contains(string(raw), ") Z ")
+	for range 400 {
+		raw, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+		if err != nil || strings.Contains(string(raw), ") Z ") {
+			return false
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	return true
 }
 
 // labProcess runs a lab in a process of its own.
