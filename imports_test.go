@@ -21,6 +21,7 @@ var owners = map[string][]string{
 	"github.com/labstack/echo":      {"controlplane/apiserver"},
 	"github.com/vishvananda":        {"worker/network", "lab"},
 	"github.com/cilium/ebpf":        {"ebpfproxy", "ebpfproxy/bpf"},
+	"github.com/miekg/dns":          {"worker/dns"},
 	"github.com/olareg":             {"controlplane/registry"},
 	"github.com/spf13/cobra":        {"cmd/petrel", "cmd/petrel-wasmrt"},
 	"github.com/tetratelabs/wazero": {"wasmrt/engine", "wasmrt/httpabi"},
@@ -29,7 +30,7 @@ var owners = map[string][]string{
 // rooms says which other rooms each room may import. A folder below a room belongs to it.
 var rooms = map[string][]string{
 	"cmd/petrel": {"controlplane/api", "controlplane/apiserver", "controlplane/apps", "controlplane/auth",
-		"controlplane/controller", "controlplane/pki", "controlplane/registry", "controlplane/resource", "controlplane/scheduler",
+		"controlplane/controller", "controlplane/join", "controlplane/pki", "controlplane/registry", "controlplane/resource", "controlplane/scheduler",
 		"controlplane/store", "controlplane/upstream", "wasmrt/module", "worker", "worker/cri", "worker/network", "worker/service"},
 	"cmd/petrel-wasmrt": {"wasmrt/runner", "wasmrt/supervisor", "wasmrt/engine", "wasmrt/httpabi", "wasmrt/module",
 		"wasmrt/wasi"},
@@ -39,6 +40,7 @@ var rooms = map[string][]string{
 	"controlplane/upstream":   {},
 	"controlplane/auth":       {},
 	"controlplane/pki":        {},
+	"controlplane/join":       {"controlplane/api", "controlplane/auth", "controlplane/pki", "controlplane/resource"},
 	"controlplane/registry":   {},
 	"controlplane/resource":   {"controlplane/api", "controlplane/store", "controlplane/upstream"},
 	"controlplane/apiserver":  {"controlplane/api", "controlplane/auth", "controlplane/resource", "controlplane/store", "controlplane/upstream"},
@@ -46,10 +48,13 @@ var rooms = map[string][]string{
 	"controlplane/scheduler":  {"controlplane/api"},
 	"controlplane/controller": {"controlplane/api"},
 
-	"worker":         {"worker/cri", "worker/network", "worker/service"},
+	"worker":         {"worker/cri", "worker/dns", "worker/network", "worker/service"},
 	"worker/cri":     {},
+	"worker/dns":     {"worker/service"},
 	"worker/network": {},
 	"worker/service": {},
+	// The table is pure and has several data paths; what puts it into the kernel is a room of its own beside it.
+	"worker/service/kernel": {"ebpfproxy", "worker/service"},
 
 	"wasmrt/module":  {},
 	"wasmrt/egress":  {},
