@@ -20,13 +20,13 @@ func (r *Registry) Delete(ctx context.Context, d *Definition, call Call, opts me
 	if err := r.mayDelete(d, call); err != nil {
 		return nil, false, err
 	}
-	if err := r.admit(ctx, d, call, nil, nil); err != nil {
-		return nil, false, err
-	}
 	var dry runtime.Object
 	var dryRemoved bool
 	out, removed, err = r.store.Update(ctx, d.Stored, call.Namespace, call.Name, store.Preconditions{},
 		func(current runtime.Object) (runtime.Object, store.Verdict, error) {
+			if err := r.admit(ctx, d, call, nil, current); err != nil {
+				return nil, store.Keep, err
+			}
 			verdict, err := r.markDeleted(ctx, d, call, current, *opts.DeepCopy())
 			if err == nil && call.DryRun {
 				dry, dryRemoved = current, verdict == store.Remove

@@ -1,0 +1,97 @@
+package join
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/petrelrun/petrel/controlplane/resource"
+)
+
+func TestRestrict(t *testing.T) {
+	node := func(name string, change ...func(*corev1.Node)) *corev1.Node {
+		n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"a": "b"}}}
+		for _, c := range change {
+			c(n)
+		}
+		return n
+	}
+	pod := func(on string, change ...func(*corev1.Pod)) *corev1.Pod {
+		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p", Labels: map[string]string{"app": "x"}}, Spec: corev1.PodSpec{NodeName: on}}
+		for _, c := range change {
+			c(p)
+		}
+		return p
+	}
+	lease := func(name string) *coordinationv1.Lease {
+		return &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	}
+	tests := []struct {
+		name     string
+		obj, old runtime.Object
+		refused  string
+	}{
+		{name: "its node is made", obj: node("n1")},
+		{name: "another node is made", obj: node("n2"), refused: "another"},
+		{name: "its label", obj: node("n1", func(n *corev1.Node) { n.Labels["zone"] = "z" }), old: node("n1")},
+		{name: "its taint", obj: node("n1", func(n *corev1.Node) { n.Spec.Taints = []corev1.Taint{{Key: "x", Effect: "NoSchedule"}} }), old: node("n1"), refused: "taints"},
+		{name: "a trusted label, made", obj: node("n1", func(n *corev1.Node) { n.Labels[restrictedLabel+"x"] = "z" }), refused: restrictedLabel},
+		{name: "a trusted label, taken", obj: node("n1"), old: node("n1", func(n *corev1.Node) { n.Labels[restrictedLabel+"x"] = "z" }), refused: restrictedLabel},
+		{name: "its status", obj: node("n1", func(n *corev1.Node) { n.Status.Phase = corev1.NodeRunning }), old: node("n1")},
+		{name: "a node deleted", old: node("n1"), refused: "delete"},
+		{name: "its lease", obj: lease("n1"), old: lease("n1")},
+		{name: "another lease", obj: lease("n2"), refused: "another node's"},
+		{name: "another lease deleted", old: lease("n2"), refused: "another node's"},
+		{name: "its pod's status", obj: pod("n1", func(p *corev1.Pod) { p.Status.Phase = corev1.PodRunning }), old: pod("n1")},
+		{name: "its pod's annotation", obj: pod("n1", func(p *corev1.Pod) { p.Annotations = map[string]string{"a": "b"} }), old: pod("n1")},
+		{name: "its pod deleted", old: pod("n1")},
+		{name: "a pod made", obj: pod("n1"), refused: "create"},
+		{name: "another's pod", obj: pod("n2"), old: pod("n2"), refused: "not bound"},
+		{name: "another's pod deleted", old: pod("n2"), refused: "not bound"},
+		{name: "nobody's pod", obj: pod("n1"), old: pod(""), refused: "not bound"},
+		{name: "its pod's labels", obj: pod("n1", func(p *corev1.Pod) { p.Labels["app"] = "y" }), old: pod("n1"), refused: "labels"},
+		{name: "its pod's spec", obj: pod("n1", func(p *corev1.Pod) { p.Spec.PriorityClassName = "high" }), old: pod("n1"), refused: "spec"},
+		{name: "its pod's owners", obj: pod("n1", func(p *corev1.Pod) { p.OwnerReferences = []metav1.OwnerReference{{Name: "x"}} }), old: pod("n1"), refused: "owners"},
+		{name: "what is not a node's", obj: &corev1.ConfigMap{}},
+	}
+	d, _ := resource.Lookup(podsResource)
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			err := Restriction{}.Admit(context.Background(), d, resource.Call{Name: "x", User: nodeUser("n1")}, tt.obj, tt.old)
+			if tt.refused == "" && err != nil || tt.refused != "" && (!apierrors.IsForbidden(err) || !strings.Contains(err.Error(), tt.refused)) {
+				t.Fatalf("got %v, want %q", err, tt.refused)
+			}
+			for _, call := range []resource.Call{{}, {User: person}, {User: machine}} {
+				if err := (Restriction{}).Admit(context.Background(), d, call, tt.obj, tt.old); err != nil {
+					t.Fatalf("%+v: %v", call.User, err)
+				}
+			}
+		})
+	}
+}
+
+// TestRestrictionIsAsked goes through the registry, also for deletions.
+func TestRestrictionIsAsked(t *testing.T) {
+	client := registry.Client("test")
+	if _, err := client.Create(t.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "guarded"},
+		Spec: corev1.PodSpec{NodeName: "n1", Containers: []corev1.Container{{Name: "c", Image: "i"}}}}); err != nil {
+		t.Fatal(err)
+	}
+	d, _ := resource.Lookup(podsResource)
+	remove := func(node string) error {
+		_, _, err := registry.Delete(t.Context(), d, resource.Call{Namespace: "default", Name: "guarded", User: nodeUser(node)}, metav1.DeleteOptions{GracePeriodSeconds: new(int64)})
+		return err
+	}
+	if err := remove("n2"); !apierrors.IsForbidden(err) {
+		t.Fatalf("another node deletes it: %v", err)
+	}
+	if err := remove("n1"); err != nil {
+		t.Fatal(err)
+	}
+}
