@@ -82,7 +82,7 @@ func (r *Registry) createNamed(ctx context.Context, d *Definition, call Call, ob
 	if err != nil {
 		return nil, err
 	}
-	if obj, err = d.Rules.Create(ctx, call.rules(), obj); err != nil {
+	if obj, err = d.Rules.Create(ctx, r.writes(call), obj); err != nil {
 		settle(ctx, nil, errNotWritten)
 		return nil, err
 	}

@@ -28,7 +28,8 @@ type PortRange struct{ First, Last int32 }
 // Config is what a Registry needs.
 type Config struct {
 	Store store.Interface
-	// ServiceCIDR is where cluster IPs come from; the zero Prefix: DefaultServiceCIDR.
+	// ServiceCIDR is where cluster IPs come from; the zero Prefix: DefaultServiceCIDR. In 127.0.0.0/8 it says that the
+	// cluster is one of loopback addresses, whose endpoints may be there too.
 	ServiceCIDR netip.Prefix
 	// NodePorts is where node ports come from; the zero range: DefaultNodePorts.
 	NodePorts PortRange
@@ -112,6 +113,13 @@ type Call struct {
 
 func (c Call) rules() upstream.Call {
 	return upstream.Call{Namespace: c.Namespace, Name: c.Name, Subresource: c.Subresource, User: c.User, Warn: c.Warn}
+}
+
+// writes is call's rules, for a write: with services on loopback addresses, pods are there too.
+func (r *Registry) writes(call Call) upstream.Call {
+	rules := call.rules()
+	rules.LoopbackPods = r.cfg.ServiceCIDR.Addr().IsLoopback()
+	return rules
 }
 
 func (c Call) warn(text string) {

@@ -191,6 +191,38 @@ func TestNodePorts(t *testing.T) {
 	}
 }
 
+// TestClusterOfMachines has services outside 127.0.0.0/8: addresses come from there, and endpoints on loopback, which
+// would be another machine's own, are refused.
+func TestClusterOfMachines(t *testing.T) {
+	ns := space(t)
+	r, err := New(Config{Store: shared.store, ServiceCIDR: netip.MustParsePrefix("10.43.0.0/16"), Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := r.Client("test").Create(background, newService(ns, "machines", nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if addr, err := netip.ParseAddr(made.(*corev1.Service).Spec.ClusterIP); err != nil || !r.cfg.ServiceCIDR.Contains(addr) {
+		t.Errorf("cluster IP %s, %v", addr, err)
+	}
+	for i, addr := range []string{"127.42.0.7", "10.42.1.7"} {
+		slice := &discoveryv1.EndpointSlice{
+			ObjectMeta:  metav1.ObjectMeta{Namespace: ns, Name: fmt.Sprintf("machines-%d", i)},
+			AddressType: discoveryv1.AddressTypeIPv4, Endpoints: []discoveryv1.Endpoint{{Addresses: []string{addr}}},
+		}
+		_, err := r.Client("test").Create(background, slice)
+		if (err == nil) != (addr == "10.42.1.7") {
+			t.Errorf("endpoint %s: %v", addr, err)
+		}
+		slice = slice.DeepCopy()
+		slice.Name += "-own"
+		if _, err := shared.Client("test").Create(background, slice); err != nil {
+			t.Errorf("endpoint %s in a cluster of loopback addresses: %v", addr, err)
+		}
+	}
+}
+
 func TestConcurrentCreatesNeverShareAnAddress(t *testing.T) {
 	ns := space(t)
 	// A small range of its own, on two registries as two servers would be.

@@ -116,7 +116,7 @@ func (r *Registry) prepare(ctx context.Context, d *Definition, call Call, obj, c
 	if a.settle, err = r.services.claim(ctx, call, obj, current); err != nil {
 		return nil, err
 	}
-	if a.obj, err = d.Rules.Update(ctx, call.rules(), obj, current); err != nil {
+	if a.obj, err = d.Rules.Update(ctx, r.writes(call), obj, current); err != nil {
 		a.settle(ctx, nil, errNotWritten)
 		return nil, err
 	}

@@ -39,6 +39,8 @@ type Call struct {
 	Subresource string
 	// User is who asks; nil for what the control plane does by itself.
 	User *User
+	// LoopbackPods says that this cluster's pods have addresses in 127.0.0.0/8, so endpoints may.
+	LoopbackPods bool
 	// Warn takes warnings for the client; nil drops them.
 	Warn func(text string)
 }
@@ -126,6 +128,9 @@ func (k *Kind) context(ctx context.Context, verb string, call Call) context.Cont
 	})
 	if u := call.User; u != nil {
 		ctx = genericapirequest.WithUser(ctx, &user.DefaultInfo{Name: u.Name, UID: u.UID, Groups: u.Groups})
+	}
+	if call.LoopbackPods {
+		ctx = withLoopbackPods(ctx)
 	}
 	if call.Warn != nil {
 		ctx = warning.WithWarningRecorder(ctx, recorder(call.Warn))

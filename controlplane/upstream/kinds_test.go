@@ -196,17 +196,21 @@ func TestEndpointsMayBeLoopback(t *testing.T) {
 		}
 	}
 	for addr, ok := range map[string]bool{"127.42.0.7": true, "10.0.0.1": true, "0.0.0.0": false, "224.0.0.1": false, "169.254.1.1": false, "x": false} {
-		obj := slice(addr)
-		obj.ResourceVersion = ""
-		k.Default(obj)
-		if _, err := k.Create(context.Background(), Call{Namespace: "s"}, obj); (err == nil) != ok {
-			t.Errorf("create with %s: %v", addr, err)
-		}
-		next, old := slice(addr), slice("127.42.0.1")
-		k.Default(next)
-		k.Default(old)
-		if _, err := k.Update(context.Background(), Call{Namespace: "s"}, next, old); (err == nil) != ok {
-			t.Errorf("update to %s: %v", addr, err)
+		for _, loopback := range []bool{true, false} {
+			call := Call{Namespace: "s", LoopbackPods: loopback}
+			ok := ok && (loopback || addr != "127.42.0.7")
+			obj := slice(addr)
+			obj.ResourceVersion = ""
+			k.Default(obj)
+			if _, err := k.Create(context.Background(), call, obj); (err == nil) != ok {
+				t.Errorf("create with %s, loopback pods %v: %v", addr, loopback, err)
+			}
+			next, old := slice(addr), slice("10.0.0.2")
+			k.Default(next)
+			k.Default(old)
+			if _, err := k.Update(context.Background(), call, next, old); (err == nil) != ok {
+				t.Errorf("update to %s, loopback pods %v: %v", addr, loopback, err)
+			}
 		}
 	}
 }
