@@ -1,0 +1,189 @@
+package ebpfproxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// space is a network namespace without a name: it ends with its last descriptor.
+type space struct {
+	t      *testing.T
+	fd     int
+	origin int
+}
+
+func newSpace(t *testing.T) *space {
+	t.Helper()
+	if _, err := exec.LookPath("ip"); err != nil {
+		t.Skip("needs ip of iproute2")
+	}
+	s := &space{t: t, fd: -1, origin: -1}
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		if s.origin, err = unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+			return
+		}
+		if err = unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return
+		}
+		s.fd, err = unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if back := unix.Setns(s.origin, unix.CLONE_NEWNET); back != nil {
+			panic(back) // the thread would take others into the namespace
+		}
+	}()
+	<-done
+	t.Cleanup(func() {
+		unix.Close(s.fd)
+		unix.Close(s.origin)
+	})
+	if errors.Is(err, unix.EPERM) {
+		t.Skip("needs the right to make network namespaces")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.ip("link set lo up")
+	return s
+}
+
+// do calls f in the namespace.
+func (s *space) do(f func()) {
+	s.t.Helper()
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		if err := unix.Setns(s.fd, unix.CLONE_NEWNET); err != nil {
+			done <- err
+			return
+		}
+		defer func() {
+			if err := unix.Setns(s.origin, unix.CLONE_NEWNET); err != nil {
+				panic(err) // as above
+			}
+			done <- nil
+		}()
+		f()
+	}()
+	if err := <-done; err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// ip runs ip with these words, a command a line.
+func (s *space) ip(commands string) {
+	s.t.Helper()
+	s.do(func() {
+		for line := range strings.Lines(commands) {
+			words := strings.Fields(line)
+			if len(words) == 0 {
+				continue
+			}
+			if out, err := exec.CommandContext(context.Background(), "ip", words...).CombinedOutput(); err != nil {
+				s.t.Errorf("ip %s: %v: %s", strings.TrimSpace(line), err, out)
+			}
+		}
+	})
+	if s.t.Failed() {
+		s.t.FailNow()
+	}
+}
+
+// sysctl sets values below /proc/sys/net: those of the namespace.
+func (s *space) sysctl(settings ...string) {
+	s.t.Helper()
+	s.do(func() {
+		for _, setting := range settings {
+			name, value, _ := strings.Cut(setting, "=")
+			if err := os.WriteFile(filepath.Join("/proc/sys/net", name), []byte(value), 0); err != nil {
+				s.t.Errorf("set %s: %v", setting, err)
+			}
+		}
+	})
+}
+
+func (s *space) forward() {
+	s.sysctl("ipv4/ip_forward=1", "ipv6/conf/all/forwarding=1")
+}
+
+// wire lays a veth pair from here, as name, to other, as otherName.
+func (s *space) wire(name string, other *space, otherName string) {
+	s.t.Helper()
+	s.ip(fmt.Sprintf("link add %s type veth peer name %s", name, otherName))
+	s.ip(fmt.Sprintf("link set %s netns /proc/%d/fd/%d", otherName, os.Getpid(), other.fd))
+	s.ip(fmt.Sprintf("link set %s up", name))
+	other.ip(fmt.Sprintf("link set %s up", otherName))
+}
+
+func (s *space) link(name string) (i *net.Interface) {
+	s.t.Helper()
+	var err error
+	s.do(func() { i, err = net.InterfaceByName(name) })
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return i
+}
+
+var spaceGroups atomic.Uint32
+
+// natGroup makes a cgroup of the test's own, for the proxy's socket programs.
+func natGroup(t *testing.T) string {
+	t.Helper()
+	for _, root := range []string{"/sys/fs/cgroup/unified", "/sys/fs/cgroup"} {
+		if checkCgroup(root) != nil {
+			continue
+		}
+		path := filepath.Join(root, "petrel-nat-test-"+strconv.Itoa(os.Getpid())+"-"+strconv.Itoa(int(spaceGroups.Add(1))))
+		err := os.Mkdir(path, 0o755)
+		if errors.Is(err, os.ErrPermission) || errors.Is(err, unix.EROFS) {
+			t.Skip("needs the right to make a cgroup")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := os.Remove(path); err != nil {
+				t.Error(err)
+			}
+		})
+		return path
+	}
+	t.Skip("needs a cgroup2 file system")
+	return ""
+}
+
+// natBPFFS mounts a bpffs of the test's own.
+func natBPFFS(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	err := unix.Mount("bpffs", dir, "bpf", 0, "")
+	if errors.Is(err, unix.EPERM) {
+		t.Skip("needs the right to mount a bpffs")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
