@@ -2,6 +2,7 @@ package servicetest
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"slices"
@@ -99,6 +100,11 @@ func draining(t *testing.T, w *world) {
 		t.Fatal(err)
 	}
 	defer open.Close()
+	_ = open.SetDeadline(time.Now().Add(patience))
+	greeting := make([]byte, len("old "))
+	if _, err := io.ReadFull(open, greeting); err != nil || string(greeting) != "old " {
+		t.Fatalf("greeted with %q, %v", greeting, err)
+	}
 	all[0].state = terminating
 	svc.endpoints(all...)
 	answered(t, svc.at(), "new")
@@ -106,8 +112,11 @@ func draining(t *testing.T, w *world) {
 	svc.endpoints(all...)
 	answered(t, svc.at(), "new")
 	time.Sleep(moment)
-	if name, err := converse(open, "still there?"); name != "old" || err != nil {
-		t.Errorf("what was open was answered by %q, %v", name, err)
+	if _, err := io.WriteString(open, "old?"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(open, greeting); err != nil || string(greeting) != "old?" {
+		t.Errorf("what was open was answered %q, %v", greeting, err)
 	}
 }
 

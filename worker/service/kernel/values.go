@@ -1,0 +1,65 @@
+package kernel
+
+import (
+	"net/netip"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/petrelrun/petrel/ebpfproxy"
+	"github.com/petrelrun/petrel/worker/service"
+)
+
+// protocols are those that the kernel's tables know.
+var protocols = map[string]ebpfproxy.Protocol{
+	string(corev1.ProtocolTCP): ebpfproxy.TCP, string(corev1.ProtocolUDP): ebpfproxy.UDP, string(corev1.ProtocolSCTP): ebpfproxy.SCTP,
+}
+
+// Values are what the kernel is to know of a Service. Endpoints for which leaving holds take nothing new.
+func Values(svc *service.Service, leaving func(netip.Addr) bool) []ebpfproxy.Service {
+	frontends := svc.Frontends()
+	out := make([]ebpfproxy.Service, 0, len(frontends))
+	taken := make(map[ebpfproxy.Frontend]bool, len(frontends))
+	for i := range frontends {
+		f := &frontends[i]
+		protocol, ok := protocols[f.Protocol]
+		at := ebpfproxy.Frontend{Addr: f.Addr.Addr(), Port: f.Addr.Port(), Protocol: protocol, Scope: scopeOf(f)}
+		if !ok || taken[at] { // an external address may be given twice
+			continue
+		}
+		taken[at] = true
+		out = append(out, ebpfproxy.Service{
+			Frontend: at, Name: svc.Namespace + "/" + svc.Name + ":" + f.Port, Backends: backendsOf(svc, f, leaving),
+			Affinity: svc.Affinity, Drop: f.Drop, SourceRanges: f.SourceRanges, KeepClientIP: f.KeepClientIP,
+		})
+	}
+	return out
+}
+
+// scopeOf: sockets of the node take an internal entry before an external one of the same address, so that clients on the
+// node have their own where the policy is Local.
+func scopeOf(f *service.Frontend) ebpfproxy.Scope {
+	if f.Kind == service.ClusterIP || f.Clients == service.OnNode {
+		return ebpfproxy.Internal
+	}
+	return ebpfproxy.External
+}
+
+func backendsOf(svc *service.Service, f *service.Frontend, leaving func(netip.Addr) bool) []ebpfproxy.Backend {
+	out := make([]ebpfproxy.Backend, 0, len(f.Backends)+len(f.Open))
+	add := func(list []service.Backend, state ebpfproxy.BackendState) {
+		for i := range list {
+			b := &list[i]
+			value := ebpfproxy.Backend{Addr: b.Addr.Addr(), Port: b.Addr.Port(), State: state, Local: b.Local}
+			if b.Pod != "" {
+				value.Name = svc.Namespace + "/" + b.Pod
+			}
+			if b.Local && leaving(value.Addr) {
+				value.State = ebpfproxy.Unready
+			}
+			out = append(out, value)
+		}
+	}
+	add(f.Backends, ebpfproxy.Active)
+	add(f.Open, ebpfproxy.Unready)
+	return out
+}
