@@ -2,6 +2,7 @@ package network
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -123,6 +124,8 @@ type testPod struct {
 	at   *machine
 	ips  []netip.Addr
 	wasm bool
+	// patience is how long a connection may take; 0: long enough for a packet to be sent again.
+	patience time.Duration
 }
 
 const testPort = 8080
@@ -202,7 +205,7 @@ func echoAll(u net.PacketConn) {
 
 // dial connects from the pod, from its own address.
 func (p *testPod) dial(network string, to netip.AddrPort, control func(fd int) error) (net.Conn, error) {
-	d := net.Dialer{Timeout: 2 * time.Second}
+	d := net.Dialer{Timeout: cmp.Or(p.patience, 3*time.Second)}
 	if at := slices.IndexFunc(p.ips, func(a netip.Addr) bool { return a.Is4() == to.Addr().Is4() }); p.wasm && at >= 0 {
 		if network == "tcp" {
 			d.LocalAddr = &net.TCPAddr{IP: net.IP(p.ips[at].AsSlice())}

@@ -124,6 +124,8 @@ func (s *segment) join(m *machine, ifName string, mtu int, cidrs ...string) {
 	must(s.t, s.LinkSetMaster(port, s.link("br")))
 	must(s.t, s.LinkSetUp(port))
 	must(s.t, m.LinkSetUp(m.link(ifName)))
+	must(s.t, m.awaitUp(ifName))
+	must(s.t, s.awaitUp(attrs.Name))
 	for _, c := range cidrs {
 		m.addr(ifName, c)
 	}

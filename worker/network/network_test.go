@@ -101,6 +101,7 @@ func TestHostReachesPods(t *testing.T) {
 	nodes, _ := routed(t, nil)
 	for _, n := range nodes {
 		n.sysctl("ipv4/conf/all/rp_filter", "1")
+		n.settle()
 	}
 	for _, to := range nodes {
 		pods := []*testPod{to.container("c-" + to.machine.name), to.wasmPod("w-" + to.machine.name)}

@@ -99,16 +99,27 @@ func (s *space) mendRoutes(want []route) error {
 			stray = append(stray, have[i])
 		}
 	}
-	var errs []error
-	for _, r := range missing {
-		if err := s.RouteReplace(r.netlink()); err != nil {
-			errs = append(errs, fmt.Errorf("set route to %s: %w", r.dst, err))
-		}
-	}
+	err = s.setRoutes(missing)
 	if len(stray) == 0 {
-		return errors.Join(errs...)
+		return err
 	}
-	return errors.Join(append(errs, s.removeStrays(want))...)
+	if errStray := s.removeStrays(want); err == nil || errStray != nil {
+		return errors.Join(err, errStray)
+	}
+	return s.setRoutes(missing) // IPv6 takes no gateway that a stale route leads to another link
+}
+
+// setRoutes sets routes and strikes out those that were taken.
+func (s *space) setRoutes(missing map[netip.Prefix]route) error {
+	var errs []error
+	for dst, r := range missing {
+		if err := s.RouteReplace(r.netlink()); err != nil {
+			errs = append(errs, fmt.Errorf("set route to %s: %w", dst, err))
+			continue
+		}
+		delete(missing, dst)
+	}
+	return errors.Join(errs...)
 }
 
 // removeStrays looks again, because a replaced route is gone already.

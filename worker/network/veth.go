@@ -177,10 +177,19 @@ func (n *Network) attach(e *Endpoint) error {
 	if err := n.space.LinkSetAlias(host, e.alias()); err != nil {
 		return fmt.Errorf("name link: %w", err)
 	}
+	if err := n.mendHostEnd(e, host); err != nil {
+		return err
+	}
 	if err := inside.furnish(e); err != nil {
 		return err
 	}
-	return n.mendHostEnd(e, host)
+	if err := n.space.awaitUp(e.HostName); err != nil {
+		return err
+	}
+	if err := inside.awaitUp(e.IfName); err != nil {
+		return err
+	}
+	return inside.awaitAddrs(e.Addrs)
 }
 
 // furnish sets up the container's side.
