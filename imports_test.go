@@ -20,6 +20,7 @@ var owners = map[string][]string{
 	"go.etcd.io/etcd":               {"controlplane/store"},
 	"github.com/labstack/echo":      {"controlplane/apiserver"},
 	"github.com/vishvananda":        {"worker/network", "lab"},
+	"github.com/google/nftables":    {"worker/network"},
 	"github.com/cilium/ebpf":        {"ebpfproxy", "ebpfproxy/bpf"},
 	"github.com/miekg/dns":          {"worker/dns"},
 	"github.com/olareg":             {"controlplane/registry"},
