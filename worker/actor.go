@@ -92,7 +92,7 @@ type shownSandbox struct {
 func newActor(m *manager, object *corev1.Pod, fromAPI bool) *actor {
 	a := &actor{m: m, uid: object.UID, pod: object, fromAPI: fromAPI, dirty: true, accepted: time.Now(), watches: map[string]*watching{}}
 	a.view = pod.View{
-		Pod: object, Memory: map[string]*pod.Memory{}, HostIP: m.cfg.NodeIP, RuntimeName: m.runtimeName,
+		Pod: object, Memory: map[string]*pod.Memory{}, HostIP: m.cfg.NodeIPs[0].String(), RuntimeName: m.runtimeName,
 		Observed: pod.Observed{Containers: map[string][]pod.Instance{}},
 	}
 	a.shown = shown{pod: object, phase: object.Status.Phase}

@@ -21,8 +21,8 @@ type Config struct {
 	Client kubernetes.Interface
 	// NodeName is the Node's name; the machine's host name in lower case.
 	NodeName string
-	// NodeIP is the Node's address; 127.0.0.1.
-	NodeIP string
+	// NodeIPs are the Node's addresses, the first one foremost; 127.0.0.1.
+	NodeIPs []netip.Addr
 	// NodeLabels are put on the Node beside the worker's own.
 	NodeLabels map[string]string
 	// MaxPods is how many pods the node takes; 11,000.
@@ -52,7 +52,9 @@ type Config struct {
 func (c *Config) setDefaults() {
 	host, _ := os.Hostname()
 	c.NodeName = cmp.Or(c.NodeName, strings.ToLower(host))
-	c.NodeIP = cmp.Or(c.NodeIP, "127.0.0.1")
+	if len(c.NodeIPs) == 0 {
+		c.NodeIPs = []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})}
+	}
 	c.MaxPods = cmp.Or(c.MaxPods, defaultMaxPods)
 	c.Version = cmp.Or(c.Version, "v1.37.2-petrel")
 	c.PodCIDR = cmp.Or(c.PodCIDR, "127.42.0.0/16")
@@ -72,8 +74,10 @@ func (c *Config) Validate() error {
 	if !filepath.IsAbs(c.RootDir) {
 		return fmt.Errorf("root directory %q: want an absolute path", c.RootDir)
 	}
-	if _, err := netip.ParseAddr(c.NodeIP); err != nil {
-		return fmt.Errorf("node address: %w", err)
+	for _, ip := range c.NodeIPs {
+		if !ip.IsValid() || ip.IsUnspecified() || ip.IsMulticast() || ip.Zone() != "" {
+			return fmt.Errorf("node address %q: want an address by which others reach this machine", ip)
+		}
 	}
 	for _, listen := range []string{c.GatewayListen, c.NodeListen} {
 		if _, _, err := net.SplitHostPort(listen); err != nil {

@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -61,11 +63,11 @@ func (s *nodeServer) ours(host string) bool {
 		host = name
 	}
 	host = strings.ToLower(strings.Trim(host, "[]"))
-	if host == "localhost" || host == s.node || host == s.m.cfg.NodeIP {
+	if host == "localhost" || host == s.node {
 		return true
 	}
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
+	ip, err := netip.ParseAddr(host)
+	return err == nil && (ip.IsLoopback() || slices.Contains(s.m.cfg.NodeIPs, ip))
 }
 
 // pods lists the node's pods as the worker sees them.

@@ -92,7 +92,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer events.broadcaster.Shutdown()
 	services, err := service.New(service.Config{
 		Client: w.cfg.Client, NodeName: w.cfg.NodeName, StateFile: files.services(), GatewayListen: w.cfg.GatewayListen,
-		NodeAddrs: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, Recorder: events, Logger: w.cfg.Logger,
+		NodeAddrs: w.cfg.NodeIPs, Recorder: events, Logger: w.cfg.Logger,
 	})
 	if err != nil {
 		return err
@@ -142,7 +142,7 @@ func (w *Worker) newManager(ctx context.Context, events *events, services *servi
 
 func (w *Worker) nodeConfig() node.Config {
 	return node.Config{
-		Client: w.cfg.Client, Name: w.cfg.NodeName, Address: w.cfg.NodeIP, MaxPods: w.cfg.MaxPods, Labels: w.cfg.NodeLabels,
+		Client: w.cfg.Client, Name: w.cfg.NodeName, Addresses: w.cfg.NodeIPs, MaxPods: w.cfg.MaxPods, Labels: w.cfg.NodeLabels,
 		Version: w.cfg.Version, Dir: w.cfg.RootDir, Logger: w.cfg.Logger, Health: w.health,
 		RuntimeVersion: func() string {
 			if v := w.runtimeVersion.Load(); v != nil {

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"net/http"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -180,7 +181,7 @@ func TestConfigIsChecked(t *testing.T) {
 		"relative root": func(c *Config) { c.RootDir = "root" },
 		"bad prefix":    func(c *Config) { c.PodCIDR = "127.42.0.0" },
 		"bad listen":    func(c *Config) { c.GatewayListen = "8081" },
-		"bad address":   func(c *Config) { c.NodeIP = "localhost" },
+		"bad address":   func(c *Config) { c.NodeIPs = []netip.Addr{netip.IPv4Unspecified()} },
 		"no runtime":    func(c *Config) { c.RuntimeEndpoint = "" },
 	} {
 		cfg := Config{Client: fake.NewClientset(), RootDir: "/r", RuntimeEndpoint: "/s"}

@@ -28,7 +28,7 @@ type controlPlaneConfig struct {
 	DataDir       string
 	Listen        string
 	GatewayListen string // where apps' URLs point
-	ServiceCIDR   netip.Prefix
+	Addresses     clusterAddresses
 	EtcdEndpoints []string
 	Logger        *slog.Logger
 }
@@ -69,7 +69,7 @@ func newControlPlane(ctx context.Context, cfg controlPlaneConfig) (*controlPlane
 
 func (cp *controlPlane) wire(cfg controlPlaneConfig) error {
 	objects, err := resource.New(resource.Config{
-		Store: cp.store, ServiceCIDR: cfg.ServiceCIDR, Logger: cfg.Logger.With("room", "resource"),
+		Store: cp.store, ServiceCIDR: cfg.Addresses.Services, Logger: cfg.Logger.With("room", "resource"),
 	})
 	if err != nil {
 		return err
@@ -95,9 +95,9 @@ func (cp *controlPlane) wire(cfg controlPlaneConfig) error {
 	}
 	cp.server, err = apiserver.New(apiserver.Config{
 		Registry: objects,
-		Listen:   cfg.Listen,
-		Mounts:   map[string]http.Handler{"/v1/": deploys, "/v2/": cp.modules},
-		Logger:   cfg.Logger.With("room", "apiserver"),
+		Listen:   cfg.Listen, Advertise: cfg.Addresses.Advertise,
+		Mounts: map[string]http.Handler{"/v1/": deploys, "/v2/": cp.modules},
+		Logger: cfg.Logger.With("room", "apiserver"),
 	})
 	return err
 }

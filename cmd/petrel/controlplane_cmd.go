@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -16,8 +15,8 @@ type controlPlaneOptions struct {
 	DataDir       string
 	Listen        string
 	GatewayListen string
-	ServiceCIDR   string
 	EtcdEndpoints []string
+	clusterFlags
 	logOptions
 }
 
@@ -35,16 +34,16 @@ petrel worker --server. It listens on loopback only.`,
 	f.StringVar(&o.DataDir, "data-dir", defaultDataDir(), "directory of all state")
 	addListenFlags(f, &o.Listen, &o.GatewayListen)
 	f.Lookup("gateway-listen").Usage = "where the worker serves apps: what their URLs point to"
-	f.StringVar(&o.ServiceCIDR, "service-cidr", "127.43.0.0/16", "addresses of services: within 127.0.0.0/8")
+	o.clusterFlags.addFlags(f)
 	f.StringSliceVar(&o.EtcdEndpoints, "etcd-endpoints", nil, "use this etcd instead of the embedded one")
-	o.addFlags(f)
+	o.logOptions.addFlags(f)
 	return cmd
 }
 
 func (o *controlPlaneOptions) run(ctx context.Context, io streams) error {
-	services, err := netip.ParsePrefix(o.ServiceCIDR)
+	addresses, err := o.parse()
 	if err != nil {
-		return fmt.Errorf("--service-cidr: %w", err)
+		return err
 	}
 	dir, logger, closeAll, err := o.openIn(o.DataDir, io.Err)
 	if err != nil {
@@ -56,7 +55,7 @@ func (o *controlPlaneOptions) run(ctx context.Context, io streams) error {
 	}
 	cp, err := newControlPlane(ctx, controlPlaneConfig{
 		DataDir: dir.path, Listen: o.Listen, GatewayListen: o.GatewayListen,
-		ServiceCIDR: services, EtcdEndpoints: o.EtcdEndpoints, Logger: logger,
+		Addresses: addresses, EtcdEndpoints: o.EtcdEndpoints, Logger: logger,
 	})
 	if err != nil {
 		return err

@@ -144,7 +144,7 @@ func (o *upOptions) controlPlane(ctx context.Context, dir *dataDir, logger *slog
 	}
 	return newControlPlane(ctx, controlPlaneConfig{
 		DataDir: dir.path, Listen: o.Listen, GatewayListen: o.GatewayListen,
-		ServiceCIDR: services, EtcdEndpoints: o.EtcdEndpoints, Logger: logger,
+		Addresses: clusterAddresses{Services: services}, EtcdEndpoints: o.EtcdEndpoints, Logger: logger,
 	})
 }
 
@@ -176,7 +176,7 @@ func newWorker(o workerOptions, logger *slog.Logger) (*worker.Worker, error) {
 	}
 	return worker.New(worker.Config{
 		Client: client, NodeName: o.NodeName, MaxPods: o.MaxPods, RuntimeEndpoint: o.Socket, RuntimeMetrics: o.Metrics, RootDir: o.RootDir,
-		PodCIDR: o.PodCIDR, HostPaths: o.HostPaths, GatewayListen: o.GatewayListen, Logger: logger.With("room", "worker"),
+		PodCIDR: o.PodCIDR, NodeIPs: o.NodeIPs, HostPaths: o.HostPaths, GatewayListen: o.GatewayListen, Logger: logger.With("room", "worker"),
 	})
 }
 

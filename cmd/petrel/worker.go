@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -19,6 +20,7 @@ type workerOptions struct {
 	NodeName      string
 	GatewayListen string
 	PodCIDR       string
+	NodeIPs       []netip.Addr // none: loopback mode
 	MaxPods       int
 	HostPaths     []string
 }
@@ -26,6 +28,7 @@ type workerOptions struct {
 func newWorkerCommand(io streams) *cobra.Command {
 	o := &workerOptions{}
 	var dataDir, binary string
+	var nodeIPs []string
 	var logs logOptions
 	cmd := &cobra.Command{
 		Use:   "worker",
@@ -42,10 +45,14 @@ When it ends, pods run on, whatever way it ended, and the next start on the same
 	f.StringVar(&o.GatewayListen, "gateway-listen", "127.0.0.1:8081", "where apps are served: a loopback address; port 0 takes a free one")
 	f.StringVar(&o.PodCIDR, "pod-cidr", "127.42.0.0/16", "addresses of pods: within 127.0.0.0/8")
 	f.StringVar(&o.NodeName, "node-name", "", "name of the node (default: the host's name)")
+	f.StringSliceVar(&nodeIPs, "node-ip", nil, "addresses by which other machines reach this one, one of each family (default: a cluster of one machine)")
 	stopPods := f.Bool("stop-pods", false, "end the pods when the worker ends")
 	addWasmrtFlags(f, &binary, &o.MaxPods, &o.HostPaths)
 	logs.addFlags(f)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
+		if o.NodeIPs, err = parseNodeIPs(nodeIPs); err != nil {
+			return err
+		}
 		return runWorker(cmd.Context(), io, o, logs, dataDir, binary, *stopPods)
 	}
 	return cmd

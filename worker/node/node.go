@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"runtime"
 	"strings"
 	"sync"
@@ -41,7 +42,8 @@ const (
 type Config struct {
 	Client  kubernetes.Interface
 	Name    string
-	Address string
+	// Addresses are those by which other nodes reach it, the first one foremost.
+	Addresses []netip.Addr
 	MaxPods int
 	Labels  map[string]string
 	Version string
@@ -61,6 +63,8 @@ func (c *Config) Validate() error {
 		return errors.New("node needs a client, a runtime version, a port, a health and a logger")
 	case c.Name == "" || c.Name != strings.ToLower(c.Name):
 		return fmt.Errorf("node name %q: want a lower-case name", c.Name)
+	case len(c.Addresses) == 0:
+		return errors.New("node needs an address")
 	case c.MaxPods <= 0:
 		return fmt.Errorf("max pods %d: want a positive number", c.MaxPods)
 	}
@@ -223,9 +227,9 @@ func (n *Node) report(ctx context.Context, now time.Time) error {
 	if same(&next, last) && now.Sub(sent) < reportInterval {
 		return nil
 	}
-	patch, err := json.Marshal(map[string]any{"status": next})
+	patch, err := statusPatch(&next)
 	if err != nil {
-		return fmt.Errorf("encode node status: %w", err)
+		return err
 	}
 	_, err = n.cfg.Client.CoreV1().Nodes().Patch(ctx, n.cfg.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
 	if err != nil {

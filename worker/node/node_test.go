@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -18,7 +20,7 @@ import (
 
 func testConfig(t *testing.T, client *fake.Clientset) Config {
 	return Config{
-		Client: client, Name: "node-1", Address: "127.0.0.1", MaxPods: 11000, Version: "v1.37.2", Dir: t.TempDir(),
+		Client: client, Name: "node-1", Addresses: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, MaxPods: 11000, Version: "v1.37.2", Dir: t.TempDir(),
 		Labels:         map[string]string{"zone": "a"},
 		RuntimeVersion: func() string { return "fake://1" },
 		Port:           func() int32 { return 4321 },
@@ -189,6 +191,30 @@ func TestWhatOthersSetIsSetRight(t *testing.T) {
 			}
 		})
 	})
+}
+
+// TestAddresses has a node of two families whose addresses change with a restart.
+func TestAddresses(t *testing.T) {
+	client := fake.NewClientset()
+	for _, addresses := range [][]string{{"10.0.0.1", "fd00::1"}, {"fd00::2", "10.0.0.2"}, {"10.0.0.3"}} {
+		cfg := testConfig(t, client)
+		cfg.Addresses = nil
+		want := []corev1.NodeAddress{}
+		for _, a := range addresses {
+			cfg.Addresses = append(cfg.Addresses, netip.MustParseAddr(a))
+			want = append(want, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: a})
+		}
+		want = append(want, corev1.NodeAddress{Type: corev1.NodeHostName, Address: "node-1"})
+		synctest.Test(t, func(t *testing.T) {
+			run(t, cfg, func() {
+				time.Sleep(2 * time.Second)
+				got, err := client.CoreV1().Nodes().Get(t.Context(), "node-1", metav1.GetOptions{})
+				if err != nil || !slices.Equal(got.Status.Addresses, want) {
+					t.Errorf("addresses %v, %v; want %v", got.Status.Addresses, err, want)
+				}
+			})
+		})
+	}
 }
 
 func TestADeletedNodeIsRegisteredAnew(t *testing.T) {

@@ -1,12 +1,15 @@
 package node
 
 import (
+	"encoding/json"
+	"fmt"
 	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 )
 
 // Health is what the worker knows of its own ability to run pods.
@@ -26,12 +29,12 @@ func status(cfg *Config, m *machine, health Health, old *corev1.NodeStatus, now 
 		Capacity:    capacity,
 		Allocatable: allocatable,
 		NodeInfo:    info,
-		Addresses: []corev1.NodeAddress{
-			{Type: corev1.NodeInternalIP, Address: cfg.Address},
-			{Type: corev1.NodeHostName, Address: cfg.Name},
-		},
 		DaemonEndpoints: corev1.NodeDaemonEndpoints{KubeletEndpoint: corev1.DaemonEndpoint{Port: cfg.Port()}},
 	}
+	for _, ip := range cfg.Addresses {
+		out.Addresses = append(out.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: ip.String()})
+	}
+	out.Addresses = append(out.Addresses, corev1.NodeAddress{Type: corev1.NodeHostName, Address: cfg.Name})
 	out.Conditions = []corev1.NodeCondition{
 		condition(corev1.NodeMemoryPressure, m.memoryPressure(), "WorkerHasInsufficientMemory", "WorkerHasSufficientMemory"),
 		condition(corev1.NodeDiskPressure, m.diskPressure(), "WorkerHasDiskPressure", "WorkerHasNoDiskPressure"),
@@ -66,9 +69,25 @@ func truth(b bool) corev1.ConditionStatus {
 	return corev1.ConditionFalse
 }
 
+// statusPatch makes the strategic merge patch of a status. Addresses are replaced as a whole: merged by their type, as they
+// would be, a node of two addresses would keep one, and an old one would never go.
+func statusPatch(status *corev1.NodeStatus) ([]byte, error) {
+	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(status)
+	if err != nil {
+		return nil, fmt.Errorf("encode node status: %w", err)
+	}
+	addresses, _ := fields["addresses"].([]any)
+	fields["addresses"] = append(addresses, map[string]any{"$patch": "replace"})
+	patch, err := json.Marshal(map[string]any{"status": fields})
+	if err != nil {
+		return nil, fmt.Errorf("encode node status: %w", err)
+	}
+	return patch, nil
+}
+
 // same reports whether two statuses tell the same, heartbeats aside. Available memory is not part of a status.
 func same(a, b *corev1.NodeStatus) bool {
-	if a.DaemonEndpoints != b.DaemonEndpoints || a.NodeInfo.ContainerRuntimeVersion != b.NodeInfo.ContainerRuntimeVersion {
+	if a.DaemonEndpoints != b.DaemonEndpoints || !slices.Equal(a.Addresses, b.Addresses) || a.NodeInfo.ContainerRuntimeVersion != b.NodeInfo.ContainerRuntimeVersion {
 		return false
 	}
 	for _, x := range a.Conditions {
