@@ -40,13 +40,13 @@ const (
 
 // Config says what the node is.
 type Config struct {
-	Client  kubernetes.Interface
-	Name    string
+	Client kubernetes.Interface
+	Name   string
 	// Addresses are those by which other nodes reach it, the first one foremost.
 	Addresses []netip.Addr
-	MaxPods int
-	Labels  map[string]string
-	Version string
+	MaxPods   int
+	Labels    map[string]string
+	Version   string
 	// Dir is where pods' files are: the disk whose size is told.
 	Dir string
 	// RuntimeVersion, Port and Health are asked each time.

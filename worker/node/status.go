@@ -26,9 +26,9 @@ func status(cfg *Config, m *machine, health Health, old *corev1.NodeStatus, now 
 	info.KubeletVersion = cfg.Version
 	info.ContainerRuntimeVersion = cfg.RuntimeVersion()
 	out := corev1.NodeStatus{
-		Capacity:    capacity,
-		Allocatable: allocatable,
-		NodeInfo:    info,
+		Capacity:        capacity,
+		Allocatable:     allocatable,
+		NodeInfo:        info,
 		DaemonEndpoints: corev1.NodeDaemonEndpoints{KubeletEndpoint: corev1.DaemonEndpoint{Port: cfg.Port()}},
 	}
 	for _, ip := range cfg.Addresses {
