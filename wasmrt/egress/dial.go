@@ -126,14 +126,14 @@ func (p *Policy) resolve(ctx context.Context, network string, t target) ([]netip
 	if last := network[len(network)-1]; last == '4' || last == '6' {
 		family += string(last)
 	}
-	found, err := p.resolver.LookupNetIP(ctx, family, t.host)
+	found, full, err := p.lookup(ctx, family, t.host)
 	if err != nil {
 		return nil, fmt.Errorf("look up %s: %w", t.name, err)
 	}
 	var allowed []netip.Addr
 	for _, addr := range found {
 		addr = addr.Unmap()
-		if addr.Zone() == "" && p.allowsResolved(t, addr) && len(allowed) < maxAddresses {
+		if addr.Zone() == "" && (p.allowsResolved(t, addr) || p.allowsName(t) && p.names.trusts(full, addr)) && len(allowed) < maxAddresses {
 			allowed = append(allowed, addr)
 		}
 	}
@@ -160,7 +160,7 @@ func (p *Policy) LookupHost(ctx context.Context, name string) ([]netip.Addr, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, DialTimeout)
 	defer cancel()
-	found, err := p.resolver.LookupNetIP(ctx, "ip", name)
+	found, _, err := p.lookup(ctx, "ip", name)
 	if err != nil {
 		return nil, fmt.Errorf("look up %s: %w", clean, err)
 	}

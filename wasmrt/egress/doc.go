@@ -22,5 +22,10 @@
 // unspecified), where metadata services and private daemons are. Such an address needs a grant of its own, by address or
 // network, for the same port; only the name localhost may lead to loopback, and the grant * to anything.
 //
+// Who is asked for names a DNS says; without one, the host's resolver is. A name that is not complete is looked up in the
+// domains of the DNS as any resolver does it; grants are about the name as the guest says it. A DNS may name a domain that
+// is trusted: names below it may lead to certain networks though they are the host's own, as the pods and services of a
+// cluster on loopback are.
+//
 // It imports the standard library alone.
 package egress

@@ -14,7 +14,8 @@ type Policy struct {
 	dns        bool
 	grants     []grant
 
-	resolver *net.Resolver
+	names    DNS
+	resolver *net.Resolver // the host's
 }
 
 // Parse reads grants. None are a policy that denies everything.

@@ -81,8 +81,12 @@ func (r *Runner) newContainer(p *control.CreateParams) (*container, error) {
 		if err != nil {
 			return nil, control.Errorf(control.CodeInvalid, "%v", err)
 		}
+		if policy, err = withDNS(policy, p.DNS); err != nil {
+			return nil, control.Errorf(control.CodeInvalid, "%v", err)
+		}
 		c.spec.Egress = policy
 	}
+	p.DNS = nil // whoever reaches nothing looks nothing up
 	for _, m := range p.Mounts {
 		c.spec.Mounts = append(c.spec.Mounts, wasi.Mount{HostPath: m.HostPath, GuestPath: path.Clean(m.GuestPath), ReadOnly: m.ReadOnly})
 	}

@@ -36,6 +36,10 @@ func (s *Supervisor) containerParams(b *sandbox, config *runtimev1.ContainerConf
 	if err != nil {
 		return nil, err
 	}
+	dns, err := sandboxDNS(pod)
+	if err != nil {
+		return nil, err
+	}
 	log := logPath(pod, config)
 	if log != "" {
 		if err := s.allowed("the log", log); err != nil {
@@ -50,7 +54,7 @@ func (s *Supervisor) containerParams(b *sandbox, config *runtimev1.ContainerConf
 	return &control.CreateParams{
 		ModulePath: s.images.ModulePath(img), Digest: img.Module,
 		Args: arguments(config, img), Env: environment(config, img), Mounts: mounts, Ports: ports, OwnPorts: own,
-		Hostname: pod.GetHostname(), MemoryLimit: memoryLimit(config.GetLinux().GetResources()), LogPath: log, Limits: limits,
+		Hostname: pod.GetHostname(), MemoryLimit: memoryLimit(config.GetLinux().GetResources()), LogPath: log, DNS: dns, Limits: limits,
 	}, nil
 }
 

@@ -75,6 +75,9 @@ func (s *Supervisor) newSandbox(r *runtimev1.RunPodSandboxRequest) (*sandbox, er
 	if _, err := readLimits(config.GetAnnotations()); err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
+	if _, err := sandboxDNS(config); err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
 	small, err := pack(config)
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())

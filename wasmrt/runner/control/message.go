@@ -98,6 +98,16 @@ type Mount struct {
 	ReadOnly  bool   `json:"readOnly,omitempty"`
 }
 
+// DNS is how a guest's names are looked up, in the words of egress.ParseDNS. Domain's names may lead to Networks though
+// these are the host's own.
+type DNS struct {
+	Servers  []string `json:"servers"`
+	Searches []string `json:"searches,omitempty"`
+	Options  []string `json:"options,omitempty"`
+	Domain   string   `json:"domain,omitempty"`
+	Networks []string `json:"networks,omitempty"`
+}
+
 // CreateParams describes a container. The runner reads the module itself and holds it to Digest.
 type CreateParams struct {
 	ID          string   `json:"id"`
@@ -113,6 +123,7 @@ type CreateParams struct {
 	OwnPorts    bool     `json:"ownPorts,omitempty"`    // the ports are this container's and not just its pod's
 	MemoryLimit uint64   `json:"memoryLimit,omitempty"` // bytes of linear memory an instance; 0 is the engine's own
 	LogPath     string   `json:"logPath,omitempty"`     // empty: what the guest writes is dropped
+	DNS         *DNS     `json:"dns,omitempty"`         // nil: names are looked up as the host does
 	Limits
 }
 
