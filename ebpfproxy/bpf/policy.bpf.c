@@ -1,0 +1,214 @@
+//go:build ignore
+
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/* Policies on the packets of every socket below a control group, and earlier, on connect(), for pods whose sockets are
+ * bound to their address.
+ *
+ * TCP is judged by its first packet alone: what follows belongs to a connection that was allowed, or to none, and then
+ * the kernel resets it. Datagrams are judged one by one in the direction that began; the other direction passes as a
+ * reply. A node always reaches its own pods and they reach it, as NetworkPolicy demands, and a pod reaches itself. */
+#include <linux/if_ether.h>
+#include <linux/in6.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include "packet.h"
+#include "policy.h"
+#include "maps.h"
+
+char __license[] SEC("license") = "Dual MIT/GPL";
+
+#define DROP 0
+#define PASS 1
+#define EACCES 13
+
+/* tell writes what became of a packet. sk is the socket that sends it, where it is known: it remembers the service that
+ * it asked for. */
+inline_fn void tell(struct flow_conf *listener, const struct packet *p, struct bpf_sock *sk, __u8 direction, __u8 kind)
+{
+	struct flow event = {
+		.source = p->source,
+		.destination = p->destination,
+		.source_port = p->source_port,
+		.destination_port = p->destination_port,
+		.protocol = p->protocol,
+		.kind = kind,
+		.direction = direction,
+	};
+	struct sk_orig *asked = sk ? bpf_sk_storage_get(&petrel_sk, sk, 0, 0) : NULL;
+	if (asked) {
+		addr_copy(event.service.word, asked->addr);
+		event.service_port = asked->port;
+		event.service_id = asked->svc;
+	}
+	flow_tell(listener, &event);
+}
+
+inline_fn __u8 passed(__u8 direction)
+{
+	return direction == FLOW_INGRESS ? FLOW_ACCEPT : FLOW_CONNECT;
+}
+
+inline_fn struct track_key track_key_of(const struct packet *p, bool ingress)
+{
+	struct track_key key = {
+		.local = ingress ? p->destination : p->source,
+		.remote = ingress ? p->source : p->destination,
+		.local_port = ingress ? p->destination_port : p->source_port,
+		.remote_port = ingress ? p->source_port : p->destination_port,
+		.protocol = p->protocol,
+	};
+	return key;
+}
+
+/* admits asks the policies of one local address about one remote one. */
+inline_fn bool admits(__u32 subject, const struct packet *p, bool ingress)
+{
+	if (!subject)
+		return true;
+	struct peer remote = peer_of(ingress ? &p->source : &p->destination);
+	return policy_allows(subject, remote.identity, p->protocol, p->destination_port);
+}
+
+inline_fn struct bpf_sock *sender(struct __sk_buff *skb, bool ingress)
+{
+	struct bpf_sock *sk = ingress ? NULL : skb->sk;
+	return sk ? bpf_sk_fullsock(sk) : NULL;
+}
+
+inline_fn int settle(struct flow_conf *listener, struct __sk_buff *skb, const struct packet *p, __u32 subject,
+		     bool ingress)
+{
+	__u8 direction = ingress ? FLOW_INGRESS : FLOW_EGRESS;
+	bool ok = admits(subject, p, ingress);
+	if (subject)
+		count_verdict(direction, ok ? COUNT_ALLOWED : COUNT_DENIED);
+	if (listener)
+		tell(listener, p, sender(skb, ingress), direction, ok ? passed(direction) : FLOW_DENIED);
+	return ok ? PASS : DROP;
+}
+
+/* datagram judges what has no connection of its own. */
+inline_fn int datagram(struct flow_conf *listener, struct __sk_buff *skb, const struct packet *p, __u32 subject,
+		       bool ingress)
+{
+	__u8 direction = ingress ? FLOW_INGRESS : FLOW_EGRESS;
+	struct track_key key = track_key_of(p, ingress);
+	__u64 now = bpf_ktime_get_ns();
+	struct track *old = bpf_map_lookup_elem(&petrel_track, &key);
+	if (old && now - old->seen > TRACK_LIFETIME)
+		old = NULL;
+	if (old && old->direction != direction) {
+		if (now - old->seen > TRACK_RENEWAL)
+			old->seen = now;
+		if (subject)
+			count_verdict(direction, COUNT_REPLY);
+		return PASS;
+	}
+	if (old && admits(subject, p, ingress)) { /* told and counted when it began */
+		if (now - old->seen > TRACK_RENEWAL)
+			old->seen = now;
+		return PASS;
+	}
+	if (settle(listener, skb, p, subject, ingress) == DROP) {
+		if (old)
+			bpf_map_delete_elem(&petrel_track, &key);
+		return DROP;
+	}
+	struct track begun = { .seen = now, .direction = direction };
+	if (bpf_map_update_elem(&petrel_track, &key, &begun, BPF_ANY))
+		count_verdict(direction, COUNT_UNTRACKED);
+	return PASS;
+}
+
+inline_fn int judge(struct __sk_buff *skb, bool ingress)
+{
+	struct flow_conf *listener = flow_wanted();
+	bool isolates = policy_isolates();
+	if (!isolates && !listener)
+		return PASS;
+	struct packet p = {};
+	if (!packet_read(skb, &p) || p.follows || addr16_equal(&p.source, &p.destination))
+		return PASS;
+	struct endpoint none = {}, *local = NULL;
+	if (isolates)
+		local = bpf_map_lookup_elem(&petrel_endpoint, ingress ? &p.destination : &p.source);
+	if (!local) {
+		if (!listener)
+			return PASS;
+		local = &none;
+	}
+	__u32 subject = ingress ? local->ingress : local->egress;
+	if (p.protocol == IPPROTO_TCP)
+		return settle(listener, skb, &p, subject, ingress);
+	if (p.protocol == IPPROTO_ICMP || p.protocol == IPPROTO_ICMPV6) /* an answer to it follows, and passes */
+		return ingress ? PASS : settle(listener, skb, &p, subject, ingress);
+	return datagram(listener, skb, &p, subject, ingress);
+}
+
+SEC("cgroup_skb/ingress")
+int petrel_ingress(struct __sk_buff *skb)
+{
+	return judge(skb, true);
+}
+
+SEC("cgroup_skb/egress")
+int petrel_egress(struct __sk_buff *skb)
+{
+	return judge(skb, false);
+}
+
+/* refuse ends a connect() at once that both ends' policies would let run into its timeout. It speaks up only where
+ * both addresses are known: the source is bound, the destination is a pod's. */
+inline_fn int refuse(struct bpf_sock *sk, struct packet *p)
+{
+	struct peer remote = peer_of(&p->destination);
+	if (!(remote.flags & PEER_POD) || addr16_equal(&p->source, &p->destination) || bpf_get_retval())
+		return PASS;
+	struct endpoint *from = bpf_map_lookup_elem(&petrel_endpoint, &p->source);
+	struct endpoint *to = bpf_map_lookup_elem(&petrel_endpoint, &p->destination);
+	__u8 direction = 0;
+	if (from && !admits(from->egress, p, false))
+		direction = FLOW_EGRESS;
+	else if (to && !admits(to->ingress, p, true))
+		direction = FLOW_INGRESS;
+	if (!direction)
+		return PASS;
+	count_verdict(direction, COUNT_REFUSED);
+	struct flow_conf *listener = flow_wanted();
+	if (listener)
+		tell(listener, p, sk, direction, FLOW_DENIED);
+	bpf_set_retval(-EACCES);
+	return DROP;
+}
+
+SEC("cgroup/connect4")
+int petrel_refuse4(struct bpf_sock_addr *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	if (!policy_isolates() || !sk || !sk->src_ip4)
+		return PASS;
+	struct packet p = {
+		.source = addr16_of4(sk->src_ip4),
+		.destination = addr16_of4(ctx->user_ip4),
+		.source_port = bpf_htons(sk->src_port),
+		.destination_port = (__be16)ctx->user_port,
+		.protocol = (__u8)ctx->protocol,
+	};
+	return refuse(sk, &p);
+}
+
+SEC("cgroup/connect6")
+int petrel_refuse6(struct bpf_sock_addr *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	if (!policy_isolates() || !sk)
+		return PASS;
+	struct packet p = {
+		.source = { { sk->src_ip6[0], sk->src_ip6[1], sk->src_ip6[2], sk->src_ip6[3] } },
+		.destination = { { ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2], ctx->user_ip6[3] } },
+		.source_port = bpf_htons(sk->src_port),
+		.destination_port = (__be16)ctx->user_port,
+		.protocol = (__u8)ctx->protocol,
+	};
+	return refuse(sk, &p); /* an unbound source is ::, which is nobody's */
+}
