@@ -1,8 +1,11 @@
 package controller
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
@@ -33,6 +36,13 @@ type Config struct {
 	EvictionTolerance time.Duration
 	// TerminatedPodThreshold is how many finished pods are kept in the whole cluster.
 	TerminatedPodThreshold int
+
+	// ClusterCIDRs are what nodes' pod CIDRs are taken from, one of each for every node, at most one of a family. None:
+	// nodes get no pod CIDRs.
+	ClusterCIDRs []netip.Prefix
+	// NodeCIDRMaskSizeIPv4 and NodeCIDRMaskSizeIPv6 are how large a node's share is.
+	NodeCIDRMaskSizeIPv4 int
+	NodeCIDRMaskSizeIPv6 int
 }
 
 // Defaults of Config.
@@ -44,6 +54,10 @@ const (
 	// DefaultTerminatedPodThreshold bounds what finished Jobs leave behind in memory and in etcd: at 4 KiB a pod
 	// about 20 MB.
 	DefaultTerminatedPodThreshold = 5_000
+	// DefaultNodeCIDRMaskSizeIPv4 gives a node 254 addresses of pods, and a cluster of 10.42.0.0/16 256 nodes.
+	DefaultNodeCIDRMaskSizeIPv4 = 24
+	// DefaultNodeCIDRMaskSizeIPv6 is one subnet a node.
+	DefaultNodeCIDRMaskSizeIPv6 = 64
 )
 
 // Validate tells what is missing.
@@ -57,6 +71,10 @@ func (c *Config) Validate() error {
 		return errors.New("check controller config: no event recorder")
 	case c.NodeGracePeriod < 0 || c.EvictionTolerance < 0 || c.TerminatedPodThreshold < 0:
 		return errors.New("check controller config: negative limit")
+	}
+	if err := checkClusterCIDRs(c.ClusterCIDRs, cmp.Or(c.NodeCIDRMaskSizeIPv4, DefaultNodeCIDRMaskSizeIPv4),
+		cmp.Or(c.NodeCIDRMaskSizeIPv6, DefaultNodeCIDRMaskSizeIPv6)); err != nil {
+		return fmt.Errorf("check controller config: %w", err)
 	}
 	return nil
 }
@@ -77,6 +95,8 @@ func (c Config) withDefaults() (Config, error) {
 	if c.TerminatedPodThreshold == 0 {
 		c.TerminatedPodThreshold = DefaultTerminatedPodThreshold
 	}
+	c.NodeCIDRMaskSizeIPv4 = cmp.Or(c.NodeCIDRMaskSizeIPv4, DefaultNodeCIDRMaskSizeIPv4)
+	c.NodeCIDRMaskSizeIPv6 = cmp.Or(c.NodeCIDRMaskSizeIPv6, DefaultNodeCIDRMaskSizeIPv6)
 	if c.Scheme != nil {
 		return c, nil
 	}

@@ -1,6 +1,6 @@
 // Package controller holds the controllers that Petrel writes itself, because they stand on the hot path of what
 // Petrel exists for: Deployment, ReplicaSet, Job, EndpointSlice, namespace deletion, garbage collection by owner
-// references, node lifecycle, pod garbage collection, and App.
+// references, node lifecycle, nodes' pod CIDRs, pod garbage collection, and App.
 //
 // Each is a level-triggered reconciler: a key comes from a queue, the state is read from the informers' caches, one
 // idempotent step is taken through the Client, and the key comes again when something changed or the step failed.

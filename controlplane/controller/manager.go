@@ -29,6 +29,7 @@ var builders = []func(*env) (controller, error){
 	newNamespaces,
 	newGarbageCollector,
 	newNodeLifecycle,
+	newNodeCIDRs,
 	newEvictions,
 	newPodGC,
 }
