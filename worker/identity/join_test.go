@@ -199,7 +199,7 @@ func TestNothingSecretIsSentToStrangers(t *testing.T) {
 		says  string
 	}{
 		"another authority":        {cert.Certificate, "is not of the token's cluster"},
-		"our authority beside":     {[][]byte{cert.Certificate[0], ourCA.Raw}, "signed by unknown authority"},
+		"our authority beside":     {[][]byte{cert.Certificate[0], ourCA.Raw}, "has not signed the server's own certificate"},
 		"only its own certificate": {cert.Certificate[:1], "is not of the token's cluster"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -86,6 +86,9 @@ func (i *Identity) recognize(shown []*x509.Certificate, host string) (*x509.Cert
 		others.AddCert(cert)
 	}
 	_, err := shown[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: others, DNSName: host, CurrentTime: i.cfg.Now()})
+	if errors.As(err, new(x509.UnknownAuthorityError)) {
+		return nil, fatal{fmt.Errorf("the server at %s shows the certificate authority of the token's cluster, which has not signed the server's own certificate: something on the way answers in the server's place. The token's secret was not sent", i.cfg.Server)}
+	}
 	return ca, err
 }
 
