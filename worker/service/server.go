@@ -131,6 +131,9 @@ func (s *Server) Run(ctx context.Context) error {
 		if listener != nil {
 			err = errors.Join(err, listener.Close())
 		}
+		if ctx.Err() != nil {
+			return nil
+		}
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)

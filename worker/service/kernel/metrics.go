@@ -53,6 +53,9 @@ func (p *Path) Collect(to chan<- prometheus.Metric) {
 	p.metrics.failures.Collect(to)
 	p.metrics.changes.Collect(to)
 	p.metrics.last.Collect(to)
+	if p.counters != nil {
+		p.counters.collect(to)
+	}
 	services, frontends, endpoints := p.size()
 	for name, value := range map[string]struct {
 		help string

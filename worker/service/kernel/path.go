@@ -51,9 +51,10 @@ func (c *Config) Validate() error {
 
 // Path is a service.DataPath.
 type Path struct {
-	cfg     Config
-	metrics *metrics
-	wake    chan struct{}
+	cfg      Config
+	metrics  *metrics
+	counters *counters // nil where the proxy counts nothing
+	wake     chan struct{}
 
 	mu       sync.Mutex
 	services map[types.NamespacedName]service.Service
@@ -77,11 +78,17 @@ func New(cfg Config) (*Path, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &Path{
+	p := &Path{
 		cfg: cfg, metrics: newMetrics(), wake: make(chan struct{}, 1), whole: true,
 		services: map[types.NamespacedName]service.Service{}, dirty: map[types.NamespacedName]struct{}{},
 		leaving: map[netip.Addr]struct{}{}, installed: map[types.NamespacedName][]ebpfproxy.Frontend{}, claims: newClaims(),
-	}, nil
+	}
+	if counting, ok := cfg.Proxy.(interface {
+		Stats() []ebpfproxy.ServiceStats
+	}); ok {
+		p.counters = newCounters(counting.Stats, maxSeries)
+	}
+	return p, nil
 }
 
 // Open implements service.DataPath.

@@ -21,7 +21,6 @@ import (
 	"github.com/petrelrun/petrel/worker/service"
 )
 
-
 // table is a Proxy that keeps what it is given.
 type table struct {
 	mu      sync.Mutex

@@ -1,0 +1,197 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"github.com/petrelrun/petrel/ebpfproxy"
+)
+
+// Machine says where on this machine the programs are to be.
+type Machine struct {
+	// Cgroup is the control group whose sockets see the Services; empty for the root of the cgroup2 file system, which
+	// covers every program of the machine: pods, their probes, and whoever else asks for a ClusterIP.
+	Cgroup string
+	// PinDir is where tables and programs outlive this process, on a bpffs; empty for nowhere.
+	PinDir string
+	// Interfaces are where packets from outside come in; nil where none is to be served.
+	Interfaces func() ([]string, error)
+	Logger     *slog.Logger
+}
+
+// Machine's programs are a Proxy.
+var _ Proxy = (*programs)(nil)
+
+// programs are those for sockets and, beside them, those for packets from outside.
+type programs struct {
+	machine Machine
+
+	mu     sync.Mutex
+	proxy  *ebpfproxy.Proxy
+	nat    *ebpfproxy.NAT // nil where outside is not served
+	nodes  []netip.Addr
+	end    context.CancelFunc
+	tended chan struct{} // closed when the NAT's loop has ended; nil before it runs
+}
+
+// Programs prepares the machine's; it does no I/O.
+func (m Machine) Programs() Proxy { return &programs{machine: m} }
+
+// Open loads and attaches the programs for sockets; those for packets are attached once there is something to serve.
+func (p *programs) Open(ctx context.Context) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	proxy, err := p.machine.newProxy()
+	if err != nil {
+		return err
+	}
+	if err := proxy.Open(ctx); err != nil {
+		return err
+	}
+	p.proxy = proxy
+	if p.machine.Interfaces == nil {
+		return nil
+	}
+	if err := p.openOutside(ctx); err != nil {
+		p.nat = nil
+		if errors.Is(err, ebpfproxy.ErrUnsupported) { // sockets of the node are worth having alone
+			p.machine.Logger.Warn("packets from outside do not reach services", "missing", err)
+			return nil
+		}
+		p.proxy = nil
+		return errors.Join(err, proxy.Close())
+	}
+	return nil
+}
+
+func (m *Machine) newProxy() (*ebpfproxy.Proxy, error) {
+	cgroup := m.Cgroup
+	if cgroup == "" {
+		var err error
+		if cgroup, err = CgroupRoot(); err != nil {
+			return nil, err
+		}
+	}
+	return ebpfproxy.New(ebpfproxy.Config{Logger: m.Logger, CgroupPath: cgroup, PinDir: m.PinDir})
+}
+
+func (p *programs) openOutside(ctx context.Context) error {
+	nat, err := ebpfproxy.NewNAT(p.proxy, ebpfproxy.NATConfig{Logger: p.machine.Logger})
+	if err != nil {
+		return err
+	}
+	p.nat = nat
+	return nat.Open(ctx)
+}
+
+// Sync implements Proxy.
+func (p *programs) Sync(ctx context.Context, services []ebpfproxy.Service) error {
+	err := p.proxy.Sync(ctx, services)
+	return errors.Join(err, p.serveOutside())
+}
+
+// Update implements Proxy.
+func (p *programs) Update(ctx context.Context, set []ebpfproxy.Service, gone []ebpfproxy.Frontend) error {
+	return p.proxy.Update(ctx, set, gone)
+}
+
+// serveOutside attaches to the interfaces, now that the tables say what to do with packets.
+func (p *programs) serveOutside() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.nat == nil || p.tended != nil {
+		return nil
+	}
+	if err := p.attach(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	p.end, p.tended = cancel, make(chan struct{})
+	go func(nat *ebpfproxy.NAT, tended chan struct{}) {
+		defer close(tended)
+		if err := nat.Run(ctx); err != nil && ctx.Err() == nil {
+			p.machine.Logger.Error("connections from outside are not looked after", "error", err)
+		}
+	}(p.nat, p.tended)
+	return nil
+}
+
+// attach is called with mu held. An interface that cannot be served is told of and leaves the others alone.
+func (p *programs) attach() error {
+	names, err := p.machine.Interfaces()
+	if err != nil {
+		return fmt.Errorf("list interfaces: %w", err)
+	}
+	if err := p.nat.SetInterfaces(names); err != nil {
+		p.machine.Logger.Warn("packets from outside do not reach services on every interface", "error", err)
+	}
+	return nil
+}
+
+// SetNodeAddresses implements Proxy.
+func (p *programs) SetNodeAddresses(addrs []netip.Addr) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.proxy.SetNodeAddresses(addrs); err != nil {
+		return err
+	}
+	p.nodes = addrs
+	if p.nat == nil {
+		return nil
+	}
+	outside := slices.DeleteFunc(slices.Clone(addrs), func(ip netip.Addr) bool { return ip.IsLoopback() || ip.IsLinkLocalUnicast() })
+	if err := p.nat.SetAddresses(outside); err != nil {
+		return fmt.Errorf("set addresses for outside: %w", err)
+	}
+	if p.tended == nil {
+		return nil
+	}
+	return p.attach() // where addresses change, interfaces may have
+}
+
+// Close implements Proxy.
+func (p *programs) Close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.proxy == nil {
+		return nil
+	}
+	if p.tended != nil {
+		p.end()
+		<-p.tended
+	}
+	var err error
+	if p.nat != nil {
+		err = p.nat.Close()
+	}
+	err = errors.Join(err, p.proxy.Close())
+	p.proxy, p.nat, p.tended = nil, nil, nil
+	return err
+}
+
+// Remove takes away what earlier processes have pinned.
+func (m Machine) Remove() error {
+	if m.PinDir == "" {
+		return nil
+	}
+	proxy, err := m.newProxy()
+	if err != nil {
+		return err
+	}
+	return proxy.Remove()
+}
+
+// Stats are the counters of Services; nil when nothing is served.
+func (p *programs) Stats() []ebpfproxy.ServiceStats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.proxy == nil {
+		return nil
+	}
+	return p.proxy.Stats()
+}

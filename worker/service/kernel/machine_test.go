@@ -1,0 +1,77 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"k8s.io/client-go/kubernetes/fake"
+
+	"github.com/petrelrun/petrel/ebpfproxy"
+	"github.com/petrelrun/petrel/worker/service"
+)
+
+// TestMachine serves with everything that a machine has: pins, and programs for packets from outside.
+func TestMachine(t *testing.T) {
+	cgroup := insideOrSkip(t)
+	m := Machine{Cgroup: cgroup, PinDir: bpffs(t), Interfaces: ExternalInterfaces, Logger: discard}
+	path, err := New(Config{Proxy: m.Programs(), Logger: discard, Addresses: func() ([]netip.Addr, error) { return NodeAddresses(nil) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	vip := netip.MustParseAddrPort("10.96.0.2:80")
+	svc, slice := objects(vip, acceptor(t))
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	server, err := service.New(service.Config{
+		Client: fake.NewClientset(svc, slice), NodeName: "node", NodeAddrs: []netip.Addr{vip.Addr()}, Kernel: path, Mode: service.EBPF, Logger: discard,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { done <- server.Run(ctx) }()
+	eventually(t, "the service", func() bool { return connect(vip) == nil })
+	connections := func() float64 { return tally{path.counters}.connections(t)["ns/a:"] }
+	before := connections()
+	if err := connect(vip); err != nil || connections() != before+1 {
+		t.Errorf("counted %v connections, then %v after one more (%v)", before, connections(), err)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if err := connect(vip); err != nil {
+		t.Errorf("what is pinned does not serve on: %v", err)
+	}
+	for range 2 { // the second time there is nothing
+		if err := m.Remove(); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := connect(vip); err == nil {
+		t.Error("the service is served after it was removed")
+	}
+	if _, err := os.Stat(m.PinDir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("pins are left behind: %v", err)
+	}
+}
+
+func TestAMachineWithoutCgroup2SaysSo(t *testing.T) {
+	err := Machine{Cgroup: t.TempDir(), Logger: discard}.Programs().Open(t.Context())
+	if !errors.Is(err, ebpfproxy.ErrUnsupported) {
+		t.Errorf("open: %v", err)
+	}
+	programs := Machine{Cgroup: filepath.Join(t.TempDir(), "none"), Logger: discard}.Programs()
+	if err := programs.Open(t.Context()); err == nil {
+		t.Error("opened at a cgroup that is not there")
+	}
+	if err := programs.Close(); err != nil {
+		t.Errorf("close of what is not open: %v", err)
+	}
+	if err := (Machine{}).Remove(); err != nil {
+		t.Errorf("remove of what pins nothing: %v", err)
+	}
+}
