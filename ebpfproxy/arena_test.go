@@ -308,6 +308,9 @@ func (s *sock) line() string {
 	s.t.Helper()
 	var b [64]byte
 	n, err := unix.Read(s.fd, b[:])
+	for err == unix.EINTR { // a read with a timeout is not restarted after a signal
+		n, err = unix.Read(s.fd, b[:])
+	}
 	if err != nil {
 		s.t.Fatalf("read: %v", err)
 	}
@@ -323,6 +326,9 @@ func (s *sock) receive() (string, netip.AddrPort) {
 	s.t.Helper()
 	var b [64]byte
 	n, from, err := unix.Recvfrom(s.fd, b[:], 0)
+	for err == unix.EINTR {
+		n, from, err = unix.Recvfrom(s.fd, b[:], 0)
+	}
 	if err != nil {
 		s.t.Fatalf("receive: %v", err)
 	}

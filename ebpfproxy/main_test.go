@@ -1,6 +1,8 @@
 package ebpfproxy
 
 import (
+	"fmt"
+	"os"
 	"runtime"
 	"testing"
 
@@ -11,4 +13,10 @@ import (
 // a namespace could not clean up.
 func init() { runtime.LockOSThread() }
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if args := os.Getenv(agentEnv); args != "" {
+		fmt.Fprintln(os.Stderr, "agent:", runAgent(args))
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m)
+}

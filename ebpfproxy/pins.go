@@ -139,7 +139,7 @@ func (p pins) takeMap(path string, spec *ebpf.MapSpec) (*ebpf.Map, error) {
 
 // pinMap puts m at path, in place of what is there.
 func pinMap(m *ebpf.Map, path string) error {
-	fresh := path + ".new"
+	fresh := path + "_new" // the file system takes no dots
 	err := os.Remove(fresh)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return errors.Join(err, m.Close())

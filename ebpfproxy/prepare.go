@@ -41,7 +41,7 @@ func (c *change) prepare(s setting) *pending {
 }
 
 func (t *tables) addEntry(f Frontend) *entry {
-	id, ok := t.svcIDs.take(time.Now())
+	id, ok := t.svcIDs.take(t.clock())
 	if !ok {
 		return nil
 	}

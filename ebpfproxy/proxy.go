@@ -117,7 +117,7 @@ func (p *Proxy) open(ctx context.Context) error {
 
 // openOrReset reads the tables that were taken over. What does not fit together is made anew, like a first start.
 func (p *Proxy) openOrReset(spec *ebpf.CollectionSpec) (*tables, error) {
-	t, err := openTables(p.shared, p.cfg.Sizes, time.Now())
+	t, err := openTables(p.shared, p.cfg.Sizes, time.Now)
 	if !errors.Is(err, errCorrupt) {
 		return t, err
 	}
@@ -125,7 +125,7 @@ func (p *Proxy) openOrReset(spec *ebpf.CollectionSpec) (*tables, error) {
 	if err := p.resetTables(spec, p.cfg.Sizes.maps()); err != nil {
 		return nil, err
 	}
-	return openTables(p.shared, p.cfg.Sizes, time.Now())
+	return openTables(p.shared, p.cfg.Sizes, time.Now)
 }
 
 // attach puts the programs in place, each in one step, and lets go of what they took over from.

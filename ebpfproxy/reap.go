@@ -128,12 +128,12 @@ const reapIdle = time.Hour
 
 // due answers the backends whose sockets are to be ended now, and when the next will be. Datagram sockets have nothing
 // to finish; streams get the grace.
-func (p *Proxy) due(now time.Time) (map[Protocol]map[leaverKey]*leaver, time.Duration) {
+func (p *Proxy) due(now time.Time) (map[Protocol]map[uint32]*leaver, time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	due := map[Protocol]map[leaverKey]*leaver{}
+	due := map[Protocol]map[uint32]*leaver{}
 	next := reapIdle
-	for key, l := range p.leavers {
+	for id, l := range p.leavers {
 		left := l.since.Add(p.cfg.Grace).Sub(now)
 		if l.protocol == UDP {
 			left = 0
@@ -142,22 +142,22 @@ func (p *Proxy) due(now time.Time) (map[Protocol]map[leaverKey]*leaver, time.Dur
 			next = min(next, left)
 			continue
 		}
-		p.setState(l.id, Backend{Port: key.addr.Port()}, stateDead)
+		p.setState(id, Backend{Port: l.addr.Port()}, stateDead)
 		if due[l.protocol] == nil {
-			due[l.protocol] = map[leaverKey]*leaver{}
+			due[l.protocol] = map[uint32]*leaver{}
 		}
-		due[l.protocol][key] = l
+		due[l.protocol][id] = l
 	}
 	return due, next
 }
 
 // buried gives the entries of ended backends back.
-func (p *Proxy) buried(leavers map[leaverKey]*leaver) {
+func (p *Proxy) buried(leavers map[uint32]*leaver) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
-	for key, l := range leavers {
-		p.free(key, l, now)
+	for id, l := range leavers {
+		p.free(id, l, now)
 	}
 }
 

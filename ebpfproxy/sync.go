@@ -77,7 +77,8 @@ func (t *tables) update(ctx context.Context, set []Service, gone []Frontend) err
 type change struct {
 	*tables
 	now  time.Time
-	sets []setting
+	sets map[Frontend]setting
+	line []Frontend // of sets, as they came: who comes first finds room first
 	gone map[Frontend]*entry
 	full map[string]*FullError
 	errs []error
@@ -89,7 +90,7 @@ type setting struct {
 }
 
 func (t *tables) begin() *change {
-	return &change{tables: t, now: time.Now(), gone: map[Frontend]*entry{}, full: map[string]*FullError{}}
+	return &change{tables: t, now: t.clock(), sets: map[Frontend]setting{}, gone: map[Frontend]*entry{}, full: map[string]*FullError{}}
 }
 
 func (c *change) fail(err error) { c.errs = append(c.errs, err) }
@@ -104,13 +105,17 @@ func (c *change) missing(table string, limit, n int) {
 	f.Missing += n
 }
 
+// set and remove: what is said last of a frontend counts.
 func (c *change) set(want, given Service) {
-	// A later setting of the same frontend, as after a removal in the same update, is the one that counts.
 	delete(c.gone, want.Frontend)
-	c.sets = append(c.sets, setting{want, given})
+	if _, ok := c.sets[want.Frontend]; !ok {
+		c.line = append(c.line, want.Frontend)
+	}
+	c.sets[want.Frontend] = setting{want, given}
 }
 
 func (c *change) remove(f Frontend) {
+	delete(c.sets, f)
 	if e := c.entries[f]; e != nil {
 		c.gone[f] = e
 	}
@@ -120,7 +125,12 @@ func (c *change) remove(f Frontend) {
 func (c *change) apply(ctx context.Context) error {
 	c.applyGone()
 	list := make([]*pending, 0, len(c.sets))
-	for _, s := range c.sets {
+	for _, f := range c.line {
+		s, ok := c.sets[f]
+		if !ok {
+			continue
+		}
+		delete(c.sets, f) // a frontend that was removed and set again stands in line twice
 		if err := ctx.Err(); err != nil {
 			c.fail(err)
 			break

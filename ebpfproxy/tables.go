@@ -15,6 +15,7 @@ import (
 // tables are the kernel's maps and what stands in them.
 type tables struct {
 	sizes Sizes
+	clock func() time.Time
 
 	svc      *ebpf.Map
 	srcrange *ebpf.Map
@@ -33,7 +34,8 @@ type tables struct {
 	keys    map[bpf.SockSvcKey]uint32 // what petrel_svc holds, with the service's id
 	ranges  int                       // what petrel_srcrange holds
 	nodes   map[netip.Addr]struct{}   // what petrel_node holds
-	leavers map[leaverKey]*leaver
+	leavers map[uint32]*leaver        // by the backend's id
+	homes   map[leaverKey]uint32      // the last backend that left a service at an address
 }
 
 // entry is a service as the kernel has it, or is about to.
@@ -64,7 +66,8 @@ type leaverKey struct {
 
 // leaver is a backend that left its service, whose sockets are to be ended.
 type leaver struct {
-	id, gen  uint32
+	leaverKey
+	gen      uint32
 	protocol Protocol
 	since    time.Time
 }
@@ -72,9 +75,10 @@ type leaver struct {
 // errCorrupt: what was taken over contradicts itself.
 var errCorrupt = errors.New("tables contradict themselves")
 
-func openTables(shared map[string]*ebpf.Map, sizes Sizes, now time.Time) (*tables, error) {
+func openTables(shared map[string]*ebpf.Map, sizes Sizes, clock func() time.Time) (*tables, error) {
 	t := &tables{
 		sizes:      sizes,
+		clock:      clock,
 		svc:        shared["petrel_svc"],
 		srcrange:   shared["petrel_srcrange"],
 		node:       shared["petrel_node"],
@@ -85,7 +89,8 @@ func openTables(shared map[string]*ebpf.Map, sizes Sizes, now time.Time) (*table
 		byID:       map[uint32]*entry{},
 		keys:       map[bpf.SockSvcKey]uint32{},
 		nodes:      map[netip.Addr]struct{}{},
-		leavers:    map[leaverKey]*leaver{},
+		leavers:    map[uint32]*leaver{},
+		homes:      map[leaverKey]uint32{},
 	}
 	err := errors.Join(
 		mapInto(&t.slots, shared["petrel_slot"]),
@@ -94,7 +99,7 @@ func openTables(shared map[string]*ebpf.Map, sizes Sizes, now time.Time) (*table
 		mapInto(&t.bestat, shared["petrel_bestat"]),
 	)
 	if err == nil {
-		err = t.recover(now)
+		err = t.recover(clock())
 	}
 	if err != nil {
 		return nil, errors.Join(err, t.close())
@@ -145,29 +150,39 @@ func (t *tables) setState(id uint32, b Backend, state uint8) {
 // leave starts the end of a backend that its service has no more.
 func (t *tables) leave(svc uint32, p Protocol, m member, now time.Time) {
 	t.setState(m.id, m.Backend, stateLeaving)
-	t.leavers[leaverKey{svc, m.addrPort()}] = &leaver{id: m.id, gen: m.gen, protocol: p, since: now}
+	key := leaverKey{svc, m.addrPort()}
+	t.leavers[m.id] = &leaver{leaverKey: key, gen: m.gen, protocol: p, since: now}
+	t.homes[key] = m.id
 }
 
 // comeBack answers the entry of a backend that left this service a while ago and whose streams still live.
 func (t *tables) comeBack(svc uint32, b Backend) (member, bool) {
-	key := leaverKey{svc, b.addrPort()}
-	l := t.leavers[key]
-	if l == nil || t.backends.at[l.id].State != stateLeaving {
+	id, ok := t.homes[leaverKey{svc, b.addrPort()}]
+	if !ok || t.backends.at[id].State != stateLeaving {
 		return member{}, false
 	}
-	delete(t.leavers, key)
-	t.setState(l.id, b, kernelState(b.State))
-	return member{Backend: b, id: l.id, gen: l.gen}, true
+	m := member{Backend: b, id: id, gen: t.leavers[id].gen}
+	t.forget(id)
+	t.setState(id, b, kernelState(b.State))
+	return m, true
 }
 
-// free ends the entry of a backend whose sockets are ended.
-func (t *tables) free(key leaverKey, l *leaver, now time.Time) {
-	if t.leavers[key] != l {
-		return // it came back meanwhile
+func (t *tables) forget(id uint32) {
+	key := t.leavers[id].leaverKey
+	delete(t.leavers, id)
+	if t.homes[key] == id {
+		delete(t.homes, key)
 	}
-	delete(t.leavers, key)
-	t.setState(l.id, Backend{Port: key.addr.Port()}, stateFree)
-	t.backendIDs.give(l.id, now)
+}
+
+// free ends the entry of a backend whose sockets are ended, unless it came back meanwhile.
+func (t *tables) free(id uint32, l *leaver, now time.Time) {
+	if t.leavers[id] != l {
+		return
+	}
+	t.forget(id)
+	t.setState(id, Backend{Port: l.addr.Port()}, stateFree)
+	t.backendIDs.give(id, now)
 }
 
 func (t *tables) setNodeAddresses(addrs []netip.Addr) error {

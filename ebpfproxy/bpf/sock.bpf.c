@@ -64,13 +64,27 @@ inline_fn __u32 client_hash(const struct aff_key *client)
 	return h;
 }
 
-inline_fn struct backend *choose(struct bpf_sock_addr *ctx, const struct svc *s, __u32 *id)
+// RETRIES of a choice that failed though there are backends: between two of its lookups the table was changed, and this
+// program was kept waiting so long that what it had read is another's.
+#define RETRIES 3
+
+// choose answers one of the backends of the service at key, and the service in *svc, NULL when there is none.
+inline_fn struct backend *choose(struct bpf_sock_addr *ctx, struct svc_key *key, struct svc **svc, __u32 *id)
 {
-	struct aff_key client = {};
-	if (s->flags & (SVC_AFFINITY | SVC_MAGLEV))
-		client_of(ctx, &client);
-	__u32 hash = s->flags & SVC_MAGLEV ? client_hash(&client) : bpf_get_prandom_u32();
-	return service_pick(s, &client, hash, id);
+	for (int i = 0; i < RETRIES; i++) {
+		struct svc *s = service_find(key);
+		*svc = s;
+		if (!s)
+			return NULL;
+		struct aff_key client = {};
+		if (s->flags & (SVC_AFFINITY | SVC_MAGLEV))
+			client_of(ctx, &client);
+		__u32 hash = s->flags & SVC_MAGLEV ? client_hash(&client) : bpf_get_prandom_u32();
+		struct backend *b = service_pick(s, &client, hash, id);
+		if (b || !s->count)
+			return b;
+	}
+	return NULL;
 }
 
 inline_fn enum verdict refuse(const struct svc *s)
@@ -92,13 +106,13 @@ inline_fn enum verdict connect_to(struct bpf_sock_addr *ctx, struct endpoint *ds
 {
 	struct svc_key key = { .port = dst->port, .proto = protocol_of(ctx), .scope = SCOPE_INTERNAL };
 	addr_copy(key.addr, dst->addr);
-	struct svc *s = service_find(&key);
+	struct svc *s;
+	__u32 id = 0;
+	struct backend *b = choose(ctx, &key, &s, &id);
 	if (!s) {
 		forget(ctx);
 		return ALLOW;
 	}
-	__u32 id = 0;
-	struct backend *b = choose(ctx, s, &id);
 	if (!b)
 		return refuse(s);
 	struct sk_orig *o = NULL;
@@ -144,7 +158,9 @@ inline_fn enum verdict send_to(struct bpf_sock_addr *ctx, struct endpoint *dst)
 	__u32 id = 0;
 	struct backend *b = keep_datagrams(&fkey, &id);
 	if (!b) {
-		b = choose(ctx, s, &id);
+		b = choose(ctx, &key, &s, &id);
+		if (!s)
+			return ALLOW; // it was removed just now
 		if (!b)
 			return refuse(s);
 		struct udpfwd f = { .backend = id, .gen = b->gen };

@@ -1,0 +1,253 @@
+package ebpfproxy
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// agentEnv makes the test binary an agent of its own: cgroup, pin folder, backend, separated by spaces.
+const agentEnv = "PETREL_TEST_AGENT"
+
+// runAgent opens the proxy and changes its table until it is killed.
+func runAgent(args string) error {
+	f := strings.Fields(args)
+	backend := netip.MustParseAddrPort(f[2])
+	p, err := New(Config{CgroupPath: f[0], PinDir: f[1], Sizes: smallSizes, Grace: time.Millisecond, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return err
+	}
+	ctx := context.Background()
+	if err := p.Open(ctx); err != nil {
+		return err
+	}
+	b := Backend{Addr: backend.Addr(), Port: backend.Port()}
+	for round := 0; ; round++ {
+		// The service that clients use never lacks a backend; a second one comes and goes, and so do other services.
+		table := []Service{clusterIP(agentService, TCP, b)}
+		if round%2 == 1 {
+			again := b
+			again.Addr = netip.MustParseAddr("127.0.0.3")
+			table[0].Backends = append(table[0].Backends, again)
+		}
+		for i := range rand.IntN(20) {
+			table = append(table, clusterIP(fmt.Sprintf("10.97.0.%d:80", i+1), TCP, b))
+		}
+		if err := p.Sync(ctx, table); err != nil {
+			var full *FullError
+			if !errors.As(err, &full) {
+				return err
+			}
+		}
+		if round == 0 {
+			fmt.Println("ready")
+		}
+	}
+}
+
+const agentService = "10.96.0.1:80"
+
+// TestAgentsComeAndGoUnderLoad kills agents at random points while they change the table; no client may notice.
+func TestAgentsComeAndGoUnderLoad(t *testing.T) {
+	a := newArena(t)
+	dir := bpffs(t)
+	one := a.serve("127.0.0.2:0")
+	a.serve(netip.AddrPortFrom(netip.MustParseAddr("127.0.0.3"), one.addr.Port()).String())
+	var kill func()
+	start := func() {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), agentEnv+"="+strings.Join([]string{a.cgroup, dir, one.addr.String()}, " "))
+		cmd.Stderr = os.Stderr
+		out, err := cmd.StdoutPipe()
+		must(t, err)
+		must(t, cmd.Start())
+		kill = func() {
+			cmd.Process.Kill()
+			cmd.Wait()
+		}
+		if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "ready\n" {
+			kill()
+			t.Fatalf("the agent said %q: %v", line, err)
+		}
+	}
+	start()
+	t.Cleanup(func() { must(t, a.proxy(Config{PinDir: dir}).Remove()) })
+
+	to := netip.MustParseAddrPort(agentService)
+	var stop atomic.Bool
+	var connects, failures atomic.Int64
+	loaded := make(chan struct{})
+	go func() {
+		defer close(loaded)
+		for !stop.Load() {
+			connects.Add(1)
+			if _, err := a.ask(to); err != nil {
+				failures.Add(1)
+				t.Logf("connect: %v", err)
+			}
+		}
+	}()
+	const restarts = 12
+	for range restarts {
+		time.Sleep(time.Duration(rand.IntN(30)) * time.Millisecond)
+		kill()
+		start()
+	}
+	kill()
+	stop.Store(true)
+	<-loaded
+	t.Logf("%d connects, %d restarts", connects.Load(), restarts)
+	if failures.Load() > 0 || connects.Load() < 500 {
+		t.Errorf("%d of %d connects failed", failures.Load(), connects.Load())
+	}
+	// What a killed agent left behind is in order for the next.
+	p := a.openRaw(Config{PinDir: dir, Grace: time.Millisecond})
+	defer p.Close()
+	mustSync(t, p, clusterIP(agentService, TCP, one.backend()))
+	eventually(t, func() bool { p.mu.RLock(); defer p.mu.RUnlock(); return len(p.leavers) == 0 })
+	used := 0
+	for _, b := range p.backends.at {
+		if b.State != stateFree {
+			used++
+		}
+	}
+	if used != 1 || len(p.keys) != 1 {
+		t.Errorf("%d backends and %d frontends are in the maps, want one of each", used, len(p.keys))
+	}
+}
+
+// TestSchemaChange: the older programs serve until the first Sync of the newer; what is carried over stays.
+func TestSchemaChange(t *testing.T) {
+	sizes := smallSizes.maps()
+	all := slices.Collect(maps.Keys(sizes))
+	for _, tt := range []struct {
+		name    string
+		carried []string
+		waits   bool // for a Sync before the newer programs serve
+	}{
+		{"all is new", nil, true},
+		{"sockets are carried over", []string{"petrel_sk", "petrel_aff", "petrel_udprev", "petrel_udpfwd"}, true},
+		{"half of the table is carried over", []string{"petrel_svc", "petrel_sk"}, true},
+		{"all is carried over", all, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			a := newArena(t)
+			dir := filepath.Join(bpffs(t), "petrel")
+			s := a.serve("127.0.0.2:0")
+			svc := clusterIP("10.96.0.1:80", TCP, s.backend())
+			old := a.openRaw(Config{PinDir: dir})
+			mustSync(t, old, svc)
+			stream := a.connected(unix.SOCK_STREAM, svc.at())
+			oldGone := ownObjects(t, old)
+			must(t, old.Close())
+
+			p := a.proxy(Config{PinDir: dir})
+			p.schema = schemaVersion + 1
+			p.carried = map[int][]string{schemaVersion: tt.carried}
+			must(t, p.Open(t.Context()))
+			defer p.Remove()
+			if p.handover != tt.waits {
+				t.Errorf("it waits for a sync: %t", p.handover)
+			}
+			a.mustAsk(svc.at())
+			mustSync(t, p, svc)
+			a.mustAsk(svc.at())
+			if slices.Contains(tt.carried, "petrel_sk") {
+				if got := stream.peer(); got != svc.at() {
+					t.Errorf("the peer of an open stream is %s", got)
+				}
+			}
+			list, err := os.ReadDir(dir)
+			if err != nil || len(list) != 1 || list[0].Name() != "v2" {
+				t.Errorf("pins are %v, %v", list, err)
+			}
+			if tt.carried == nil {
+				oldGone()
+			}
+			stream.close()
+			must(t, p.Remove())
+		})
+	}
+}
+
+// TestSizesChange: a table that grows takes its content along; one that cannot shrink says so.
+func TestSizesChange(t *testing.T) {
+	a := newArena(t)
+	dir := bpffs(t)
+	s := a.serve("127.0.0.2:0")
+	list := many(20, 1, s)
+	p := a.openRaw(Config{PinDir: dir})
+	mustSync(t, p, list...)
+	must(t, p.Close())
+	grown := Sizes{Frontends: 2000, Backends: 5000, Slots: 20000, Maglev: 251, Affinity: 2000, Datagrams: 2000, SourceRanges: 300, NodeAddresses: 20}
+	p = a.openRaw(Config{PinDir: dir, Sizes: grown})
+	if p.handover {
+		t.Error("it waits for a sync, though all is there")
+	}
+	for _, svc := range list {
+		a.mustAsk(svc.at())
+	}
+	must(t, p.Close())
+	shrunk := grown
+	shrunk.Frontends = 10
+	p = a.proxy(Config{PinDir: dir, Sizes: shrunk})
+	if err := p.Open(t.Context()); err == nil || errors.Is(err, ErrUnsupported) {
+		t.Errorf("20 services in a table of 10: %v", err)
+	}
+	a.mustAsk(list[0].at()) // and what is there serves on
+	must(t, p.Remove())
+}
+
+// TestLostPinsAreMadeAnew: a table without one of its maps is worth nothing; the programs serve on until a Sync.
+func TestLostPinsAreMadeAnew(t *testing.T) {
+	for _, lost := range []string{"maps/petrel_slot", "maps/petrel_svc", "maps/petrel_sk", "links/petrel_connect4"} {
+		t.Run(lost, func(t *testing.T) {
+			a := newArena(t)
+			dir := bpffs(t)
+			s := a.serve("127.0.0.2:0")
+			svc := clusterIP("10.96.0.1:80", TCP, s.backend())
+			p := a.openRaw(Config{PinDir: dir})
+			mustSync(t, p, svc)
+			must(t, p.Close())
+			must(t, os.Remove(filepath.Join(dir, "v1", lost)))
+			p = a.open(Config{PinDir: dir})
+			if !strings.HasPrefix(lost, "links") {
+				a.mustAsk(svc.at())
+			}
+			mustSync(t, p, svc)
+			a.mustAsk(svc.at())
+		})
+	}
+}
+
+// TestCgroupThatCameAgain: a link to a cgroup that was removed meanwhile is made anew.
+func TestCgroupThatCameAgain(t *testing.T) {
+	first, second := newArena(t), newArena(t)
+	dir := bpffs(t)
+	p := first.openRaw(Config{PinDir: dir})
+	svc := clusterIP("10.96.0.1:80", TCP)
+	mustSync(t, p, svc)
+	must(t, p.Close())
+	second.open(Config{PinDir: dir})
+	if _, err := second.ask(svc.at()); !errors.Is(err, unix.ECONNREFUSED) {
+		t.Errorf("the new cgroup's sockets: %v", err)
+	}
+	if _, err := first.ask(svc.at()); !errors.Is(err, unix.ENETUNREACH) {
+		t.Errorf("the old cgroup's sockets: %v", err)
+	}
+}
