@@ -32,7 +32,7 @@ var owners = map[string][]string{
 var rooms = map[string][]string{
 	"cmd/petrel": {"controlplane/api", "controlplane/apiserver", "controlplane/apps", "controlplane/auth",
 		"controlplane/controller", "controlplane/join", "controlplane/pki", "controlplane/registry", "controlplane/resource", "controlplane/scheduler",
-		"controlplane/store", "controlplane/upstream", "wasmrt/module", "worker", "worker/cri", "worker/network", "worker/service"},
+		"controlplane/store", "controlplane/upstream", "lab", "wasmrt/module", "worker", "worker/cri", "worker/dns", "worker/network", "worker/service"},
 	"cmd/petrel-wasmrt": {"wasmrt/runner", "wasmrt/supervisor", "wasmrt/engine", "wasmrt/httpabi", "wasmrt/module",
 		"wasmrt/wasi"},
 
@@ -53,6 +53,7 @@ var rooms = map[string][]string{
 	"worker/cri":     {},
 	"worker/dns":     {"worker/service"},
 	"worker/network": {},
+	"worker/policy":  {"ebpfproxy", "worker/service"},
 	"worker/service": {},
 	// The table is pure and has several data paths; what puts it into the kernel is a room of its own beside it.
 	"worker/service/kernel": {"ebpfproxy", "worker/service"},

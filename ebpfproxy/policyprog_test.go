@@ -288,8 +288,10 @@ func TestPolicyReplies(t *testing.T) {
 	}
 	// What began with the pod's own question is still its own to ask, until its policy says otherwise.
 	question := policyPacket{from: podOut, to: friend, protocol: unix.IPPROTO_UDP, fromPort: 4000, toPort: 53}
-	if !runPolicy(t, e, "petrel_egress", question) || !runPolicy(t, e, "petrel_egress", question) {
-		t.Error("an allowed question was dropped")
+	for range 2 {
+		if !runPolicy(t, e, "petrel_egress", question) {
+			t.Error("an allowed question was dropped")
+		}
 	}
 	policy.Subjects[2] = nil
 	if err := e.Sync(context.Background(), policy); err != nil {
