@@ -49,7 +49,9 @@ type Config struct {
 	// PodCIDR is where sandboxes get addresses from that bring none, until the client sets another.
 	PodCIDR netip.Prefix
 	Mirrors image.Mirrors
-	Version string
+	// MirrorTLS is what mirrors with an https address are asked with; nil: nothing of their own.
+	MirrorTLS *image.MirrorTLS
+	Version   string
 	// StopRunnersOnExit ends all pods with the supervisor. Without it they run on and are adopted by the next.
 	StopRunnersOnExit bool
 	// RunnerCommand makes the command of a namespace's runner.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 	"sync"
 	"time"
@@ -35,6 +34,7 @@ type Config struct {
 	Store     *Store
 	Compiler  Compiler
 	Mirrors   Mirrors
+	MirrorTLS *MirrorTLS // nil: mirrors are asked as other registries are
 	UserAgent string
 	Now       func() time.Time
 }
@@ -50,7 +50,7 @@ func (c *Config) Validate() error {
 // Puller fetches images. It is safe for concurrent use.
 type Puller struct {
 	cfg       Config
-	transport *http.Transport
+	transport *byHost
 	flights   singleflight.Group // by reference and credentials
 	digests   singleflight.Group // by manifest's digest
 
@@ -66,7 +66,7 @@ func NewPuller(cfg Config) (*Puller, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	p := &Puller{cfg: cfg, transport: newTransport()}
+	p := &Puller{cfg: cfg, transport: newByHost(cfg.Mirrors, cfg.MirrorTLS)}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	return p, nil
 }
@@ -78,7 +78,7 @@ func (p *Puller) Close() {
 	p.mu.Unlock()
 	p.cancel()
 	p.wg.Wait()
-	p.transport.CloseIdleConnections()
+	p.transport.closeIdle()
 }
 
 // Pull makes the image that ref names present and answers it. Callers who want the same image at the same time share
