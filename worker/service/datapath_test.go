@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/fake"
@@ -99,6 +100,17 @@ func TestUserSpaceServesWhereTheKernelCannot(t *testing.T) {
 	eventually(t, "the frontend", func() bool { answer, _ := talk(at, "x"); return answer == "a x" })
 	if got := server.Serving(); got.Mode != Userspace || !strings.Contains(got.Missing, "CAP_BPF") {
 		t.Errorf("serving %+v", got)
+	}
+	want := `# HELP petrel_proxy_fallback 1 when user space serves because the kernel's data path is not to be had.
+# TYPE petrel_proxy_fallback gauge
+petrel_proxy_fallback 1
+# HELP petrel_proxy_mode Which data path serves: 1 for that, 0 for the other.
+# TYPE petrel_proxy_mode gauge
+petrel_proxy_mode{mode="ebpf"} 0
+petrel_proxy_mode{mode="userspace"} 1
+`
+	if err := testutil.CollectAndCompare(server, strings.NewReader(want)); err != nil {
+		t.Error(err)
 	}
 	if event := <-recorder.Events; !strings.Contains(event, "ServiceProxyInUserSpace") || !strings.Contains(event, "CAP_BPF") {
 		t.Errorf("event = %q", event)

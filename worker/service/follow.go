@@ -10,6 +10,19 @@ import (
 	"github.com/petrelrun/petrel/worker/service/feed"
 )
 
+// tellHealth serves the proxy's health. That nobody can ask for it ends nothing.
+func (s *Server) tellHealth(ctx context.Context) {
+	for ctx.Err() == nil {
+		if err := s.health.Serve(ctx, s.cfg.HealthzListen); err != nil {
+			s.cfg.Logger.Error("the proxy's health is not told", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(listenRetryMax):
+		}
+	}
+}
+
 func (s *Server) followServices(ctx context.Context) {
 	feed.New(s.cfg.Client, s.cfg.Client.CoreV1().Services(""), &corev1.Service{}, "", feed.Handler[*corev1.Service]{
 		Set: s.state.setService, Gone: s.state.dropService, Synced: func() { s.state.markSynced(syncedServices) },

@@ -48,8 +48,8 @@ func (c *Config) Validate() error {
 	switch {
 	case c.Client == nil || c.Logger == nil:
 		return errors.New("services need a client and a logger")
-	case len(c.NodeAddrs) == 0 || slices.ContainsFunc(c.NodeAddrs, func(ip netip.Addr) bool { return !ip.IsValid() }):
-		return errors.New("services need the node's addresses")
+	case slices.ContainsFunc(c.NodeAddrs, func(ip netip.Addr) bool { return !ip.IsValid() }):
+		return errors.New("the node's addresses have one that is none")
 	}
 	if c.Mode == EBPF && c.Kernel == nil {
 		return errors.New("services need a data path in the kernel for the mode " + string(EBPF))
@@ -160,7 +160,7 @@ func (s *Server) Run(ctx context.Context) error {
 // follow fills the table: from the disk, and then from the API.
 func (s *Server) follow(ctx context.Context, group *errgroup.Group) {
 	if s.cfg.HealthzListen != "" {
-		group.Go(func() error { return s.health.Serve(ctx, s.cfg.HealthzListen) })
+		group.Go(func() error { s.tellHealth(ctx); return nil })
 	}
 	if s.cfg.StateFile != "" {
 		if err := s.state.load(s.cfg.StateFile); err != nil {

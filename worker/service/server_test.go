@@ -77,7 +77,7 @@ func TestConfigIsChecked(t *testing.T) {
 	}
 	for name, spoil := range map[string]func(*Config){
 		"no client": func(c *Config) { c.Client = nil }, "no logger": func(c *Config) { c.Logger = nil }, "no kernel": func(c *Config) { c.Mode = EBPF },
-		"no node": func(c *Config) { c.NodeAddrs = nil }, "bad gateway": func(c *Config) { c.GatewayListen = "8081" },
+		"no node": func(c *Config) { c.NodeAddrs = []netip.Addr{{}} }, "bad gateway": func(c *Config) { c.GatewayListen = "8081" },
 	} {
 		bad := good
 		spoil(&bad)
