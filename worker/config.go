@@ -39,6 +39,17 @@ type Config struct {
 	HostPaths []string
 	// PodCIDR is where pods get their addresses from; 127.42.0.0/16.
 	PodCIDR string
+	// ServiceCIDRs are the addresses of services; 127.43.0.0/16.
+	ServiceCIDRs []netip.Prefix
+	// ClusterCIDRs are where all nodes' pod CIDRs are of, as far as is known: what goes there is never masqueraded, and what
+	// no node has of it is unreachable. They, and the three fields below, count only where NodeIPs are not loopback.
+	ClusterCIDRs []netip.Prefix
+	// NetworkBackend is how other nodes' pods are reached: auto, direct or vxlan; auto.
+	NetworkBackend string
+	// PodMTU is that of containers' interfaces; 0: derived.
+	PodMTU int
+	// NoMasquerade has packets of pods leave for the world under the pods' own addresses.
+	NoMasquerade bool
 	// GatewayListen is where app URLs are served; 127.0.0.1:8081.
 	GatewayListen string
 	// NodeListen is where the node's own HTTP server is; 127.0.0.1:0.
@@ -47,6 +58,8 @@ type Config struct {
 
 	// runtimeGrace is how long the runtime may be away before the node is said to be not ready.
 	runtimeGrace time.Duration
+	// netns is the network namespace that the pod network works in; the process's own when empty.
+	netns string
 }
 
 func (c *Config) setDefaults() {
@@ -58,6 +71,12 @@ func (c *Config) setDefaults() {
 	c.MaxPods = cmp.Or(c.MaxPods, defaultMaxPods)
 	c.Version = cmp.Or(c.Version, "v1.37.2-petrel")
 	c.PodCIDR = cmp.Or(c.PodCIDR, "127.42.0.0/16")
+	if len(c.ServiceCIDRs) == 0 && !c.NodeIPs[0].IsLoopback() {
+		c.ServiceCIDRs = []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 43, 0, 0}), 16)}
+	}
+	if len(c.ServiceCIDRs) == 0 {
+		c.ServiceCIDRs = []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{127, 43, 0, 0}), 16)}
+	}
 	c.GatewayListen = cmp.Or(c.GatewayListen, "127.0.0.1:8081")
 	c.NodeListen = cmp.Or(c.NodeListen, "127.0.0.1:0")
 	c.runtimeGrace = cmp.Or(c.runtimeGrace, defaultRuntimeGrace)

@@ -122,7 +122,7 @@ func (a *actor) finish() {
 	gone := a.gone
 	a.finished = gone
 	a.mu.Unlock()
-	a.m.pool.Release(string(a.uid))
+	a.m.pool.Free(string(a.uid))
 	if gone {
 		a.m.remove(a)
 	}

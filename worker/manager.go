@@ -20,7 +20,7 @@ type manager struct {
 	cfg      *Config
 	rt       Runtime
 	paths    paths
-	pool     *network.Pool
+	pool     *network.Network
 	prober   *probe.Prober
 	puller   *puller
 	events   *events

@@ -137,7 +137,7 @@ type runtimeWatch struct {
 
 func (w *runtimeWatch) stream(ctx context.Context) {
 	for ctx.Err() == nil {
-		if err := w.m.rt.UpdatePodCIDR(ctx, w.m.pool.Prefix().String()); err != nil && ctx.Err() == nil {
+		if err := tellPodCIDR(ctx, w.m.rt, w.m.pool); err != nil && ctx.Err() == nil {
 			w.m.log.Debug("runtime was not told the pod addresses", "error", err) // a new runtime has to be told again
 		}
 		err := w.m.rt.Events(ctx, func() { w.ask(0); w.changed() }, w.event)
@@ -275,5 +275,5 @@ func (m *manager) tearDown(ctx context.Context, uid types.UID, f found) {
 	for _, c := range f.containers {
 		_ = m.rt.RemoveContainer(ctx, c.GetId()) // of a sandbox that is gone; found again if this fails
 	}
-	m.pool.Release(string(uid))
+	m.pool.Free(string(uid))
 }

@@ -95,12 +95,15 @@ func (a *actor) runSandbox(ctx context.Context, step pod.Step) error {
 		return err
 	}
 	defer release()
-	ip, err := a.m.pool.Allocate(string(a.uid))
+	ips, err := a.m.pool.Take(string(a.uid))
 	if err != nil {
 		a.holdBack(runtimeRetryMax, eventFailedSandbox, err)
 		return nil
 	}
-	a.m.arrive(ip)
+	for _, ip := range ips {
+		a.m.arrive(ip)
+	}
+	ip := ips[0]
 	if step.Attempt > 0 {
 		a.m.events.everyday(a.view.Pod, "", eventSandboxChanged, "Pod sandbox changed, it will be killed and re-created.")
 	}
@@ -218,7 +221,7 @@ func (a *actor) stopSandbox(ctx context.Context, id string) error {
 	// must not lead to another pod meanwhile.
 	ended, _ := a.view.Ended()
 	if a.view.Sandbox() == nil && (ended || a.view.Over || a.view.Stopping != nil) {
-		a.m.pool.Release(string(a.uid))
+		a.m.pool.Free(string(a.uid))
 	}
 	return nil
 }

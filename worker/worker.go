@@ -29,7 +29,7 @@ import (
 type Worker struct {
 	cfg     Config
 	cri     *cri.Client
-	pool    *network.Pool
+	pool    *network.Network
 	metrics *metrics
 
 	runtimeVersion atomic.Pointer[string]
@@ -49,11 +49,11 @@ func New(cfg Config) (*Worker, error) {
 		return nil, err
 	}
 	w := &Worker{cfg: cfg, metrics: newMetrics(), nodeUp: make(chan struct{})}
-	prefix, err := netip.ParsePrefix(cfg.PodCIDR)
+	pods, err := cfg.podNetwork()
 	if err != nil {
-		return nil, fmt.Errorf("pod CIDR: %w", err)
+		return nil, err
 	}
-	if w.pool, err = network.NewPool(prefix); err != nil {
+	if w.pool, err = network.New(pods); err != nil {
 		return nil, err
 	}
 	w.cri, err = cri.New(cri.Config{Endpoint: cfg.RuntimeEndpoint, Observe: w.metrics.observeCall, Logger: cfg.Logger})
@@ -87,6 +87,10 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err := os.MkdirAll(files.pods(), passDir); err != nil {
 		return fmt.Errorf("make root directory: %w", err)
 	}
+	if err := w.pool.Open(ctx); err != nil {
+		return fmt.Errorf("open pod network: %w", err)
+	}
+	defer w.pool.Close()
 	group, ctx := errgroup.WithContext(quietly(ctx, w.cfg.Logger))
 	events := newEvents(ctx, w.cfg.Client, w.cfg.NodeName)
 	defer events.broadcaster.Shutdown()
@@ -113,6 +117,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.mu.Unlock()
 	close(w.nodeUp)
 
+	group.Go(func() error { return w.pool.Run(ctx) })
+	group.Go(func() error { w.followNodes(ctx, agent.Poke); return nil })
 	group.Go(func() error { return services.Run(ctx) })
 	group.Go(func() error { return newNodeServer(m, w.cfg.NodeName, w.cfg.Logger).serve(ctx, listener) })
 	group.Go(func() error { return agent.Run(ctx) })
@@ -162,6 +168,9 @@ func (w *Worker) nodeConfig() node.Config {
 func (w *Worker) health(ctx context.Context) node.Health {
 	if !w.runtimeUp.Load() {
 		return node.Health{Reason: "RuntimeNotReady", Message: "waiting for the container runtime at " + w.cfg.RuntimeEndpoint}
+	}
+	if len(w.pool.PodCIDRs()) == 0 {
+		return node.Health{Reason: "NetworkNotReady", Message: network.ErrNoPodCIDR.Error()}
 	}
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
@@ -219,7 +228,7 @@ func (w *Worker) meet(ctx context.Context, m *manager) error {
 	full := name + "://" + version
 	w.runtimeVersion.Store(&full)
 	m.runtimeName = name
-	if err := w.cri.UpdatePodCIDR(ctx, w.pool.Prefix().String()); err != nil && !cri.IsUnimplemented(err) {
+	if err := tellPodCIDR(ctx, w.cri, w.pool); err != nil && !cri.IsUnimplemented(err) {
 		return err
 	}
 	return m.adopt(ctx)

@@ -232,6 +232,14 @@ func (n *Network) Used() int { return n.addrs.used() }
 // PodCIDRs are what this node's pods get their addresses from; none while they are not known.
 func (n *Network) PodCIDRs() []netip.Prefix { return n.addrs.prefixes() }
 
+// Prefix is the first of PodCIDRs; the zero Prefix while they are not known.
+func (n *Network) Prefix() netip.Prefix {
+	if all := n.addrs.prefixes(); len(all) > 0 {
+		return all[0]
+	}
+	return netip.Prefix{}
+}
+
 // Problems tells what keeps the network from being as it should be, for people.
 func (n *Network) Problems() []string {
 	n.mu.Lock()

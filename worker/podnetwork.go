@@ -1,0 +1,93 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"path/filepath"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/petrelrun/petrel/worker/cri"
+	"github.com/petrelrun/petrel/worker/network"
+	"github.com/petrelrun/petrel/worker/service/feed"
+)
+
+// podNetwork is how this node's pods get their addresses: in a cluster of one machine from PodCIDR, else from what the
+// control plane gives the node.
+func (c *Config) podNetwork() (network.Config, error) {
+	if c.NodeIPs[0].IsLoopback() {
+		prefix, err := netip.ParsePrefix(c.PodCIDR)
+		if err != nil {
+			return network.Config{}, fmt.Errorf("pod CIDR: %w", err)
+		}
+		return network.Config{Mode: network.Loopback, PodCIDRs: []netip.Prefix{prefix.Masked()}, Logger: c.Logger}, nil
+	}
+	return network.Config{
+		Mode: network.Cluster, NodeName: c.NodeName, NodeIPs: c.NodeIPs, ClusterCIDRs: c.ClusterCIDRs,
+		ServiceCIDRs: slices.DeleteFunc(slices.Clone(c.ServiceCIDRs), func(p netip.Prefix) bool { return p.Addr().IsLoopback() }),
+		Backend:      network.Backend(c.NetworkBackend), MTU: c.PodMTU, Masquerade: !c.NoMasquerade,
+		Dir: filepath.Join(c.RootDir, "network"), Netns: c.netns, Logger: c.Logger,
+	}, nil
+}
+
+// RemoveNetwork removes what the pod network left in the kernel for the pods that go on without the worker. It is for
+// when none does, after Run.
+func (w *Worker) RemoveNetwork() error { return w.pool.Remove() }
+
+// followNodes tells the pod network of the cluster's nodes until ctx ends. changed is called when this node was given
+// its pod CIDRs.
+func (w *Worker) followNodes(ctx context.Context, changed func()) {
+	if w.cfg.NodeIPs[0].IsLoopback() {
+		return
+	}
+	known, synced, cidrs := map[string]network.Node{}, false, w.pool.PodCIDRs()
+	tell := func() {
+		if !synced {
+			return // half of the nodes would have the routes to the others removed
+		}
+		w.pool.SetNodes(slices.Collect(maps.Values(known)))
+		if now := w.pool.PodCIDRs(); !slices.Equal(now, cidrs) {
+			cidrs = now
+			if err := tellPodCIDR(ctx, w.cri, w.pool); err != nil && !cri.IsUnimplemented(err) {
+				w.cfg.Logger.Debug("runtime was not told the pod addresses", "error", err) // it is when it comes
+			}
+			changed()
+		}
+	}
+	feed.New(w.cfg.Client, w.cfg.Client.CoreV1().Nodes(), &corev1.Node{}, "", feed.Handler[*corev1.Node]{
+		Set:    func(n *corev1.Node) { known[n.Name] = networkNode(n); tell() },
+		Gone:   func(k feed.Key) { delete(known, k.Name); tell() },
+		Synced: func() { synced = true; tell() },
+	}).Run(ctx)
+}
+
+// networkNode is what of a Node the pod network needs. What cannot be read is as if it was not there.
+func networkNode(n *corev1.Node) network.Node {
+	out := network.Node{Name: n.Name}
+	for _, a := range n.Status.Addresses {
+		if ip, err := netip.ParseAddr(a.Address); err == nil && a.Type == corev1.NodeInternalIP {
+			out.IPs = append(out.IPs, ip)
+		}
+	}
+	texts := n.Spec.PodCIDRs
+	if len(texts) == 0 && n.Spec.PodCIDR != "" {
+		texts = []string{n.Spec.PodCIDR}
+	}
+	for _, text := range texts {
+		if p, err := netip.ParsePrefix(text); err == nil {
+			out.PodCIDRs = append(out.PodCIDRs, p.Masked())
+		}
+	}
+	return out
+}
+
+// tellPodCIDR tells a runtime where addresses come from, once that is known.
+func tellPodCIDR(ctx context.Context, rt Runtime, pool *network.Network) error {
+	if prefix := pool.Prefix(); prefix.IsValid() {
+		return rt.UpdatePodCIDR(ctx, prefix.String())
+	}
+	return nil
+}
