@@ -8,12 +8,14 @@ import (
 	"syscall"
 
 	"github.com/petrelrun/petrel/cmd/petrel/client"
+	"github.com/petrelrun/petrel/lab"
 )
 
 // version is set by the linker.
 var version = "dev"
 
 func main() {
+	lab.Init() // where this program is a lab's node
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 

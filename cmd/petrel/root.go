@@ -12,5 +12,6 @@ func newRoot(io streams) *cobra.Command {
 		newUpCommand(io),
 		newControlPlaneCommand(io),
 		newWorkerCommand(io),
+		newLabCommand(io),
 	)
 }

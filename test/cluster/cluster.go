@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
 )
 
 // Limits on waiting, far above what is normal, so that they say "broken", not "slow machine".
@@ -29,8 +28,11 @@ type State struct {
 type Cluster struct {
 	ground
 	State State
+	// Kubeconfig says how clients are let in; empty where the API asks nobody.
+	Kubeconfig string
 
 	process *Process
+	logs    []string // where its parts write, when they are not one process
 }
 
 // Start starts a cluster of one node and waits until its API is ready.
@@ -48,6 +50,14 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 
 // DataDir is the cluster's --data-dir.
 func (c *Cluster) DataDir() string { return filepath.Join(c.Dir, "data") }
+
+// LogPaths are the files that tell most when something has failed.
+func (c *Cluster) LogPaths() []string {
+	if c.logs != nil {
+		return c.logs
+	}
+	return []string{c.LogPath(), c.WasmrtLogPath()}
+}
 
 // LogPath is where `petrel up` writes.
 func (c *Cluster) LogPath() string { return filepath.Join(c.Dir, "petrel.log") }
@@ -85,7 +95,11 @@ func (c *Cluster) gateway() string {
 
 // Client is a client-go client without a limit on its requests.
 func (c *Cluster) Client() (*kubernetes.Clientset, error) {
-	client, err := kubernetes.NewForConfig(&rest.Config{Host: c.State.API, QPS: -1, UserAgent: "petrel-test"})
+	config, err := c.restConfig()
+	if err != nil {
+		return nil, err
+	}
+	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("make client: %w", err)
 	}

@@ -6,5 +6,6 @@
 // for certain which processes are ours to signal; no other is ever signalled. Two clusters at once, also of two test
 // processes, never share pod or service addresses.
 //
-// It may import client-go and go-containerregistry, which are clients like any other, but no room of Petrel's.
+// It may import client-go and go-containerregistry, which are clients like any other, and of Petrel's rooms the lab, on
+// which clusters of several nodes run.
 package cluster

@@ -14,18 +14,22 @@ import (
 type Kubectl struct {
 	Path      string
 	Server    string
+	Config    string // a kubeconfig, instead of Server
 	Namespace string // "": default
 	Home      string // where it keeps its discovery cache; no kubeconfig of the developer's is ever read
 }
 
 // Kubectl answers a kubectl for this cluster.
 func (c *Cluster) Kubectl(path, namespace string) Kubectl {
-	return Kubectl{Path: path, Server: c.State.API, Namespace: namespace, Home: c.Dir}
+	return Kubectl{Path: path, Server: c.State.API, Config: c.Kubeconfig, Namespace: namespace, Home: c.Dir}
 }
 
 // Command makes the command line, to be started by the caller.
 func (k Kubectl) Command(ctx context.Context, args ...string) *exec.Cmd {
 	global := []string{"--server", k.Server}
+	if k.Config != "" {
+		global = []string{"--kubeconfig", k.Config}
+	}
 	if k.Namespace != "" {
 		global = append(global, "--namespace", k.Namespace)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"k8s.io/client-go/rest"
 )
 
 // The media types of the CNCF Wasm OCI artifact.
@@ -27,7 +28,15 @@ const Registry = "registry.petrel.internal"
 // Push uploads a module to the cluster's registry with a registry client of nobody's here and answers the image name
 // that a pod refers to it by.
 func (c *Cluster) Push(ctx context.Context, repository string, wasm []byte) (string, error) {
-	host := strings.TrimPrefix(c.State.API, "http://")
+	_, host, _ := strings.Cut(c.State.API, "://")
+	config, err := c.restConfig()
+	if err != nil {
+		return "", fmt.Errorf("push module: %w", err)
+	}
+	transport, err := rest.TransportFor(config)
+	if err != nil {
+		return "", fmt.Errorf("push module: %w", err)
+	}
 	tag, err := name.NewTag(host+"/"+repository+":latest", name.Insecure)
 	if err != nil {
 		return "", fmt.Errorf("push module: %w", err)
@@ -36,7 +45,7 @@ func (c *Cluster) Push(ctx context.Context, repository string, wasm []byte) (str
 	if err != nil {
 		return "", fmt.Errorf("push module: %w", err)
 	}
-	if err := remote.Write(tag, image, remote.WithContext(ctx)); err != nil {
+	if err := remote.Write(tag, image, remote.WithContext(ctx), remote.WithTransport(transport)); err != nil {
 		return "", fmt.Errorf("push module: %w", err)
 	}
 	digest, err := image.Digest()

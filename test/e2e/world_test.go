@@ -81,7 +81,7 @@ func (w *world) dump() {
 		}
 		w.Logf("--- kubectl %s\n%s", strings.Join(args, " "), out)
 	}
-	for _, path := range []string{w.cluster.LogPath(), w.cluster.WasmrtLogPath()} {
+	for _, path := range w.cluster.LogPaths() {
 		w.Logf("--- the end of %s\n%s", path, cluster.Tail(path, 60))
 	}
 }

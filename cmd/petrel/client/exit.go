@@ -58,6 +58,18 @@ func (e *exitError) Error() string {
 
 func (e *exitError) Unwrap() error { return e.err }
 
+// Exit ends petrel with a code of its own, when there is nothing left to say.
+func Exit(code int) error { return &exitError{code: code, told: true} }
+
+// UsageError marks an error as one of the command line.
+func UsageError(err error) error { return usageError{err} }
+
+// Usage marks an argument check's errors as ones of the command line.
+func Usage(check cobra.PositionalArgs) cobra.PositionalArgs { return usage(check) }
+
+// InJSON has an error told in JSON.
+func InJSON(err error) error { return inJSON{err} }
+
 // inJSON marks an error that is to be told in JSON.
 type inJSON struct{ error }
 
