@@ -58,7 +58,7 @@ func newNATRig(t *testing.T, cfg NATConfig) *natRig {
 }
 
 // openNAT opens both halves; sizes that are not given are small.
-func openNAT(t *testing.T, s *space, cfg Config, natCfg NATConfig) (*Proxy, *NAT) {
+func openNAT(t testing.TB, s *space, cfg Config, natCfg NATConfig) (*Proxy, *NAT) {
 	t.Helper()
 	if cfg.Sizes == (Sizes{}) {
 		cfg.Sizes = Sizes{Frontends: 256, Backends: 1024, Slots: 8192, Affinity: 1024, Datagrams: 256, SourceRanges: 256, NodeAddresses: 64}
@@ -80,11 +80,8 @@ func openNAT(t *testing.T, s *space, cfg Config, natCfg NATConfig) (*Proxy, *NAT
 			t.Error(err)
 		}
 	})
-	if errors.Is(err, ErrUnsupported) {
-		t.Skip("needs BPF:", err)
-	}
 	if err != nil {
-		t.Fatal(err)
+		skipUnsupported(t, err)
 	}
 	return p, n
 }

@@ -2,7 +2,6 @@ package ebpfproxy
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -19,13 +18,16 @@ import (
 
 // space is a network namespace without a name: it ends with its last descriptor.
 type space struct {
-	t      *testing.T
+	t      testing.TB
 	fd     int
 	origin int
 }
 
-func newSpace(t *testing.T) *space {
+func newSpace(t testing.TB) *space {
 	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("needs root: cgroups, network namespaces and bpf")
+	}
 	if _, err := exec.LookPath("ip"); err != nil {
 		t.Skip("needs ip of iproute2")
 	}
@@ -52,12 +54,10 @@ func newSpace(t *testing.T) *space {
 		unix.Close(s.fd)
 		unix.Close(s.origin)
 	})
-	if errors.Is(err, unix.EPERM) {
-		t.Skip("needs the right to make network namespaces")
-	}
 	if err != nil {
-		t.Fatal(err)
+		skipUnsupported(t, err)
 	}
+	s.sysctl("ipv6/conf/all/accept_dad=0", "ipv6/conf/default/accept_dad=0") // or new links are mute for two seconds
 	s.ip("link set lo up")
 	return s
 }
@@ -144,19 +144,18 @@ func (s *space) link(name string) (i *net.Interface) {
 var spaceGroups atomic.Uint32
 
 // natGroup makes a cgroup of the test's own, for the proxy's socket programs.
-func natGroup(t *testing.T) string {
+func natGroup(t testing.TB) string {
 	t.Helper()
 	for _, root := range []string{"/sys/fs/cgroup/unified", "/sys/fs/cgroup"} {
 		if checkCgroup(root) != nil {
 			continue
 		}
 		path := filepath.Join(root, "petrel-nat-test-"+strconv.Itoa(os.Getpid())+"-"+strconv.Itoa(int(spaceGroups.Add(1))))
-		err := os.Mkdir(path, 0o755)
-		if errors.Is(err, os.ErrPermission) || errors.Is(err, unix.EROFS) {
-			t.Skip("needs the right to make a cgroup")
+		if os.Getuid() != 0 {
+			t.Skip("needs root: cgroups, network namespaces and bpf")
 		}
-		if err != nil {
-			t.Fatal(err)
+		if err := os.Mkdir(path, 0o755); err != nil {
+			skipUnsupported(t, err)
 		}
 		t.Cleanup(func() {
 			if err := os.Remove(path); err != nil {
@@ -167,23 +166,4 @@ func natGroup(t *testing.T) string {
 	}
 	t.Skip("needs a cgroup2 file system")
 	return ""
-}
-
-// natBPFFS mounts a bpffs of the test's own.
-func natBPFFS(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	err := unix.Mount("bpffs", dir, "bpf", 0, "")
-	if errors.Is(err, unix.EPERM) {
-		t.Skip("needs the right to mount a bpffs")
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, 0); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
 }

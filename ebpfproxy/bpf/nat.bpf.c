@@ -53,7 +53,7 @@ call_fn int nat_refuse(struct __sk_buff *skb, struct nat_work *w, const struct n
 		return TC_ACT_SHOT;
 	}
 	nat_count(NAT_STAT_REFUSED);
-	nat_rewrite(skb, w);
+	nat_rewrite(skb, w, w->ttl);
 	return NAT_NEXT;
 }
 
@@ -187,6 +187,8 @@ inline_fn struct nat_entry *nat_error_ends(struct nat_work *w)
 SEC("tcx/ingress") int petrel_nat_in(struct __sk_buff *skb)
 {
 	struct nat_work *w = nat_work(0);
+	if (skb->tc_index == NAT_DONE)
+		skb->tc_index = 0; /* another node's, by a link that keeps it */
 	if (!w || skb->pkt_type != 0 || skb->vlan_present)
 		return NAT_NEXT; /* for another host, or for an interface on top of this one */
 	int what = nat_parse(skb, w);
@@ -214,6 +216,10 @@ SEC("tcx/ingress") int petrel_nat_in(struct __sk_buff *skb)
 SEC("tcx/egress") int petrel_nat_out(struct __sk_buff *skb)
 {
 	struct nat_work *w = nat_work(1);
+	if (skb->tc_index == NAT_DONE) {
+		skb->tc_index = 0;
+		return NAT_NEXT;
+	}
 	if (!w || skb->vlan_present)
 		return NAT_NEXT;
 	int what = nat_parse(skb, w);
@@ -224,12 +230,12 @@ SEC("tcx/egress") int petrel_nat_out(struct __sk_buff *skb)
 		if (!e || e->kind == NAT_FORWARD)
 			return NAT_NEXT;
 		nat_count(NAT_STAT_ERRORS);
-		nat_rewrite_error(skb, w);
+		nat_rewrite_error(skb, w, w->ttl);
 		return NAT_NEXT;
 	}
 	struct nat_entry *e = bpf_map_lookup_elem(&petrel_nat, &w->key);
 	if (!e || e->kind == NAT_FORWARD || !nat_answer(skb, w, e))
 		return NAT_NEXT;
-	nat_rewrite(skb, w);
+	nat_rewrite(skb, w, w->ttl);
 	return NAT_NEXT;
 }

@@ -18,6 +18,10 @@
 /* NAT_NEXT leaves the packet to the next program and then to the stack. */
 #define NAT_NEXT (-1)
 
+/* NAT_DONE in tc_index tells petrel_nat_out that petrel_nat_in has done all there is to do. A number of our own: nothing
+ * else looks there since the kernel has no dsmark any more. */
+#define NAT_DONE 0x7065
+
 enum nat_kind {
 	NAT_FORWARD = 1,
 	NAT_REPLY = 2,
@@ -40,7 +44,6 @@ struct nat_tuple {
 	__u8 pad[3];
 };
 
-/* The first four fields are those of a tuple, so that checksums run over both alike. */
 struct nat_entry {
 	__be32 src[4];
 	__be32 dst[4];
@@ -135,6 +138,7 @@ struct nat_work {
 	struct nat_tuple other; /* the peer's key, or a packet within an ICMP error */
 	struct nat_entry value; /* an entry to be written */
 	struct nat_frag_key frag;
+	struct bpf_fib_lookup fib;
 	__u64 now;
 	__u32 l4;      /* offset of the transport header */
 	__u32 len;     /* of the packet from its IP header on, or of one segment of it */
@@ -147,6 +151,7 @@ struct nat_work {
 	__u16 port;    /* its port, or the one that was found; in the host's order */
 	__u16 port_min;
 	__be16 inner_csum;
+	__be16 check;
 	__u8 found;
 	__u8 v6;
 	__u8 first;    /* the packet holds its transport header */
@@ -156,15 +161,17 @@ struct nat_work {
 	__u8 ttl;
 	__u8 local;    /* the backend is on this node */
 	__u8 keep;     /* the client's address stays as it is */
+	__u8 routed;   /* fib has the way */
 	__u8 inner_has_csum;
 };
 
-/* One for packets that come in, one for those that go out: the one may begin where the other is at work. */
+/* One for packets that come in, one for those that go out: the one may begin where the other is at work. Go has no use
+ * for the type, and no way to say it. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 2);
 	__type(key, __u32);
-	__type(value, struct nat_work);
+	__uint(value_size, sizeof(struct nat_work));
 } petrel_natwork SEC(".maps");
 
 call_fn void nat_count(__u32 what)

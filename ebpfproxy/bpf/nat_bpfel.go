@@ -104,38 +104,6 @@ type NatNatTuple struct {
 	Pad   [3]uint8
 }
 
-type NatNatWork struct {
-	_            structs.HostLayout
-	Key          NatNatTuple
-	To           NatNatEntry
-	Other        NatNatTuple
-	Value        NatNatEntry
-	Frag         NatNatFragKey
-	Now          uint64
-	L4           uint32
-	Len          uint32
-	Inner        uint32
-	Inner4       uint32
-	Probe        uint32
-	Step         uint32
-	Range        uint32
-	_            [4]byte
-	Oldest       uint64
-	Port         uint16
-	PortMin      uint16
-	InnerCsum    uint16
-	Found        uint8
-	V6           uint8
-	First        uint8
-	Syn          uint8
-	Rst          uint8
-	Fin          uint8
-	Ttl          uint8
-	Local        uint8
-	Keep         uint8
-	InnerHasCsum uint8
-}
-
 type NatRangeKey struct {
 	_         structs.HostLayout
 	Prefixlen uint32

@@ -41,6 +41,7 @@ struct nat_l3 {
 	__u32 l4;
 	__u32 len;
 	__u32 id;
+	__be16 check; /* of IPv4 */
 	__u8 proto;
 	__u8 ttl;
 	__u8 fragment; /* one of several */
@@ -60,6 +61,7 @@ call_fn bool nat_l3_v4(struct __sk_buff *skb, __u32 off, struct nat_tuple *t, st
 	__u16 frag = bpf_ntohs(ip.frag_off);
 	l3->proto = ip.protocol;
 	l3->ttl = ip.ttl;
+	l3->check = ip.check;
 	l3->l4 = off + ip.ihl * 4;
 	l3->len = bpf_ntohs(ip.tot_len);
 	l3->id = ip.id;
@@ -87,6 +89,7 @@ call_fn bool nat_l3_v6(struct __sk_buff *skb, __u32 off, struct nat_tuple *t, st
 	if (addr_is4(t->src) || addr_is4(t->dst))
 		return false; /* would pass for IPv4 in the tables; never on a wire (RFC 6890) */
 	l3->ttl = ip.hop_limit;
+	l3->check = 0;
 	l3->len = bpf_ntohs(ip.payload_len) + sizeof(ip);
 	l3->id = 0;
 	l3->fragment = l3->later = 0;
@@ -228,8 +231,9 @@ call_fn int nat_parse(struct __sk_buff *skb, struct nat_work *w)
 	w->key.proto = l3.proto;
 	w->key.pad[0] = w->key.pad[1] = w->key.pad[2] = 0;
 	w->other.pad[0] = w->other.pad[1] = w->other.pad[2] = 0;
-	w->first = w->syn = w->fin = w->rst = w->local = 0;
+	w->first = w->syn = w->fin = w->rst = w->local = w->routed = 0;
 	w->ttl = l3.ttl;
+	w->check = l3.check;
 	w->l4 = l3.l4;
 	if (l3.proto != IPPROTO_TCP && l3.proto != IPPROTO_UDP) {
 		w->len = l3.len;
