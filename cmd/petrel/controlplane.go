@@ -29,6 +29,7 @@ type controlPlaneConfig struct {
 	Listen        string
 	GatewayListen string // where apps' URLs point
 	Addresses     clusterAddresses
+	NodeCIDRs     nodeCIDRFlags
 	EtcdEndpoints []string
 	Logger        *slog.Logger
 }
@@ -138,6 +139,7 @@ func (cp *controlPlane) wireReconcilers(cfg controlPlaneConfig, objects *resourc
 	base := controller.Config{
 		Client: objects.Client("petrel-controllers"), Informers: cp.informers,
 		Recorder: recorder("petrel-controllers"), Logger: cfg.Logger.With("room", "controller"),
+		ClusterCIDRs: cfg.Addresses.Pods, NodeCIDRMaskSizeIPv4: cfg.NodeCIDRs.MaskSizeIPv4, NodeCIDRMaskSizeIPv6: cfg.NodeCIDRs.MaskSizeIPv6,
 	}
 	if cp.manager, err = controller.New(base); err != nil {
 		return err

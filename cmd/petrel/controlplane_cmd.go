@@ -17,6 +17,7 @@ type controlPlaneOptions struct {
 	GatewayListen string
 	EtcdEndpoints []string
 	clusterFlags
+	NodeCIDRs nodeCIDRFlags
 	logOptions
 }
 
@@ -35,6 +36,7 @@ petrel worker --server. It listens on loopback only.`,
 	addListenFlags(f, &o.Listen, &o.GatewayListen)
 	f.Lookup("gateway-listen").Usage = "where the worker serves apps: what their URLs point to"
 	o.clusterFlags.addFlags(f)
+	o.NodeCIDRs.addFlags(f)
 	f.StringSliceVar(&o.EtcdEndpoints, "etcd-endpoints", nil, "use this etcd instead of the embedded one")
 	o.logOptions.addFlags(f)
 	return cmd
@@ -55,7 +57,7 @@ func (o *controlPlaneOptions) run(ctx context.Context, io streams) error {
 	}
 	cp, err := newControlPlane(ctx, controlPlaneConfig{
 		DataDir: dir.path, Listen: o.Listen, GatewayListen: o.GatewayListen,
-		Addresses: addresses, EtcdEndpoints: o.EtcdEndpoints, Logger: logger,
+		Addresses: addresses, NodeCIDRs: o.NodeCIDRs, EtcdEndpoints: o.EtcdEndpoints, Logger: logger,
 	})
 	if err != nil {
 		return err

@@ -177,6 +177,8 @@ func newWorker(o workerOptions, logger *slog.Logger) (*worker.Worker, error) {
 	return worker.New(worker.Config{
 		Client: client, NodeName: o.NodeName, MaxPods: o.MaxPods, RuntimeEndpoint: o.Socket, RuntimeMetrics: o.Metrics, RootDir: o.RootDir,
 		PodCIDR: o.PodCIDR, NodeIPs: o.NodeIPs, HostPaths: o.HostPaths, GatewayListen: o.GatewayListen, Logger: logger.With("room", "worker"),
+		ServiceCIDRs: o.ServiceCIDRs,
+		ClusterCIDRs: o.Network.Cluster, NetworkBackend: o.Network.Backend, PodMTU: o.Network.MTU, NoMasquerade: !o.Network.Masquerade,
 	})
 }
 

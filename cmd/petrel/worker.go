@@ -21,8 +21,10 @@ type workerOptions struct {
 	GatewayListen string
 	PodCIDR       string
 	NodeIPs       []netip.Addr // none: loopback mode
+	ServiceCIDRs  []netip.Prefix
 	MaxPods       int
 	HostPaths     []string
+	Network       networkFlags
 }
 
 func newWorkerCommand(io streams) *cobra.Command {
@@ -46,6 +48,7 @@ When it ends, pods run on, whatever way it ended, and the next start on the same
 	f.StringVar(&o.PodCIDR, "pod-cidr", "127.42.0.0/16", "addresses of pods: within 127.0.0.0/8")
 	f.StringVar(&o.NodeName, "node-name", "", "name of the node (default: the host's name)")
 	f.StringSliceVar(&nodeIPs, "node-ip", nil, "addresses by which other machines reach this one, one of each family (default: a cluster of one machine)")
+	o.Network.addFlags(f)
 	stopPods := f.Bool("stop-pods", false, "end the pods when the worker ends")
 	addWasmrtFlags(f, &binary, &o.MaxPods, &o.HostPaths)
 	logs.addFlags(f)
@@ -53,6 +56,10 @@ When it ends, pods run on, whatever way it ended, and the next start on the same
 		if o.NodeIPs, err = parseNodeIPs(nodeIPs); err != nil {
 			return err
 		}
+		if err := o.Network.parse(o.NodeIPs); err != nil {
+			return err
+		}
+		o.ServiceCIDRs = o.Network.Services
 		return runWorker(cmd.Context(), io, o, logs, dataDir, binary, *stopPods)
 	}
 	return cmd
@@ -80,7 +87,7 @@ func runWorker(ctx context.Context, io streams, o *workerOptions, logs logOption
 		return err
 	}
 	if stopPods {
-		defer func() { err = errors.Join(err, runtime.Stop()) }()
+		defer func() { err = errors.Join(err, runtime.Stop(), node.RemoveNetwork()) }()
 	}
 	published := &publisher{dir: dir, logger: logger}
 	runtime.Found = published.found
