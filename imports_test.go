@@ -32,7 +32,7 @@ var owners = map[string][]string{
 var rooms = map[string][]string{
 	"cmd/petrel": {"controlplane/api", "controlplane/apiserver", "controlplane/apps", "controlplane/auth",
 		"controlplane/controller", "controlplane/join", "controlplane/pki", "controlplane/registry", "controlplane/resource", "controlplane/scheduler",
-		"controlplane/store", "controlplane/upstream", "lab", "wasmrt/module", "worker", "worker/cri", "worker/dns", "worker/network", "worker/service"},
+		"controlplane/store", "controlplane/upstream", "lab", "wasmrt/module", "worker", "worker/cri", "worker/dns", "worker/network", "worker/service", "worker/service/kernel"},
 	"cmd/petrel-wasmrt": {"wasmrt/runner", "wasmrt/supervisor", "wasmrt/engine", "wasmrt/httpabi", "wasmrt/module",
 		"wasmrt/wasi"},
 
@@ -49,7 +49,7 @@ var rooms = map[string][]string{
 	"controlplane/scheduler":  {"controlplane/api"},
 	"controlplane/controller": {"controlplane/api"},
 
-	"worker":         {"worker/cri", "worker/dns", "worker/network", "worker/service"},
+	"worker":         {"worker/cri", "worker/dns", "worker/network", "worker/service", "worker/service/kernel"},
 	"worker/cri":     {},
 	"worker/dns":     {"worker/service"},
 	"worker/network": {},
