@@ -251,7 +251,7 @@ func checkNothingLeft(t testing.TB, r *rig) {
 			t.Errorf("backend %d is still in state %d", id, b.State)
 		}
 	}
-	if whole := len(r.spans.free[512]); whole != 1 {
+	if whole := len(r.spans.free[512].set); whole != 1 {
 		t.Errorf("slots are in pieces: %v", r.spans.free)
 	}
 	if len(r.svcIDs.back) != int(r.svcIDs.next) || len(r.backendIDs.back) != int(r.backendIDs.next) {

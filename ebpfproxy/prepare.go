@@ -101,19 +101,15 @@ func (p *pending) addMember(c *change, b Backend) {
 }
 
 func (p *pending) flags() uint32 {
-	var flags uint32
-	for flag, on := range map[uint32]bool{
-		flagAffinity:     p.want.Affinity > 0,
-		flagMaglev:       p.want.Maglev,
-		flagDrop:         p.want.Drop,
-		flagSourceRanges: len(p.want.SourceRanges) > 0,
-		flagKeepClient:   p.want.KeepClientIP,
-	} {
-		if on {
-			flags |= flag
-		}
+	return when(p.want.Affinity > 0, flagAffinity) | when(p.want.Maglev, flagMaglev) | when(p.want.Drop, flagDrop) |
+		when(len(p.want.SourceRanges) > 0, flagSourceRanges) | when(p.want.KeepClientIP, flagKeepClient)
+}
+
+func when(on bool, flag uint32) uint32 {
+	if on {
+		return flag
 	}
-	return flags
+	return 0
 }
 
 func affinityMillis(d time.Duration) uint32 {

@@ -1,7 +1,9 @@
 package ebpfproxy
 
 import (
+	"maps"
 	"math/bits"
+	"slices"
 	"time"
 )
 
@@ -12,14 +14,50 @@ type span struct {
 
 // spans divides the slots among services as a buddy allocator: ranges that are given back join again.
 type spans struct {
-	free map[uint32]map[uint32]struct{} // size → bases
+	free map[uint32]*bases // by size
 	back []resting[span]
 	top  uint32 // the size of the largest range
 }
 
+// bases are where free ranges of one size begin.
+type bases struct {
+	set   map[uint32]struct{}
+	stack []uint32 // all of set, and some that were taken out since
+}
+
+func (b *bases) put(base uint32) {
+	b.set[base] = struct{}{}
+	b.stack = append(b.stack, base)
+	if len(b.stack) > 2*len(b.set)+64 {
+		b.stack = slices.AppendSeq(b.stack[:0], maps.Keys(b.set))
+	}
+}
+
+// remove takes out one that is known.
+func (b *bases) remove(base uint32) bool {
+	_, ok := b.set[base]
+	delete(b.set, base)
+	return ok
+}
+
+// pop takes out any.
+func (b *bases) pop() (uint32, bool) {
+	for len(b.stack) > 0 {
+		base := b.stack[len(b.stack)-1]
+		b.stack = b.stack[:len(b.stack)-1]
+		if b.remove(base) {
+			return base, true
+		}
+	}
+	return 0, false
+}
+
 // newSpans begins with the slots from 0 to limit.
 func newSpans(limit uint32) *spans {
-	s := &spans{free: map[uint32]map[uint32]struct{}{}}
+	s := &spans{free: map[uint32]*bases{}}
+	for size := uint32(1); size <= limit && size != 0; size <<= 1 {
+		s.free[size] = &bases{set: map[uint32]struct{}{}}
+	}
 	base := uint32(0)
 	for rest := limit; rest > 0; {
 		size := uint32(1) << (bits.Len32(rest) - 1)
@@ -31,20 +69,14 @@ func newSpans(limit uint32) *spans {
 	return s
 }
 
-func (s *spans) put(sp span) {
-	if s.free[sp.size] == nil {
-		s.free[sp.size] = map[uint32]struct{}{}
-	}
-	s.free[sp.size][sp.base] = struct{}{}
-}
+func (s *spans) put(sp span) { s.free[sp.size].put(sp.base) }
 
 // take answers a range that holds n slots, or false when there is none.
 func (s *spans) take(n uint32, now time.Time) (span, bool) {
 	s.settle(now)
 	want := ceilPower(n)
 	for size := want; size <= s.top && size != 0; size <<= 1 {
-		for base := range s.free[size] {
-			delete(s.free[size], base)
+		if base, ok := s.free[size].pop(); ok {
 			s.split(span{base, size}, want)
 			return span{base, want}, true
 		}
@@ -77,10 +109,9 @@ func (s *spans) settle(now time.Time) {
 func (s *spans) join(sp span) {
 	for sp.size < s.top {
 		buddy := sp.base ^ sp.size
-		if _, ok := s.free[sp.size][buddy]; !ok {
+		if !s.free[sp.size].remove(buddy) {
 			break
 		}
-		delete(s.free[sp.size], buddy)
 		sp = span{min(sp.base, buddy), sp.size << 1}
 	}
 	s.put(sp)
@@ -94,10 +125,9 @@ func (s *spans) adopt(base, n uint32) (span, bool) {
 	}
 	for size := want; size <= s.top && size != 0; size <<= 1 {
 		holder := base &^ (size - 1)
-		if _, ok := s.free[size][holder]; !ok {
+		if !s.free[size].remove(holder) {
 			continue
 		}
-		delete(s.free[size], holder)
 		for sp := (span{holder, size}); sp.size > want; {
 			sp.size >>= 1
 			low, high := sp, span{sp.base + sp.size, sp.size}

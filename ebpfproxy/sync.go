@@ -77,8 +77,8 @@ func (t *tables) update(ctx context.Context, set []Service, gone []Frontend) err
 type change struct {
 	*tables
 	now  time.Time
-	sets map[Frontend]setting
-	line []Frontend // of sets, as they came: who comes first finds room first
+	sets []setting        // as they came: who comes first finds room first
+	last map[Frontend]int // where in sets what counts of a frontend is
 	gone map[Frontend]*entry
 	full map[string]*FullError
 	errs []error
@@ -90,7 +90,7 @@ type setting struct {
 }
 
 func (t *tables) begin() *change {
-	return &change{tables: t, now: t.clock(), sets: map[Frontend]setting{}, gone: map[Frontend]*entry{}, full: map[string]*FullError{}}
+	return &change{tables: t, now: t.clock(), last: map[Frontend]int{}, gone: map[Frontend]*entry{}, full: map[string]*FullError{}}
 }
 
 func (c *change) fail(err error) { c.errs = append(c.errs, err) }
@@ -108,14 +108,12 @@ func (c *change) missing(table string, limit, n int) {
 // set and remove: what is said last of a frontend counts.
 func (c *change) set(want, given Service) {
 	delete(c.gone, want.Frontend)
-	if _, ok := c.sets[want.Frontend]; !ok {
-		c.line = append(c.line, want.Frontend)
-	}
-	c.sets[want.Frontend] = setting{want, given}
+	c.last[want.Frontend] = len(c.sets)
+	c.sets = append(c.sets, setting{want, given})
 }
 
 func (c *change) remove(f Frontend) {
-	delete(c.sets, f)
+	delete(c.last, f)
 	if e := c.entries[f]; e != nil {
 		c.gone[f] = e
 	}
@@ -124,13 +122,11 @@ func (c *change) remove(f Frontend) {
 // apply removes first, so that what comes finds room.
 func (c *change) apply(ctx context.Context) error {
 	c.applyGone()
-	list := make([]*pending, 0, len(c.sets))
-	for _, f := range c.line {
-		s, ok := c.sets[f]
-		if !ok {
+	list := make([]*pending, 0, len(c.last))
+	for i, s := range c.sets {
+		if last, ok := c.last[s.want.Frontend]; !ok || last != i {
 			continue
 		}
-		delete(c.sets, f) // a frontend that was removed and set again stands in line twice
 		if err := ctx.Err(); err != nil {
 			c.fail(err)
 			break

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds each *.bpf.c, or those that its arguments name, into a committed object and the Go file that embeds it. The structs that Go gets are named in the
 # program's "go types:" line. Another compiler makes other bytes from the same source, so only the one below may write;
-# without it what is committed stays as it is, and serves.
+# without it what is committed stays as it is, and serves. OUT is another folder to write to.
 set -eu
 cd "$(dirname "$0")"
 
@@ -22,6 +22,6 @@ for source in "$@"; do
 	first=$(printf '%s' "$name" | cut -c1 | tr '[:lower:]' '[:upper:]')
 	types=$(sed -n 's|^// go types: ||p' "$source" | tr ' ' '\n' | sed 's/^/-type /' | tr '\n' ' ')
 	# shellcheck disable=SC2086
-	GOPACKAGE=bpf go tool bpf2go -target bpfel -output-stem "$name" $types "$first${name#?}" "$source" -- \
+	GOPACKAGE=bpf go tool bpf2go -target bpfel -output-dir "${OUT:-.}" -output-stem "$name" $types "$first${name#?}" "$source" -- \
 		-O2 -g -mcpu=v3 -Wall -Werror -I"/usr/include/$(uname -m)-linux-gnu" >/dev/null
 done

@@ -1,0 +1,142 @@
+package ebpfproxy
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+var largeSizes = Sizes{Frontends: 1 << 17, Backends: 1 << 18, Slots: 1 << 19, Maglev: 251, Affinity: 1 << 16, Datagrams: 1 << 16,
+	SourceRanges: 16, NodeAddresses: 16}
+
+// BenchmarkConnect compares connect() to a service with connect() to its backend, one after the other on the same thread,
+// with as many services in the table as its name says: "ratio" is that of the medians.
+func BenchmarkConnect(b *testing.B) {
+	for _, bb := range []struct {
+		services int
+		options  func(*Service)
+		name     string
+	}{
+		{10, nil, "10"}, {10_000, nil, "10000"}, {100_000, nil, "100000"},
+		{10_000, func(s *Service) { s.Affinity = time.Hour }, "10000 with affinity"},
+		{1_000, func(s *Service) { s.Maglev = true }, "1000 with Maglev"},
+	} {
+		b.Run(bb.name, func(b *testing.B) {
+			a := newArena(b)
+			p := a.open(Config{Sizes: largeSizes})
+			listener, backend := a.listen()
+			defer unix.Close(listener)
+			table := someServices(bb.services, Backend{Addr: backend.Addr(), Port: backend.Port()})
+			if bb.options != nil {
+				for i := range table {
+					bb.options(&table[i])
+				}
+			}
+			mustSync(b, p, table...)
+			a.compare(b, listener, backend, table[len(table)/2].at())
+		})
+	}
+}
+
+// listen answers a listening socket that nobody accepts from but the benchmark.
+func (a *arena) listen() (int, netip.AddrPort) {
+	a.t.Helper()
+	s := a.socket(unix.SOCK_STREAM, false)
+	must(a.t, unix.Bind(s.fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 2}}))
+	must(a.t, unix.Listen(s.fd, 128))
+	sa, err := unix.Getsockname(s.fd)
+	must(a.t, err)
+	return s.fd, addrPortOf(sa)
+}
+
+func (a *arena) compare(b *testing.B, listener int, direct, service netip.AddrPort) {
+	times := map[netip.AddrPort][]time.Duration{}
+	a.in(func() {
+		b.ResetTimer()
+		for range b.N {
+			for _, to := range []netip.AddrPort{direct, service} {
+				times[to] = append(times[to], connectOnce(a.t, listener, to))
+			}
+		}
+		b.StopTimer()
+	})
+	median := func(d []time.Duration) float64 {
+		slices.Sort(d)
+		return float64(d[len(d)/2])
+	}
+	b.ReportMetric(median(times[direct]), "direct-ns")
+	b.ReportMetric(median(times[service]), "service-ns")
+	b.ReportMetric(median(times[service])/median(times[direct]), "ratio")
+}
+
+// connectOnce times connect() alone. The client resets, so that no port waits.
+func connectOnce(t testing.TB, listener int, to netip.AddrPort) time.Duration {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	must(t, err)
+	must(t, unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}))
+	sa := &unix.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())}
+	start := time.Now()
+	err = unix.Connect(fd, sa)
+	took := time.Since(start)
+	must(t, err)
+	server, _, err := unix.Accept4(listener, unix.SOCK_CLOEXEC)
+	must(t, err)
+	unix.Close(fd)
+	unix.Close(server)
+	return took
+}
+
+func someServices(n int, backends ...Backend) []Service {
+	list := make([]Service, n)
+	for i := range list {
+		addr := netip.AddrFrom4([4]byte{10, byte(100 + i>>16), byte(i >> 8), byte(i)})
+		list[i] = Service{Name: fmt.Sprint("ns/svc-", i), Frontend: Frontend{Addr: addr, Port: 80, Protocol: TCP}, Backends: backends}
+	}
+	return list
+}
+
+// BenchmarkLoad fills an empty table, in one Sync.
+func BenchmarkLoad(b *testing.B) {
+	for _, n := range []int{10_000, 100_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			a := newArena(b)
+			table := someServices(n, Backend{Addr: netip.MustParseAddr("127.0.0.2"), Port: 80})
+			for range b.N {
+				b.StopTimer()
+				p := a.openRaw(Config{Sizes: largeSizes})
+				b.StartTimer()
+				mustSync(b, p, table...)
+				b.StopTimer()
+				must(b, p.Close())
+			}
+		})
+	}
+}
+
+// BenchmarkChange changes one endpoint of one service among many: with Update, and with Sync of the whole table.
+func BenchmarkChange(b *testing.B) {
+	for _, n := range []int{10_000, 100_000} {
+		backends := []Backend{{Addr: netip.MustParseAddr("127.0.0.2"), Port: 80}, {Addr: netip.MustParseAddr("127.0.0.3"), Port: 80}}
+		for _, whole := range []bool{false, true} {
+			b.Run(fmt.Sprintf("of %d, whole table %t", n, whole), func(b *testing.B) {
+				a := newArena(b)
+				p := a.open(Config{Sizes: largeSizes, Grace: time.Millisecond})
+				table := someServices(n, backends[0])
+				mustSync(b, p, table...)
+				b.ResetTimer()
+				for i := range b.N {
+					table[n/2].Backends = backends[i%2 : i%2+1]
+					if whole {
+						mustSync(b, p, table...)
+					} else {
+						must(b, p.Update(b.Context(), table[n/2:n/2+1], nil))
+					}
+				}
+			})
+		}
+	}
+}
