@@ -115,9 +115,23 @@ func (a *Authority) PEM() []byte { return bytes.Clone(a.pem) }
 func (a *Authority) Pool() *x509.CertPool { return a.pool }
 
 // Hash is the SHA-256 of the authority's public key (its SubjectPublicKeyInfo), in hexadecimal: what join tokens carry.
-func (a *Authority) Hash() string {
-	sum := sha256.Sum256(a.cert.RawSubjectPublicKeyInfo)
+func (a *Authority) Hash() string { return hash(a.cert) }
+
+func hash(cert *x509.Certificate) string {
+	sum := sha256.Sum256(cert.RawSubjectPublicKeyInfo)
 	return hex.EncodeToString(sum[:])
+}
+
+// HashOf is the hash of an authority's certificate in PEM.
+func HashOf(data []byte) (string, error) {
+	cert, err := ParseCertificate(data)
+	if err != nil {
+		return "", err
+	}
+	if !cert.IsCA {
+		return "", errors.New("the certificate is no authority's: joining nodes could not check it")
+	}
+	return hash(cert), nil
 }
 
 // NotAfter is when the authority ends.

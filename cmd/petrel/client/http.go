@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/petrelrun/petrel/controlplane/apps"
 )
 
@@ -63,7 +65,7 @@ func (o *options) send(ctx context.Context, c call) (*http.Response, error) {
 		// A server that refuses the request says so before the module is sent.
 		req.Header.Set("Expect", "100-continue")
 	}
-	resp, err := (&http.Client{Transport: transport}).Do(req)
+	resp, err := (&http.Client{Transport: o.roundTripper()}).Do(req)
 	if err != nil {
 		return nil, err
 	}
@@ -100,6 +102,18 @@ func failure(resp *http.Response) error {
 	mediaType, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")) // what is malformed is not ours
 	var p apps.Problem
 	if mediaType == apps.ProblemMediaType && json.Unmarshal(raw, &p) == nil && p.Status != 0 {
+		return &p
+	}
+	// What is refused before the deploy API sees it is told as the Kubernetes API tells it.
+	var status metav1.Status
+	if json.Unmarshal(raw, &status) == nil && status.Kind == "Status" && status.Message != "" {
+		p := apps.Problem{
+			Type: "about:blank", Title: "The server refuses the request", Status: resp.StatusCode,
+			Code: strings.ToLower(string(status.Reason)), Cause: status.Message, Fix: "ask whoever runs the cluster for another role",
+		}
+		if resp.StatusCode == http.StatusUnauthorized {
+			p.Fix = "give credentials with --kubeconfig or " + EnvKubeconfig + "; `petrel kubeconfig --data-dir`, on the control plane's machine, writes some"
+		}
 		return &p
 	}
 	return &apps.Problem{

@@ -2,6 +2,7 @@ package client
 
 import (
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
 	"strings"
@@ -24,22 +25,32 @@ type options struct {
 	namespace string
 	output    string
 	showHTTP  bool
+	// kubeconfig is where the server and credentials for it stand; empty: none are needed.
+	kubeconfig  string
+	credentials *credentials
+	serverGiven bool
 }
 
 // add adds the flags.
 func (o *options) add(cmd *cobra.Command) {
 	server := os.Getenv(EnvServer)
-	if server == "" {
+	fromEnvironment := server != ""
+	if !fromEnvironment {
 		server = DefaultServer
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.server, "server", server, "URL of the control plane (environment: "+EnvServer+")")
+	f.StringVar(&o.kubeconfig, "kubeconfig", os.Getenv(EnvKubeconfig), "kubeconfig that names the control plane and has credentials for it (environment: "+EnvKubeconfig+")")
 	f.StringVarP(&o.output, "output", "o", "text", "text or json")
 	f.StringVarP(&o.namespace, "namespace", "n", "default", "namespace")
 	f.BoolVar(&o.showHTTP, "show-http", false, "print each request as a curl command")
 	run := cmd.RunE
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		err := o.validate()
+		o.serverGiven = fromEnvironment || cmd.Flags().Changed("server")
+		err := o.login(cmd.Flags().Changed("namespace"))
+		if err == nil {
+			err = o.validate()
+		}
 		if err == nil {
 			err = run(cmd, args)
 		}
@@ -57,12 +68,42 @@ func (o *options) validate() error {
 	if !strings.Contains(o.server, "://") {
 		o.server = "http://" + o.server
 	}
-	u, err := url.Parse(o.server)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return usageError{fmt.Errorf("--server %s is no URL such as %s", o.server, DefaultServer)}
+	server, err := serverOf(o.server)
+	if err != nil {
+		return err
 	}
-	o.server = u.Scheme + "://" + u.Host
+	o.server = server
+	if o.credentials != nil && !strings.HasPrefix(o.server, "https://") && o.credentials.secret() {
+		return usageError{fmt.Errorf("--server %s is in the clear: the kubeconfig's credentials are not sent there", o.server)}
+	}
 	return nil
+}
+
+// login takes the server, the namespace and the credentials of the kubeconfig; what is given beside it comes first.
+func (o *options) login(namespaceGiven bool) error {
+	if o.kubeconfig == "" {
+		return nil
+	}
+	c, namespace, err := loadCredentials(o.kubeconfig)
+	if err != nil {
+		return err
+	}
+	o.credentials = c
+	if !o.serverGiven {
+		o.server = c.config.Host
+	}
+	if !namespaceGiven && namespace != "" {
+		o.namespace = namespace
+	}
+	return nil
+}
+
+// roundTripper is the way to the server.
+func (o *options) roundTripper() http.RoundTripper {
+	if o.credentials != nil {
+		return o.credentials.transport
+	}
+	return transport
 }
 
 func (o *options) json() bool { return o.output == "json" }
@@ -79,7 +120,7 @@ func (o *options) host() string {
 // kubernetes makes a client for pods and their logs.
 func (o *options) kubernetes() (kubernetes.Interface, error) {
 	client, err := kubernetes.NewForConfig(&rest.Config{
-		Host: o.server, QPS: -1, UserAgent: userAgent,
+		Host: o.server, Transport: o.roundTripper(), QPS: -1, UserAgent: userAgent,
 		ContentConfig: rest.ContentConfig{ContentType: "application/json", AcceptContentTypes: "application/json"},
 	})
 	if err != nil {

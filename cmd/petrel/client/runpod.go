@@ -50,7 +50,7 @@ func (o *runOptions) push(ctx context.Context, m *moduleFile, name string) (stri
 		name = "module"
 	}
 	repository := o.namespace + "/" + name
-	digest, err := registry.Push(ctx, &http.Client{Transport: transport}, o.server, repository, m)
+	digest, err := registry.Push(ctx, &http.Client{Transport: o.roundTripper()}, o.server, repository, m)
 	if err != nil {
 		return "", err
 	}
