@@ -41,6 +41,11 @@ type Config struct {
 	PodCIDR string
 	// ServiceCIDRs are the addresses of services; 127.43.0.0/16.
 	ServiceCIDRs []netip.Prefix
+	// ClusterDomain is where the cluster's names are; cluster.local.
+	ClusterDomain string
+	// ResolvConf names the DNS servers for all other names, and what pods get that do not use the cluster's;
+	// /etc/resolv.conf.
+	ResolvConf string
 	// ClusterCIDRs are where all nodes' pod CIDRs are of, as far as is known: what goes there is never masqueraded, and what
 	// no node has of it is unreachable. They, and the three fields below, count only where NodeIPs are not loopback.
 	ClusterCIDRs []netip.Prefix

@@ -14,5 +14,5 @@
 // Not served, and said so to the pod: exec and gRPC probes, lifecycle hooks, restartable init containers, volumes other
 // than those of worker/volume. Service links (variables of each Service) are not made.
 //
-// It may import worker/cri, worker/network, worker/service, its own packages and client-go.
+// It may import worker/cri, worker/dns, worker/network, worker/service, its own packages and client-go.
 package worker

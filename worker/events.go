@@ -56,6 +56,15 @@ func (e *events) everyday(p *corev1.Pod, container, reason, format string, args 
 	e.Eventf(reference(p, container), corev1.EventTypeNormal, reason, format, args...)
 }
 
+// sometimes tells of what is amiss with many pods at a time, unless there is too much of it.
+func (e *events) sometimes(p *corev1.Pod, reason, format string, args ...any) {
+	if !e.normal.Allow() {
+		e.dropped.Add(1)
+		return
+	}
+	e.warn(p, "", reason, format, args...)
+}
+
 // warn tells of what went wrong.
 func (e *events) warn(p *corev1.Pod, container, reason, format string, args ...any) {
 	e.Eventf(reference(p, container), corev1.EventTypeWarning, reason, format, args...)

@@ -32,6 +32,7 @@ type manager struct {
 	allocatable func() corev1.ResourceList
 	baseEnv     func() []env.Var
 	runtimeName string
+	naming      *naming
 	// leave and arrive tell the node's services which addresses are about to go and to come.
 	leave, arrive func(netip.Addr)
 

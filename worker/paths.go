@@ -34,6 +34,7 @@ func (p paths) spec(uid types.UID) string    { return p.pod(uid) + specSuffix }
 func (p paths) volumes(uid types.UID) string { return filepath.Join(p.pod(uid), "volumes") }
 func (p paths) refs(uid types.UID) string    { return filepath.Join(p.pod(uid), "refs") }
 func (p paths) services() string             { return filepath.Join(string(p), "services.json") }
+func (p paths) dns() string                  { return filepath.Join(string(p), "dns.json") }
 func (p paths) allLogs() string              { return filepath.Join(string(p), "logs", "pods") }
 func (p paths) logs(pod *corev1.Pod) string {
 	return filepath.Join(p.allLogs(), pod.Namespace+"_"+pod.Name+"_"+string(pod.UID))

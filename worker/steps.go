@@ -108,6 +108,13 @@ func (a *actor) runSandbox(ctx context.Context, step pod.Step) error {
 		a.m.events.everyday(a.view.Pod, "", eventSandboxChanged, "Pod sandbox changed, it will be killed and re-created.")
 	}
 	config := sandboxConfig(a.view.Pod, step.Attempt, ip.String(), a.m.paths.logs(a.view.Pod))
+	problems, err := a.m.naming.fill(ctx, config, a.view.Pod, a.m.runtimeName == ownRuntime)
+	if err != nil {
+		return err
+	}
+	for _, problem := range problems {
+		a.m.events.sometimes(a.view.Pod, eventDNS, "%s", problem)
+	}
 	id, err := a.m.rt.RunPodSandbox(ctx, config, handler(a.view.Pod))
 	if err != nil {
 		a.suspectLater() // it may have been made all the same

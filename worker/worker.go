@@ -101,7 +101,12 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	names, err := w.newDNS(events, files)
+	if err != nil {
+		return err
+	}
 	m := w.newManager(ctx, events, services, files)
+	m.naming = w.newNaming(names)
 	w.metrics.registry.MustRegister(newPodsCollector(m))
 	agent, err := node.New(w.nodeConfig())
 	if err != nil {
@@ -120,6 +125,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	group.Go(func() error { return w.pool.Run(ctx) })
 	group.Go(func() error { w.followNodes(ctx, agent.Poke); return nil })
 	group.Go(func() error { return services.Run(ctx) })
+	group.Go(func() error { return names.Run(ctx) })
 	group.Go(func() error { return newNodeServer(m, w.cfg.NodeName, w.cfg.Logger).serve(ctx, listener) })
 	group.Go(func() error { return agent.Run(ctx) })
 	group.Go(func() error { m.statuses.run(ctx); return nil })

@@ -29,6 +29,7 @@ type upOptions struct {
 	Wasmrt        string
 	MaxPods       int
 	HostPaths     []string
+	DNS           dnsFlags
 	logOptions
 
 	started time.Time
@@ -56,12 +57,16 @@ run on, and the next start on the same directory adopts them.`,
 	addCIDRFlags(f, &o.PodCIDR, &o.ServiceCIDR)
 	f.StringVar(&o.NodeName, "node-name", "", "name of the node (default: the host's name)")
 	f.StringSliceVar(&o.EtcdEndpoints, "etcd-endpoints", nil, "use this etcd instead of the embedded one")
+	o.DNS.addFlags(f)
 	addWasmrtFlags(f, &o.Wasmrt, &o.MaxPods, &o.HostPaths)
 	o.addFlags(f)
 	return cmd
 }
 
 func (o *upOptions) run(ctx context.Context, io streams) (err error) {
+	if err := o.DNS.check(); err != nil {
+		return err
+	}
 	dir, logger, closeAll, err := o.openIn(o.DataDir, io.Err)
 	if err != nil {
 		return err
@@ -97,10 +102,15 @@ func (o *upOptions) runParts(ctx context.Context, io streams, dir *dataDir, logg
 		if err != nil {
 			return nil // ctx ended, or Run has the reason
 		}
+		services, err := netip.ParsePrefix(o.ServiceCIDR)
+		if err != nil {
+			return fmt.Errorf("--service-cidr: %w", err)
+		}
 		url := "http://" + addr.String()
 		node, err := newWorker(workerOptions{
 			Server: url, RootDir: dir.join("worker"), Socket: runtime.Socket, Metrics: runtime.Metrics, NodeName: o.NodeName,
-			GatewayListen: o.GatewayListen, PodCIDR: o.PodCIDR, MaxPods: o.MaxPods, HostPaths: o.HostPaths,
+			GatewayListen: o.GatewayListen, PodCIDR: o.PodCIDR, ServiceCIDRs: []netip.Prefix{services}, DNS: o.DNS,
+			MaxPods: o.MaxPods, HostPaths: o.HostPaths,
 		}, logger)
 		if err != nil {
 			return err
@@ -176,8 +186,7 @@ func newWorker(o workerOptions, logger *slog.Logger) (*worker.Worker, error) {
 	}
 	return worker.New(worker.Config{
 		Client: client, NodeName: o.NodeName, MaxPods: o.MaxPods, RuntimeEndpoint: o.Socket, RuntimeMetrics: o.Metrics, RootDir: o.RootDir,
-		PodCIDR: o.PodCIDR, NodeIPs: o.NodeIPs, HostPaths: o.HostPaths, GatewayListen: o.GatewayListen, Logger: logger.With("room", "worker"),
-		ServiceCIDRs: o.ServiceCIDRs,
+		PodCIDR: o.PodCIDR, NodeIPs: o.NodeIPs, ServiceCIDRs: o.ServiceCIDRs, ClusterDomain: o.DNS.Domain, ResolvConf: o.DNS.ResolvConf, HostPaths: o.HostPaths, GatewayListen: o.GatewayListen, Logger: logger.With("room", "worker"),
 		ClusterCIDRs: o.Network.Cluster, NetworkBackend: o.Network.Backend, PodMTU: o.Network.MTU, NoMasquerade: !o.Network.Masquerade,
 	})
 }

@@ -22,6 +22,7 @@ type workerOptions struct {
 	PodCIDR       string
 	NodeIPs       []netip.Addr // none: loopback mode
 	ServiceCIDRs  []netip.Prefix
+	DNS           dnsFlags
 	MaxPods       int
 	HostPaths     []string
 	Network       networkFlags
@@ -48,6 +49,7 @@ When it ends, pods run on, whatever way it ended, and the next start on the same
 	f.StringVar(&o.PodCIDR, "pod-cidr", "127.42.0.0/16", "addresses of pods: within 127.0.0.0/8")
 	f.StringVar(&o.NodeName, "node-name", "", "name of the node (default: the host's name)")
 	f.StringSliceVar(&nodeIPs, "node-ip", nil, "addresses by which other machines reach this one, one of each family (default: a cluster of one machine)")
+	o.DNS.addFlags(f)
 	o.Network.addFlags(f)
 	stopPods := f.Bool("stop-pods", false, "end the pods when the worker ends")
 	addWasmrtFlags(f, &binary, &o.MaxPods, &o.HostPaths)
@@ -60,6 +62,9 @@ When it ends, pods run on, whatever way it ended, and the next start on the same
 			return err
 		}
 		o.ServiceCIDRs = o.Network.Services
+		if err := o.DNS.check(); err != nil {
+			return err
+		}
 		return runWorker(cmd.Context(), io, o, logs, dataDir, binary, *stopPods)
 	}
 	return cmd

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/petrelrun/petrel/wasmrt/guest"
+	"github.com/petrelrun/petrel/wasmrt/guest/network"
 )
 
 func init() { guest.Handle(routes()) }
@@ -36,6 +37,8 @@ func routes() http.Handler {
 	mux.HandleFunc("GET /loop", loop)
 	mux.HandleFunc("GET /allocate", allocate)
 	mux.HandleFunc("GET /page", page)
+	mux.HandleFunc("GET /lookup", lookup)
+	mux.HandleFunc("GET /dial", dial)
 	mux.HandleFunc("GET /panic", func(http.ResponseWriter, *http.Request) { panic("asked to") })
 	return mux
 }
@@ -114,6 +117,28 @@ func page(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(w, `<!doctype html><title>probe</title><p id="ran">no</p><script>
 fetch(%q, {method: "POST", mode: "no-cors", body: %q}).finally(() => document.getElementById("ran").textContent = "script ran")
 </script>`, target, body)
+}
+
+// lookup resolves a name, as far as the pod is granted dns.
+func lookup(w http.ResponseWriter, r *http.Request) {
+	addresses, err := network.LookupHost(r.Context(), r.URL.Query().Get("name"))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadGateway)
+		return
+	}
+	writeJSON(w, addresses)
+}
+
+// dial connects to an address, as far as the pod is granted it, asks for / and answers what comes back.
+func dial(w http.ResponseWriter, r *http.Request) {
+	conn, err := network.Dial("tcp", r.URL.Query().Get("address"))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadGateway)
+		return
+	}
+	defer conn.Close()
+	fmt.Fprint(conn, "GET / HTTP/1.0\r\n\r\n")
+	_, _ = io.Copy(w, conn)
 }
 
 func number(r *http.Request, name string) int64 {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
@@ -120,6 +121,22 @@ func (r *Runtime) Sandboxes() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.sandboxes)
+}
+
+// SandboxConfig is what the pod's newest sandbox was made of; nil when it has none.
+func (r *Runtime) SandboxConfig(podUID string) *runtimev1.PodSandboxConfig {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var newest *sandbox
+	for _, s := range r.sandboxes {
+		if s.uid() == podUID && (newest == nil || s.created.After(newest.created)) {
+			newest = s
+		}
+	}
+	if newest == nil {
+		return nil
+	}
+	return proto.CloneOf(newest.config)
 }
 
 // RunningContainers counts the containers that run.

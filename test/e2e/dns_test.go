@@ -1,0 +1,83 @@
+package e2e
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+)
+
+// caller is a Pod whose guest may look names up, and reach the Service web and nothing else by that name.
+const caller = `
+apiVersion: v1
+kind: Pod
+metadata:
+  name: caller
+  labels: {petrel.run/app: caller}
+  annotations: {petrel.run/egress: "dns, tcp:web:80, tcp:localhost:1-65535"}
+spec:
+  containers:
+  - name: caller
+    image: $PROBE
+    ports: [{containerPort: 8080}]
+---
+apiVersion: v1
+kind: Service
+metadata:
+  name: headless
+spec:
+  clusterIP: None
+  selector: {app: web}
+  ports: [{name: http, port: 8080}]
+---
+apiVersion: v1
+kind: Service
+metadata:
+  name: alias
+spec:
+  type: ExternalName
+  externalName: web.$NS.svc.cluster.local
+`
+
+// lookup has the caller resolve a name.
+func (w *world) lookup(name string) (addresses []string, ok bool) {
+	w.Helper()
+	a := w.curl(podURL(w, "caller") + "lookup?name=" + url.QueryEscape(name))
+	if a.Status != http.StatusOK {
+		return nil, false
+	}
+	if err := json.Unmarshal([]byte(a.Body), &addresses); err != nil {
+		w.Fatalf("addresses of %s: %v in %s", name, err, a.Body)
+	}
+	return addresses, true
+}
+
+// TestGuestsResolveTheClustersNames has a Wasm guest look Services up by each of their names and connect to one by it.
+func TestGuestsResolveTheClustersNames(t *testing.T) {
+	w := newWorld(t)
+	w.apply(web)
+	w.apply(strings.ReplaceAll(caller, "$NS", w.ns))
+	w.rollout("web")
+	w.kubectl("wait", "pod/caller", "--for=condition=Ready", "--timeout=60s")
+
+	ip := w.kubectl("get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")
+	for _, name := range []string{"web", "web." + w.ns, "web." + w.ns + ".svc", "web." + w.ns + ".svc.cluster.local", "web." + w.ns + ".svc.cluster.local.", "alias"} {
+		if got, _ := w.lookup(name); len(got) != 1 || got[0] != ip {
+			t.Errorf("%s is %v, want %s", name, got, ip)
+		}
+	}
+	if got, _ := w.lookup("headless"); len(got) != 2 {
+		t.Errorf("the headless service has the addresses %v", got)
+	}
+	if got, ok := w.lookup("absent." + w.ns + ".svc.cluster.local."); ok {
+		t.Errorf("a name that is not there is %v", got)
+	}
+	answer := w.curl(podURL(w, "caller") + "dial?address=web:80")
+	if answer.Status != http.StatusOK || !strings.Contains(answer.Body, "probe one web-") {
+		t.Errorf("web:80 through its name: %d %s", answer.Status, answer.Body)
+	}
+	if answer = w.curl(podURL(w, "caller") + "dial?address=web." + w.ns + ":80"); answer.Status != http.StatusBadGateway {
+		t.Errorf("a name that is not granted: %d %s", answer.Status, answer.Body)
+	}
+}
