@@ -199,6 +199,23 @@ func TestNATBackendGone(t *testing.T) {
 	}
 }
 
+// TestNATSweepGone: connections to a backend that is gone are forgotten soon, whatever their time.
+func TestNATSweepGone(t *testing.T) {
+	r := newNATRig(t, NATConfig{Timeouts: NATTimeouts{Stream: time.Hour, Closing: time.Second}})
+	r.sync(external(UDP, ":30080", remote("10.9.0.20:80")))
+	sent := r.in(udp("192.0.2.1:5000", "192.0.2.10:30080", "query"), tcRedirect)
+	r.in(udp("10.9.0.20:80", sent.src.String(), "answer"), tcRedirect)
+	r.sweepAfter(2 * time.Second)
+	if n := len(r.entries()); n != 2 {
+		t.Fatalf("%d entries while the backend is there", n)
+	}
+	r.sync(external(UDP, ":30080", remote("10.9.0.21:80")))
+	r.sweepAfter(2 * time.Second)
+	if n := len(r.entries()); n != 0 {
+		t.Fatalf("%d entries are left", n)
+	}
+}
+
 // TestNATUnready: a backend that is to get nothing new keeps its stream, but not a client's next one.
 func TestNATUnready(t *testing.T) {
 	r := newNATRig(t, NATConfig{})

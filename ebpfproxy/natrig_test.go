@@ -31,7 +31,7 @@ type natRig struct {
 	index int
 }
 
-func newNATRig(t *testing.T, cfg NATConfig) *natRig {
+func newNATRig(t testing.TB, cfg NATConfig) *natRig {
 	t.Helper()
 	s := newSpace(t)
 	s.ip(`link add c0 type veth peer name c1
@@ -142,18 +142,21 @@ func (r *natRig) run(program string, f raw) (verdict uint32, out []byte) {
 // runSegments gives a program an aggregate of segments of a size.
 func (r *natRig) runSegments(program string, f raw, size uint32) (verdict uint32, out []byte) {
 	r.t.Helper()
-	in := f.bytes(r.mac)
+	verdict, out, err := r.try(program, f.bytes(r.mac), size)
+	if err != nil {
+		r.t.Fatalf("run %s: %v", program, err)
+	}
+	return verdict, out
+}
+
+func (r *natRig) try(program string, in []byte, size uint32) (verdict uint32, out []byte, err error) {
 	ctx := skb{Ifindex: uint32(r.index), GSOSize: size}
 	if size > 0 {
 		ctx.GSOSegs = (uint32(len(in)) + size - 1) / size
 	}
 	opts := &ebpf.RunOptions{Data: in, DataOut: make([]byte, len(in)+256), Context: ctx, Repeat: 1}
-	var err error
-	r.do(func() { verdict, err = r.nat.programs.Programs[program].Run(opts) })
-	if err != nil {
-		r.t.Fatalf("run %s: %v", program, err)
-	}
-	return verdict, opts.DataOut
+	entered := r.enter(func() { verdict, err = r.nat.programs.Programs[program].Run(opts) })
+	return verdict, opts.DataOut, errors.Join(entered, err)
 }
 
 // in runs the incoming program, which must answer verdict, and reads what it made of the packet.

@@ -65,6 +65,12 @@ func newSpace(t testing.TB) *space {
 // do calls f in the namespace.
 func (s *space) do(f func()) {
 	s.t.Helper()
+	if err := s.enter(f); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *space) enter(f func()) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
@@ -81,9 +87,7 @@ func (s *space) do(f func()) {
 		}()
 		f()
 	}()
-	if err := <-done; err != nil {
-		s.t.Fatal(err)
-	}
+	return <-done
 }
 
 // ip runs ip with these words, a command a line.

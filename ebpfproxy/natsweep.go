@@ -116,6 +116,9 @@ func (n *NAT) sweep(now uint64) error {
 // expire deletes the entry, and its peer, when neither was used for its timeout.
 func (n *NAT) expire(m *ebpf.Map, key *bpf.NatNatTuple, e *bpf.NatNatEntry, now uint64) error {
 	timeout := n.timeout(key, e)
+	if e.Kind != natHalf && n.proxy.natBackendGone(Protocol(key.Proto), e.Backend, e.Gen) {
+		timeout = min(timeout, n.cfg.Timeouts.Closing)
+	}
 	if idle(e, now) < timeout {
 		return nil
 	}
@@ -138,6 +141,17 @@ func (n *NAT) expire(m *ebpf.Map, key *bpf.NatNatTuple, e *bpf.NatNatEntry, now 
 		return nil
 	}
 	return errors.Join(remove(m, key, e), remove(m, &peerKey, &peer))
+}
+
+// natBackendGone tells whether the programs send nothing more to that backend, as nat_forward does.
+func (p *Proxy) natBackendGone(proto Protocol, id, gen uint32) bool {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if p.tables == nil || int(id) >= len(p.tables.backends.at) {
+		return false
+	}
+	b := &p.tables.backends.at[id]
+	return b.Gen != gen || b.State == stateFree || b.State == stateDead || (proto != TCP && b.State == stateLeaving)
 }
 
 // remove deletes an entry that was seen as e. One that was used meanwhile is put back.
