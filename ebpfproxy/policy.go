@@ -92,13 +92,14 @@ func (r PolicyRule) validate() error {
 	return nil
 }
 
-// VerdictCounts are counted since the maps were made, for isolated pods alone.
+// VerdictCounts are counted since the maps were made, for isolated pods alone but for Forged.
 type VerdictCounts struct {
 	Allowed   uint64 // connections and first datagrams
 	Denied    uint64 // packets dropped
 	Replies   uint64 // datagrams that passed as an answer
 	Refused   uint64 // connect() calls that failed at once
 	Untracked uint64 // datagrams that passed although their answers may not: there was no memory to note them
+	Forged    uint64 // packets dropped that a pod sent from an address that it does not have
 }
 
 // PolicyStats are the counters of an Enforcer.

@@ -26,10 +26,11 @@ type PolicySizes struct {
 	Endpoints int // isolated local pods
 	Rules     int // each rule takes 1, with a range of ports up to 30
 	Tracked   int // datagram flows remembered; the least recently seen go first
+	Owned     int // addresses of pods that have interfaces
 }
 
 // The defaults hold 10,000 local pods whose policies tell 1,000 groups apart, in 32 MB when full.
-var defaultPolicySizes = PolicySizes{Peers: 1 << 17, Endpoints: 1 << 16, Rules: 1 << 18, Tracked: 1 << 16}
+var defaultPolicySizes = PolicySizes{Peers: 1 << 17, Endpoints: 1 << 16, Rules: 1 << 18, Tracked: 1 << 16, Owned: 1 << 14}
 
 func (s *PolicySizes) fields() []sizeField {
 	d := &defaultPolicySizes
@@ -38,6 +39,7 @@ func (s *PolicySizes) fields() []sizeField {
 		{"Endpoints", &s.Endpoints, &d.Endpoints},
 		{"Rules", &s.Rules, &d.Rules},
 		{"Tracked", &s.Tracked, &d.Tracked},
+		{"Owned", &s.Owned, &d.Owned},
 	}
 }
 
@@ -61,6 +63,7 @@ const (
 	mapEndpoints  = "petrel_endpoint"
 	mapAllow      = "petrel_allow"
 	mapTrack      = "petrel_track"
+	mapDevices    = "petrel_device"
 	mapPolicyConf = "petrel_polconf"
 	mapVerdicts   = "petrel_verdicts"
 )
@@ -86,6 +89,8 @@ type Enforcer struct {
 	peers      *mirror[bpf.PolicyPeerKey, bpf.PolicyPeer]
 	endpoints  *mirror[bpf.PolicyAddr16, bpf.PolicyEndpoint]
 	allow      *mirror[bpf.PolicyAllowKey, uint32]
+	owned      *mirror[bpf.PolicyDeviceKey, uint32]
+	guarded    map[int]bool // interfaces, by index
 }
 
 // NewEnforcer makes an Enforcer that is not open.
@@ -125,6 +130,7 @@ func (e *Enforcer) open() error {
 	}
 	for name, size := range map[string]int{
 		mapPeers: e.cfg.Sizes.Peers, mapEndpoints: e.cfg.Sizes.Endpoints, mapAllow: e.cfg.Sizes.Rules, mapTrack: e.cfg.Sizes.Tracked,
+		mapDevices: e.cfg.Sizes.Owned,
 	} {
 		spec.Maps[name].MaxEntries = uint32(size)
 	}
@@ -151,10 +157,12 @@ func (e *Enforcer) open() error {
 // takeOver reads what an earlier process left. The caller's numbers begin anew, and must not mean what they meant then
 // while the old and the new rules stand side by side.
 func (e *Enforcer) takeOver(collection *ebpf.Collection) error {
-	var errs [3]error
+	var errs [4]error
+	e.guarded = map[int]bool{}
 	e.peers, errs[0] = newMirror[bpf.PolicyPeerKey, bpf.PolicyPeer]("Peers", collection.Maps[mapPeers])
 	e.endpoints, errs[1] = newMirror[bpf.PolicyAddr16, bpf.PolicyEndpoint]("Endpoints", collection.Maps[mapEndpoints])
 	e.allow, errs[2] = newMirror[bpf.PolicyAllowKey, uint32]("Rules", collection.Maps[mapAllow])
+	e.owned, errs[3] = newMirror[bpf.PolicyDeviceKey, uint32]("Owned", collection.Maps[mapDevices])
 	if err := errors.Join(errs[:]...); err != nil {
 		return err
 	}
@@ -200,7 +208,10 @@ func (e *Enforcer) Close() error {
 
 // Detach ends enforcement: nothing is denied any more.
 func (e *Enforcer) Detach() error {
-	var err error
+	err := e.SetDevices(nil)
+	if errors.Is(err, ErrClosed) {
+		err = nil
+	}
 	for _, hook := range policyHooks {
 		err = errors.Join(err, e.cfg.Proxy.release(hook.link))
 	}
@@ -214,14 +225,14 @@ func (e *Enforcer) Stats() (PolicyStats, error) {
 	if e.collection == nil {
 		return PolicyStats{}, fmt.Errorf("read policy counters: %w", ErrClosed)
 	}
-	var all [10]uint64 // by direction, then in VerdictCounts' order
+	var all [12]uint64 // by direction, then in VerdictCounts' order
 	if err := sumCounters(e.collection.Maps[mapVerdicts], all[:]); err != nil {
 		return PolicyStats{}, fmt.Errorf("read policy counters: %w", err)
 	}
 	counts := func(n []uint64) VerdictCounts {
-		return VerdictCounts{Allowed: n[0], Denied: n[1], Replies: n[2], Refused: n[3], Untracked: n[4]}
+		return VerdictCounts{Allowed: n[0], Denied: n[1], Replies: n[2], Refused: n[3], Untracked: n[4], Forged: n[5]}
 	}
-	return PolicyStats{Ingress: counts(all[:5]), Egress: counts(all[5:])}, nil
+	return PolicyStats{Ingress: counts(all[:6]), Egress: counts(all[6:])}, nil
 }
 
 // sumCounters adds up what each processor counted under each index of a per-CPU array.

@@ -105,7 +105,7 @@ func (a *arena) openEnforcer(p *Proxy, sizes PolicySizes) *Enforcer {
 }
 
 // testPolicySizes are small; tests that need more say so.
-var testPolicySizes = PolicySizes{Peers: 256, Endpoints: 64, Rules: 512, Tracked: 256}
+var testPolicySizes = PolicySizes{Peers: 256, Endpoints: 64, Rules: 512, Tracked: 256, Owned: 64}
 
 func runPolicy(t *testing.T, e *Enforcer, program string, p policyPacket) bool {
 	t.Helper()

@@ -20,6 +20,12 @@ struct packet {
 	bool follows; /* of a TCP connection that its first packet has been judged for, or an ICMP message about another */
 };
 
+/* packet_load reads behind the start of the IP header, whatever the hook's packets begin with. */
+inline_fn long packet_load(struct __sk_buff *skb, __u32 offset, void *to, __u32 size)
+{
+	return bpf_skb_load_bytes_relative(skb, offset, to, size, BPF_HDR_START_NET);
+}
+
 /* packet_transport reads what stands behind the IP header. What cannot be read has no ports and passes only where
  * every port may. */
 inline_fn void packet_transport(struct __sk_buff *skb, struct packet *p, __u32 offset)
@@ -28,7 +34,7 @@ inline_fn void packet_transport(struct __sk_buff *skb, struct packet *p, __u32 o
 	__u8 kind;
 	switch (p->protocol) {
 	case IPPROTO_TCP:
-		if (!bpf_skb_load_bytes(skb, offset + TCP_FLAGS_OFFSET, &kind, 1) &&
+		if (!packet_load(skb, offset + TCP_FLAGS_OFFSET, &kind, 1) &&
 		    (kind & (TCP_SYN | TCP_ACK)) != TCP_SYN) {
 			p->follows = true;
 			return;
@@ -36,7 +42,7 @@ inline_fn void packet_transport(struct __sk_buff *skb, struct packet *p, __u32 o
 		/* fallthrough */
 	case IPPROTO_UDP:
 	case IPPROTO_SCTP:
-		if (bpf_skb_load_bytes(skb, offset, ports, sizeof ports)) {
+		if (packet_load(skb, offset, ports, sizeof ports)) {
 			p->protocol = PROTOCOL_UNKNOWN;
 			return;
 		}
@@ -44,10 +50,10 @@ inline_fn void packet_transport(struct __sk_buff *skb, struct packet *p, __u32 o
 		p->destination_port = ports[1];
 		return;
 	case IPPROTO_ICMP:
-		p->follows = bpf_skb_load_bytes(skb, offset, &kind, 1) || kind != ICMP_ECHO_REQUEST;
+		p->follows = packet_load(skb, offset, &kind, 1) || kind != ICMP_ECHO_REQUEST;
 		return;
 	case IPPROTO_ICMPV6: /* neighbours, routers and groups are found by it */
-		p->follows = bpf_skb_load_bytes(skb, offset, &kind, 1) || kind != ICMP6_ECHO_REQUEST;
+		p->follows = packet_load(skb, offset, &kind, 1) || kind != ICMP6_ECHO_REQUEST;
 		return;
 	}
 }
@@ -55,7 +61,7 @@ inline_fn void packet_transport(struct __sk_buff *skb, struct packet *p, __u32 o
 inline_fn bool packet_read4(struct __sk_buff *skb, struct packet *p)
 {
 	struct iphdr ip;
-	if (bpf_skb_load_bytes(skb, 0, &ip, sizeof ip))
+	if (packet_load(skb, 0, &ip, sizeof ip))
 		return false;
 	p->source = addr16_of4(ip.saddr);
 	p->destination = addr16_of4(ip.daddr);
@@ -74,7 +80,7 @@ struct extension {
 inline_fn bool packet_read6(struct __sk_buff *skb, struct packet *p)
 {
 	struct ipv6hdr ip;
-	if (bpf_skb_load_bytes(skb, 0, &ip, sizeof ip))
+	if (packet_load(skb, 0, &ip, sizeof ip))
 		return false;
 	__builtin_memcpy(&p->source, &ip.saddr, sizeof p->source);
 	__builtin_memcpy(&p->destination, &ip.daddr, sizeof p->destination);
@@ -88,7 +94,7 @@ inline_fn bool packet_read6(struct __sk_buff *skb, struct packet *p)
 			break;
 		}
 		struct extension ext;
-		if (bpf_skb_load_bytes(skb, offset, &ext, sizeof ext))
+		if (packet_load(skb, offset, &ext, sizeof ext))
 			break;
 		if (next == IPPROTO_FRAGMENT && (ext.fragment & bpf_htons(0xfff8)))
 			break;

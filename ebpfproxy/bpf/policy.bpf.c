@@ -145,6 +145,77 @@ inline_fn int judge(struct __sk_buff *skb, bool ingress)
 	return datagram(listener, skb, &p, subject, ingress);
 }
 
+/* What sockets send and hear has been judged above. A packet socket in a pod's namespace goes past that, so that the
+ * node's end of a pod's interface is guarded as well: there, what passes is neither counted nor told a second time. */
+#define TCX_NEXT -1
+#define TCX_DROP 2
+
+inline_fn bool link_local(const struct addr16 *addr)
+{
+	return (addr->word[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000);
+}
+
+inline_fn bool unspecified6(const struct addr16 *addr)
+{
+	return !(addr->word[0] | addr->word[1] | addr->word[2] | addr->word[3]);
+}
+
+/* owns: the pod behind the interface has the packet's source. Neighbours find each other by other addresses too. */
+inline_fn bool owns(struct __sk_buff *skb, const struct packet *p)
+{
+	struct device_key key = { .ifindex = skb->ifindex, .addr = p->source };
+	if (bpf_map_lookup_elem(&petrel_device, &key))
+		return true;
+	return p->protocol == IPPROTO_ICMPV6 && p->follows && (link_local(&p->source) || unspecified6(&p->source));
+}
+
+inline_fn bool guard(struct __sk_buff *skb, const struct packet *p, bool ingress)
+{
+	struct endpoint *local = bpf_map_lookup_elem(&petrel_endpoint, ingress ? &p->destination : &p->source);
+	__u32 subject = local ? (ingress ? local->ingress : local->egress) : 0;
+	if (p->follows || !subject || addr16_equal(&p->source, &p->destination) || admits(subject, p, ingress))
+		return true;
+	if (ingress && (p->protocol == IPPROTO_ICMP || p->protocol == IPPROTO_ICMPV6))
+		return true;
+	if (p->protocol == IPPROTO_TCP)
+		return false;
+	struct track_key key = track_key_of(p, ingress);
+	struct track *old = bpf_map_lookup_elem(&petrel_track, &key);
+	return old && bpf_ktime_get_ns() - old->seen <= TRACK_LIFETIME &&
+	       old->direction != (ingress ? FLOW_INGRESS : FLOW_EGRESS);
+}
+
+inline_fn int deny(const struct packet *p, __u8 direction, __u32 why)
+{
+	struct flow_conf *listener = flow_wanted();
+	count_verdict(direction, why);
+	if (listener)
+		tell(listener, p, NULL, direction, FLOW_DENIED);
+	return TCX_DROP;
+}
+
+SEC("tcx/ingress")
+int petrel_frompod(struct __sk_buff *skb)
+{
+	struct packet p = {};
+	if (!packet_read(skb, &p))
+		return TCX_NEXT;
+	if (!owns(skb, &p))
+		return deny(&p, FLOW_EGRESS, COUNT_FORGED);
+	if (policy_isolates() && !guard(skb, &p, false))
+		return deny(&p, FLOW_EGRESS, COUNT_DENIED);
+	return TCX_NEXT;
+}
+
+SEC("tcx/egress")
+int petrel_topod(struct __sk_buff *skb)
+{
+	struct packet p = {};
+	if (policy_isolates() && packet_read(skb, &p) && !guard(skb, &p, true))
+		return deny(&p, FLOW_INGRESS, COUNT_DENIED);
+	return TCX_NEXT;
+}
+
 SEC("cgroup_skb/ingress")
 int petrel_ingress(struct __sk_buff *skb)
 {

@@ -58,12 +58,18 @@ struct track {
 /* An entry is written at most so often: several processors would fight over its cache line. */
 #define TRACK_RENEWAL (1ULL * 1000000000ULL)
 
+/* An address that a pod's interface may send from. */
+struct device_key {
+	__u32 ifindex;
+	struct addr16 addr;
+};
+
 struct policy_conf {
 	__u32 isolated; /* endpoints that a policy isolates; 0: there is nothing to ask */
 	__u32 pad;
 };
 
-enum verdict_count { COUNT_ALLOWED, COUNT_DENIED, COUNT_REPLY, COUNT_REFUSED, COUNT_UNTRACKED, COUNT_VERDICTS };
+enum verdict_count { COUNT_ALLOWED, COUNT_DENIED, COUNT_REPLY, COUNT_REFUSED, COUNT_UNTRACKED, COUNT_FORGED, COUNT_VERDICTS };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
@@ -95,6 +101,14 @@ struct {
 	__type(key, struct track_key);
 	__type(value, struct track);
 } petrel_track SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, struct device_key);
+	__type(value, __u32);
+} petrel_device SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

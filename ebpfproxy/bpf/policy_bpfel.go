@@ -66,6 +66,12 @@ type PolicyCounters struct {
 	Refused     uint64
 }
 
+type PolicyDeviceKey struct {
+	_       structs.HostLayout
+	Ifindex uint32
+	Addr    PolicyAddr16
+}
+
 type PolicyEndpoint struct {
 	_       structs.HostLayout
 	Ingress uint32
@@ -193,6 +199,7 @@ const (
 	PolicyMapPetrelAllow    = "petrel_allow"
 	PolicyMapPetrelBackend  = "petrel_backend"
 	PolicyMapPetrelBestat   = "petrel_bestat"
+	PolicyMapPetrelDevice   = "petrel_device"
 	PolicyMapPetrelEndpoint = "petrel_endpoint"
 	PolicyMapPetrelFlowconf = "petrel_flowconf"
 	PolicyMapPetrelFlows    = "petrel_flows"
@@ -209,9 +216,11 @@ const (
 	PolicyMapPetrelUdprev   = "petrel_udprev"
 	PolicyMapPetrelVerdicts = "petrel_verdicts"
 	PolicyProgPetrelEgress  = "petrel_egress"
+	PolicyProgPetrelFrompod = "petrel_frompod"
 	PolicyProgPetrelIngress = "petrel_ingress"
 	PolicyProgPetrelRefuse4 = "petrel_refuse4"
 	PolicyProgPetrelRefuse6 = "petrel_refuse6"
+	PolicyProgPetrelTopod   = "petrel_topod"
 )
 
 // LoadPolicy returns the embedded CollectionSpec for Policy.
@@ -257,9 +266,11 @@ type PolicySpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type PolicyProgramSpecs struct {
 	PetrelEgress  *ebpf.ProgramSpec `ebpf:"petrel_egress"`
+	PetrelFrompod *ebpf.ProgramSpec `ebpf:"petrel_frompod"`
 	PetrelIngress *ebpf.ProgramSpec `ebpf:"petrel_ingress"`
 	PetrelRefuse4 *ebpf.ProgramSpec `ebpf:"petrel_refuse4"`
 	PetrelRefuse6 *ebpf.ProgramSpec `ebpf:"petrel_refuse6"`
+	PetrelTopod   *ebpf.ProgramSpec `ebpf:"petrel_topod"`
 }
 
 // PolicyMapSpecs contains maps before they are loaded into the kernel.
@@ -270,6 +281,7 @@ type PolicyMapSpecs struct {
 	PetrelAllow    *ebpf.MapSpec `ebpf:"petrel_allow"`
 	PetrelBackend  *ebpf.MapSpec `ebpf:"petrel_backend"`
 	PetrelBestat   *ebpf.MapSpec `ebpf:"petrel_bestat"`
+	PetrelDevice   *ebpf.MapSpec `ebpf:"petrel_device"`
 	PetrelEndpoint *ebpf.MapSpec `ebpf:"petrel_endpoint"`
 	PetrelFlowconf *ebpf.MapSpec `ebpf:"petrel_flowconf"`
 	PetrelFlows    *ebpf.MapSpec `ebpf:"petrel_flows"`
@@ -317,6 +329,7 @@ type PolicyMaps struct {
 	PetrelAllow    *ebpf.Map `ebpf:"petrel_allow"`
 	PetrelBackend  *ebpf.Map `ebpf:"petrel_backend"`
 	PetrelBestat   *ebpf.Map `ebpf:"petrel_bestat"`
+	PetrelDevice   *ebpf.Map `ebpf:"petrel_device"`
 	PetrelEndpoint *ebpf.Map `ebpf:"petrel_endpoint"`
 	PetrelFlowconf *ebpf.Map `ebpf:"petrel_flowconf"`
 	PetrelFlows    *ebpf.Map `ebpf:"petrel_flows"`
@@ -340,6 +353,7 @@ func (m *PolicyMaps) Close() error {
 		m.PetrelAllow,
 		m.PetrelBackend,
 		m.PetrelBestat,
+		m.PetrelDevice,
 		m.PetrelEndpoint,
 		m.PetrelFlowconf,
 		m.PetrelFlows,
@@ -369,17 +383,21 @@ type PolicyVariables struct {
 // It can be passed to LoadPolicyObjects or ebpf.CollectionSpec.LoadAndAssign.
 type PolicyPrograms struct {
 	PetrelEgress  *ebpf.Program `ebpf:"petrel_egress"`
+	PetrelFrompod *ebpf.Program `ebpf:"petrel_frompod"`
 	PetrelIngress *ebpf.Program `ebpf:"petrel_ingress"`
 	PetrelRefuse4 *ebpf.Program `ebpf:"petrel_refuse4"`
 	PetrelRefuse6 *ebpf.Program `ebpf:"petrel_refuse6"`
+	PetrelTopod   *ebpf.Program `ebpf:"petrel_topod"`
 }
 
 func (p *PolicyPrograms) Close() error {
 	return _PolicyClose(
 		p.PetrelEgress,
+		p.PetrelFrompod,
 		p.PetrelIngress,
 		p.PetrelRefuse4,
 		p.PetrelRefuse6,
+		p.PetrelTopod,
 	)
 }
 
