@@ -1,0 +1,124 @@
+package proxy
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/petrelrun/petrel/lab/machine"
+)
+
+// roleVariable makes the test's own binary a program of a machine: "serve NAME ADDRESS" or "ask COUNT ADDRESS".
+const roleVariable = "PETREL_TEST_ROLE"
+
+// petrel is the binary that is tried.
+var petrel string
+
+func TestMain(m *testing.M) {
+	machine.Init()
+	if role := os.Getenv(roleVariable); role != "" {
+		os.Exit(play(strings.Fields(role)))
+	}
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "proxy:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (int, error) {
+	dir, err := os.MkdirTemp("", "petrel-proxy-test-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(dir)
+	petrel = filepath.Join(dir, "petrel")
+	build := exec.Command("go", "build", "-o", petrel, "./cmd/petrel")
+	build.Dir = filepath.Join("..", "..", "..")
+	build.Stdout, build.Stderr = os.Stderr, os.Stderr
+	if err := build.Run(); err != nil {
+		return 0, fmt.Errorf("build petrel: %w", err)
+	}
+	return m.Run(), nil
+}
+
+// play is what the test's binary does on a machine.
+func play(role []string) int {
+	var err error
+	switch {
+	case len(role) == 3 && role[0] == "serve":
+		err = serve(role[1], role[2])
+	case len(role) == 3 && role[0] == "ask":
+		err = ask(role[1], role[2])
+	default:
+		err = fmt.Errorf("no such role: %q", role)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// serve says its name and the client's address to everybody, until it is killed.
+func serve(name, at string) error {
+	listener, err := net.Listen("tcp", at)
+	if err != nil {
+		return err
+	}
+	for {
+		conn, err := listener.Accept()
+		if err != nil {
+			return err
+		}
+		from := conn.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
+		fmt.Fprintf(conn, "%s %s\n", name, from)
+		conn.Close()
+	}
+}
+
+// askTimeout bounds one connection.
+const askTimeout = time.Second
+
+// ask connects time and again and prints a line a connection: the answer, or "error" and what it was.
+func ask(count, at string) error {
+	n, err := strconv.Atoi(count)
+	if err != nil {
+		return err
+	}
+	if _, err := netip.ParseAddrPort(at); err != nil {
+		return err
+	}
+	for range n {
+		line, err := askOnce(at)
+		if err != nil {
+			line = "error " + err.Error() + "\n"
+		}
+		fmt.Print(line)
+	}
+	return nil
+}
+
+func askOnce(at string) (string, error) {
+	conn, err := net.DialTimeout("tcp", at, askTimeout)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(askTimeout))
+	line, err := bufio.NewReader(conn).ReadString('\n')
+	if err == io.EOF {
+		return "", io.ErrUnexpectedEOF
+	}
+	return line, err
+}
