@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"slices"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/petrelrun/petrel/wasmrt/httpabi"
 	"github.com/petrelrun/petrel/wasmrt/runner/control"
+	"github.com/petrelrun/petrel/wasmrt/runner/front"
 )
 
 const (
@@ -33,14 +33,11 @@ const (
 	drainPause = 2 * time.Millisecond
 )
 
-// noLog drops what clients do wrong: it is no news of the container's.
-var noLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
-
 // awake is what serves an HTTP guest's requests: a server at its doors, and the handler that takes an instance for each.
 type awake struct {
 	counts  *counts
 	first   func(took time.Duration)
-	server  *http.Server
+	server  *front.Server
 	serving sync.WaitGroup
 	conns   atomic.Int64
 	since   atomic.Int64 // when it last had a connection or began; Unix nanoseconds
@@ -74,10 +71,10 @@ func (s *httpServer) rise() (*awake, error) {
 	}
 	a := &awake{counts: &s.counts, first: s.first, current: &generation{Handler: h}}
 	a.since.Store(time.Now().UnixNano())
-	a.server = &http.Server{
-		Handler: a, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes, ErrorLog: noLog,
-		ConnState: a.connection,
-	}
+	a.server = front.New(front.Config{
+		Handler: a, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		Count: a.connection, Logger: s.config.Logger,
+	})
 	return a, s.open(a)
 }
 
@@ -125,14 +122,11 @@ func (s *httpServer) shut(a *awake) (scarce bool) {
 }
 
 // connection counts connections. The server calls it for a new one before it accepts the next.
-func (a *awake) connection(_ net.Conn, state http.ConnState) {
-	switch state {
-	case http.StateNew:
-		a.conns.Add(1)
-	case http.StateClosed, http.StateHijacked:
+func (a *awake) connection(delta int) {
+	if delta < 0 {
 		a.since.Store(time.Now().UnixNano())
-		a.conns.Add(-1)
 	}
+	a.conns.Add(int64(delta))
 }
 
 // idle says whether it can rest.
