@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math/rand/v2"
 	"slices"
@@ -49,22 +50,29 @@ func TestFindGenerators(t *testing.T) {
 	}
 }
 
-// A generator that is given a new seed goes on with the numbers of that seed and none of the old.
+// A generator that is given a new seed has new numbers too, all of them still to be used.
 func TestReseed(t *testing.T) {
 	info := newLinearOf(t, generator([generatorSeedLen]byte{3}, 2, 5))
 	in := &Instance{memory: info, snapshot: &snapshot{generators: []uint32{0}}}
 	var seeds [][]byte
+	old := slices.Clone(in.memory.base[:generatorSeed])
 	for range 3 {
 		in.reseed()
 		g := in.memory.base[:generatorSize]
+		for at := 0; at < generatorSeed; at += 8 {
+			if bytes.Equal(g[at:at+8], old[at:at+8]) {
+				t.Errorf("the number at %d is an old one", at/8)
+			}
+		}
+		old = slices.Clone(g[:generatorSeed])
 		seed := slices.Clone(g[generatorSeed:generatorState])
 		if slices.ContainsFunc(seeds, func(s []byte) bool { return slices.Equal(s, seed) }) {
 			t.Error("a seed came twice")
 		}
 		seeds = append(seeds, seed)
 		le := binary.LittleEndian
-		if le.Uint32(g[generatorState:]) < le.Uint32(g[generatorState+4:]) || le.Uint32(g[generatorState+8:]) != 0 {
-			t.Error("old numbers are left to be used")
+		if le.Uint32(g[generatorState:]) != 0 || le.Uint32(g[generatorState+4:]) != generatorNumbers || le.Uint32(g[generatorState+8:]) != 0 {
+			t.Error("the numbers are not the first block's")
 		}
 	}
 }

@@ -29,11 +29,7 @@ func metered(call api.GoModuleFunc) api.GoModuleFunc {
 		in := instanceOf(ctx)
 		in.spend(hostCallFuel)
 		call(ctx, m, stack)
-		in.waited = false
-		in.alive()
-		if !in.placed {
-			in.interrupt()
-		}
+		in.returned()
 	}
 }
 

@@ -71,19 +71,26 @@ func (w *response) WriteHeader(status int) {
 
 // appendVisible encodes the header without what is meant for the trailers.
 func appendVisible(b []byte, h http.Header) []byte {
+	at := len(b)
+	b = binary.AppendUvarint(b, uint64(len(h)))
 	hidden := 0
-	for name := range h {
+	for name, values := range h {
 		if strings.HasPrefix(name, http.TrailerPrefix) {
 			hidden++
+			continue
 		}
+		b = wire.AppendField(b, name, values)
 	}
-	b = binary.AppendUvarint(b, uint64(len(h)-hidden))
-	for name, values := range h {
-		if hidden == 0 || !strings.HasPrefix(name, http.TrailerPrefix) {
-			b = wire.AppendField(b, name, values)
-		}
+	if hidden > 0 { // the count was wrong, and another may take more or less room
+		fields := append([]byte(nil), b[at+uvarintLen(len(h)):]...)
+		b = append(binary.AppendUvarint(b[:at], uint64(len(h)-hidden)), fields...)
 	}
 	return b
+}
+
+// uvarintLen is the room that a number takes.
+func uvarintLen(n int) int {
+	return len(binary.AppendUvarint(make([]byte, 0, binary.MaxVarintLen64), uint64(n)))
 }
 
 func (w *response) Write(p []byte) (int, error) {

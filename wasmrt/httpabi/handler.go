@@ -97,7 +97,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := h.newExchange(w, r, begun)
 	defer x.drain() // after the place in the queue was given back
 	defer h.queue.leave()
-	p := h.serve(x)
+	p := h.serve(x, begun)
 	x.release()
 	took := int64(time.Since(begun))
 	h.nanos.Add(took)
@@ -108,14 +108,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // serve runs a guest for one exchange.
-func (h *Handler) serve(x *exchange) *Problem {
+func (h *Handler) serve(x *exchange, begun time.Time) *Problem {
 	if h.protocol != nil {
 		return h.converse(x)
 	}
 	if p := x.encode(); p != nil {
 		return p
 	}
-	in, err := h.instance(x)
+	in, err := h.instance(x, begun)
 	if err != nil {
 		return h.failed(x, err)
 	}
@@ -139,8 +139,7 @@ const quick = time.Millisecond
 
 // instance gets the exchange an instance. That the program may have to be started for it does not count as the request's
 // time.
-func (h *Handler) instance(x *exchange) (*engine.Instance, error) {
-	begun := time.Now()
+func (h *Handler) instance(x *exchange, begun time.Time) (*engine.Instance, error) {
 	x.ends.Add(int64(startTime))
 	in, err := h.pool.Get(x)
 	if errors.Is(err, errWallTime) {
