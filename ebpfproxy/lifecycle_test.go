@@ -88,6 +88,10 @@ func TestWithoutPinsNothingStays(t *testing.T) {
 	if _, err := a.ask(svc.at()); !errors.Is(err, unix.ENETUNREACH) {
 		t.Errorf("a closed proxy serves: %v", err)
 	}
+	must(t, p.Open(t.Context())) // and may be opened again
+	mustSync(t, p, svc)
+	a.mustAsk(svc.at())
+	must(t, p.Remove())
 }
 
 // TestRestart: what is pinned serves between two processes, and the second one finds all of it.

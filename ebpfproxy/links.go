@@ -48,7 +48,10 @@ func (p *Proxy) hold(name string, prog *ebpf.Program, same func(*link.Info) bool
 		err = old.Close()
 	}
 	p.links[name] = l
-	return err
+	if p.handover {
+		return err // an earlier process' maps may be wanted yet
+	}
+	return errors.Join(err, p.pins.dropOlder())
 }
 
 // takeLink answers the pinned link of that name with prog in it, or nil when there is none that serves.

@@ -170,8 +170,9 @@ func copyMap(to, from *ebpf.Map) error {
 	return it.Err()
 }
 
-// dropOlder removes what earlier versions left, when nothing of it serves any more.
-func (p *pins) dropOlder() error {
+// dropOlder removes what earlier versions left and nobody needs any more: their maps, which the programs that still run
+// hold by themselves, and the folders whose links were all taken over.
+func (p pins) dropOlder() error {
 	if p.older == 0 {
 		return nil
 	}
@@ -180,10 +181,16 @@ func (p *pins) dropOlder() error {
 		return err
 	}
 	for _, v := range versions {
-		if v != p.schema {
-			err = errors.Join(err, os.RemoveAll(p.dir(v)))
+		if v == p.schema {
+			continue
+		}
+		dir := p.dir(v)
+		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, mapsDir)))
+		for _, folder := range []string{filepath.Join(dir, linksDir), dir} {
+			if e := os.Remove(folder); e != nil && !errors.Is(e, unix.ENOTEMPTY) && !errors.Is(e, os.ErrNotExist) {
+				err = errors.Join(err, e)
+			}
 		}
 	}
-	p.older = 0
 	return err
 }

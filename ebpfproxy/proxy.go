@@ -38,7 +38,8 @@ type Proxy struct {
 	mu sync.RWMutex // guards all below
 	*tables
 
-	reaper reaper
+	closing sync.Mutex
+	reaper  reaper
 }
 
 // socketHooks are the programs that see a socket's calls, by the name of program and link.
@@ -69,7 +70,8 @@ func New(cfg Config) (*Proxy, error) {
 }
 
 // Open loads the programs and attaches them, or takes over what an earlier process pinned: its table serves until the
-// first Sync says otherwise. ErrUnsupported is in the error where the machine cannot do this. A Proxy is opened once.
+// first Sync says otherwise. ErrUnsupported is in the error where the machine cannot do this. A Proxy that was closed, or
+// did not open, may be opened again.
 func (p *Proxy) Open(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -152,6 +154,8 @@ func checkCgroup(path string) error {
 
 // Close ends what the process does. What is pinned serves on; the rest is detached.
 func (p *Proxy) Close() error {
+	p.closing.Lock()
+	defer p.closing.Unlock()
 	p.reaper.stop()
 	p.mu.Lock()
 	defer p.mu.Unlock()
