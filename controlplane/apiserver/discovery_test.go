@@ -144,7 +144,7 @@ func operations(t *testing.T, paths map[string]map[string]json.RawMessage) []str
 	t.Helper()
 	var out []string
 	for path, item := range paths {
-		path = strings.NewReplacer("{namespace}", ":ns", "{name}", ":name").Replace(path)
+		path = strings.NewReplacer("{namespace}", ":ns", "{name}", ":name", "{path}", "*").Replace(path)
 		if rest, ok := strings.CutPrefix(path, "/api/v1/namespaces/:name"); ok {
 			path = "/api/v1/namespaces/:name" + rest
 		}

@@ -47,7 +47,7 @@ func (s *Server) logs(pods, nodes *resource.Definition) echo.HandlerFunc {
 		if resp.StatusCode != http.StatusOK {
 			return target.failed(resp)
 		}
-		return copyStream(c, resp.Body)
+		return passOn(c, http.StatusOK, echo.MIMETextPlain, resp.Body)
 	}
 }
 
@@ -211,30 +211,4 @@ func unreachable(t *logTarget, err error) error {
 		return err
 	}
 	return apierrors.NewServiceUnavailable(fmt.Sprintf("node %s does not answer at %s: %v", t.node, t.url.Host, err))
-}
-
-// copyStream passes on what comes as it comes.
-func copyStream(c echo.Context, body io.Reader) error {
-	w := c.Response()
-	w.Header().Set(echo.HeaderContentType, echo.MIMETextPlain)
-	w.WriteHeader(http.StatusOK)
-	control := http.NewResponseController(w.Writer)
-	defer func() { _ = control.SetWriteDeadline(time.Time{}) }()
-	_ = control.Flush()
-	buf := make([]byte, 32<<10)
-	for {
-		n, err := body.Read(buf)
-		if n > 0 {
-			_ = control.SetWriteDeadline(time.Now().Add(streamWriteTimeout))
-			if _, err := w.Write(buf[:n]); err != nil {
-				return nil // the reader is gone
-			}
-			if err := control.Flush(); err != nil {
-				return nil // the reader is gone
-			}
-		}
-		if err != nil {
-			return nil // the headers are out; the end of the stream is all that can be told
-		}
-	}
 }

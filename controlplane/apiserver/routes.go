@@ -93,6 +93,9 @@ func (s *Server) routeSubresource(d *resource.Definition, sub resource.Subresour
 			return fmt.Errorf("%s/log needs nodes", d.GVR.Resource)
 		}
 		handlers["get"] = s.logs(d, nodes)
+	case proxySubresource:
+		handlers["get"] = s.nodeProxy(d)
+		s.handle(http.MethodGet, root(d.GVR.GroupVersion())+"/"+d.GVR.Resource+"/:name/"+sub.Name+"/*", d, sub.Name, "get", handlers["get"])
 	}
 	path := root(d.GVR.GroupVersion()) + "/" + d.GVR.Resource + "/:name/" + sub.Name
 	if d.Namespaced {
@@ -111,6 +114,9 @@ var methods = map[string]string{
 	"get": http.MethodGet, "create": http.MethodPost, "update": http.MethodPut, "patch": http.MethodPatch,
 }
 
+// proxySubresource is a node's own server.
+const proxySubresource = "proxy"
+
 // handle routes one verb behind the limits and the Authorizer.
 func (s *Server) handle(method, path string, d *resource.Definition, subresource, verb string, h echo.HandlerFunc) {
 	limited := s.limited(method != http.MethodGet, h)
@@ -119,7 +125,7 @@ func (s *Server) handle(method, path string, d *resource.Definition, subresource
 		if verb == "list" && boolean(c.QueryParams(), "watch") {
 			v, next = "watch", h
 		}
-		if subresource == "log" {
+		if subresource == "log" || subresource == proxySubresource {
 			next = h
 		}
 		c.Set(routeKey, routeLabels{v, d.GVR.Group, d.GVR.Version, d.GVR.Resource, subresource})

@@ -49,7 +49,10 @@ func describe(gvk schema.GroupVersionKind) names {
 		return names{short: []string{"ns"}, noneOf: []string{"deletecollection"},
 			subs: []Subresource{sub(upstream.Finalize, gvk, "update"), status(gvk)}}
 	case "Node":
-		return names{short: []string{"no"}, subs: []Subresource{status(gvk)}}
+		return names{short: []string{"no"}, subs: []Subresource{
+			sub("proxy", core.WithKind("NodeProxyOptions"), "get"),
+			status(gvk),
+		}}
 	case "Pod":
 		return names{short: []string{"po"}, categories: inAll, subs: []Subresource{
 			sub("binding", core.WithKind("Binding"), "create"),

@@ -15,6 +15,11 @@ func cut(doc document, sections ...[]string) {
 	for path := range paths {
 		if !keeps(path) {
 			delete(paths, path)
+			continue
+		}
+		if strings.HasSuffix(strings.TrimSuffix(path, "/{path}"), "/proxy") {
+			item, _ := paths[path].(document)
+			maps.DeleteFunc(item, func(method string, _ any) bool { return method != "get" && method != "parameters" })
 		}
 	}
 	dropEncodings(doc)

@@ -12,7 +12,7 @@ var served = map[string]map[string][]string{
 		"configmaps": nil,
 		"events":     nil,
 		"namespaces": {"finalize", "status"},
-		"nodes":      {"status"},
+		"nodes":      {"proxy", "status"},
 		"pods":       {"binding", "eviction", "log", "status"},
 		"secrets":    nil,
 		"services":   {"status"},
@@ -55,7 +55,7 @@ func keeps(path string) bool {
 		switch {
 		case !ok:
 			return false
-		case len(parts) == 3:
+		case len(parts) == 3, len(parts) == 4 && parts[3] == "{path}":
 			return slices.Contains(subs, parts[2])
 		}
 		return len(parts) < 3
