@@ -16,7 +16,9 @@ import (
 
 	"github.com/petrelrun/petrel/controlplane/apiserver"
 	"github.com/petrelrun/petrel/controlplane/apps"
+	"github.com/petrelrun/petrel/controlplane/auth"
 	"github.com/petrelrun/petrel/controlplane/controller"
+	"github.com/petrelrun/petrel/controlplane/join"
 	"github.com/petrelrun/petrel/controlplane/registry"
 	"github.com/petrelrun/petrel/controlplane/resource"
 	"github.com/petrelrun/petrel/controlplane/scheduler"
@@ -29,6 +31,7 @@ type controlPlaneConfig struct {
 	Listen        string
 	GatewayListen string // where apps' URLs point
 	Addresses     clusterAddresses
+	TLS           *tlsFlags // nil: plain HTTP, on a loopback address
 	NodeCIDRs     nodeCIDRFlags
 	EtcdEndpoints []string
 	Logger        *slog.Logger
@@ -45,6 +48,8 @@ type controlPlane struct {
 	apps      *controller.AppController
 	events    record.EventBroadcaster
 	sink      record.EventSink
+	security  *security // nil: plain HTTP
+	join      *join.Controller
 }
 
 // newControlPlane opens the state and wires the rooms. Run runs them and closes what was opened.
@@ -62,18 +67,27 @@ func newControlPlane(ctx context.Context, cfg controlPlaneConfig) (*controlPlane
 		return nil, fmt.Errorf("open state: %w", err)
 	}
 	cp := &controlPlane{store: state}
-	if err := cp.wire(cfg); err != nil {
+	if err := cp.wire(ctx, cfg); err != nil {
 		return nil, errors.Join(err, cp.close())
 	}
 	return cp, nil
 }
 
-func (cp *controlPlane) wire(cfg controlPlaneConfig) error {
-	objects, err := resource.New(resource.Config{
-		Store: cp.store, ServiceCIDR: cfg.Addresses.Services, Logger: cfg.Logger.With("room", "resource"),
-	})
+func (cp *controlPlane) wire(ctx context.Context, cfg controlPlaneConfig) error {
+	rules := resource.Config{Store: cp.store, ServiceCIDR: cfg.Addresses.Services, Logger: cfg.Logger.With("room", "resource")}
+	serving := apiserver.Config{Listen: cfg.Listen, Logger: cfg.Logger.With("room", "apiserver")}
+	if cfg.TLS != nil {
+		rules.SecureAPI, rules.Admission = true, join.Restriction{}
+	}
+	objects, err := resource.New(rules)
 	if err != nil {
 		return err
+	}
+	cp.informers = resource.NewInformers(objects)
+	if cfg.TLS != nil {
+		if err := cp.secure(ctx, &cfg, objects, &serving); err != nil {
+			return err
+		}
 	}
 	modules := filepath.Join(cfg.DataDir, "registry")
 	if err := os.MkdirAll(modules, 0o700); err != nil {
@@ -85,7 +99,6 @@ func (cp *controlPlane) wire(cfg controlPlaneConfig) error {
 	if err != nil {
 		return err
 	}
-	cp.informers = resource.NewInformers(objects)
 	cp.events, cp.sink = record.NewBroadcaster(), objects.Client("petrel-events").EventSink()
 	deploys, err := cp.wireDeploys(cfg, objects)
 	if err != nil {
@@ -94,13 +107,51 @@ func (cp *controlPlane) wire(cfg controlPlaneConfig) error {
 	if err := cp.wireReconcilers(cfg, objects, deploys); err != nil {
 		return err
 	}
-	cp.server, err = apiserver.New(apiserver.Config{
-		Registry: objects,
-		Listen:   cfg.Listen, Advertise: cfg.Addresses.Advertise,
-		Mounts: map[string]http.Handler{"/v1/": deploys, "/v2/": cp.modules},
-		Logger: cfg.Logger.With("room", "apiserver"),
-	})
+	serving.Registry, serving.Advertise = objects, cfg.Addresses.Advertise
+	serving.Mounts = map[string]http.Handler{"/v1/": deploys, "/v2/": cp.modules}
+	cp.server, err = apiserver.New(serving)
 	return err
+}
+
+// secure opens the authorities and has the API speak TLS, ask for credentials, and let machines join.
+func (cp *controlPlane) secure(ctx context.Context, cfg *controlPlaneConfig, objects *resource.Registry, serving *apiserver.Config) (err error) {
+	if !cfg.Addresses.Advertise.IsValid() {
+		if cfg.Addresses.Advertise, err = advertised(cfg.Listen); err != nil {
+			return err
+		}
+	}
+	if cp.security, err = openSecurity(ctx, *cfg, objects.KubernetesAddress()); err != nil {
+		return err
+	}
+	s := cp.security
+	cp.join, err = join.New(join.Config{
+		Client: objects.Client("petrel-join"), Informers: cp.informers, Cluster: s.cluster, Nodes: s.nodes,
+		Life: cfg.TLS.SigningLife, Logger: cfg.Logger.With("room", "join"),
+	})
+	if err != nil {
+		return err
+	}
+	serving.TLS, serving.NodeTLS = s.serverTLS(), s.nodesTLS()
+	serving.Authenticator = &auth.Credentials{
+		Clients: s.cluster.Pool(), Tokens: append([]auth.Tokens{&auth.BootstrapTokens{Lookup: cp.join.BootstrapToken}}, s.tokens...),
+	}
+	serving.Authorizer = &auth.Members{NodeReads: cp.join.NodeReads}
+	return nil
+}
+
+// address waits until the API listens and answers its URL on this machine.
+func (cp *controlPlane) address(ctx context.Context) (string, error) {
+	addr, err := cp.server.Addr(ctx)
+	if err != nil {
+		return "", err
+	}
+	if cp.security == nil {
+		return "http://" + addr.String(), nil
+	}
+	if addr.Addr().IsUnspecified() {
+		addr = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), addr.Port())
+	}
+	return "https://" + addr.String(), nil
 }
 
 // wireDeploys makes the deploy API, which is mounted beside the Kubernetes API.
@@ -110,7 +161,10 @@ func (cp *controlPlane) wireDeploys(cfg controlPlaneConfig, objects *resource.Re
 	if err := errors.Join(os.RemoveAll(spool), os.MkdirAll(spool, 0o700)); err != nil {
 		return nil, fmt.Errorf("prepare spool directory: %w", err)
 	}
-	logs := &apiLogs{addr: func(ctx context.Context) (netip.AddrPort, error) { return cp.server.Addr(ctx) }}
+	logs := &apiLogs{address: cp.address}
+	if cp.security != nil {
+		logs.transport = cp.security.own()
+	}
 	return apps.New(apps.Config{
 		Client:        objects.Client("petrel-apps"),
 		Informers:     cp.informers,
@@ -152,9 +206,13 @@ func (cp *controlPlane) wireReconcilers(cfg controlPlaneConfig, objects *resourc
 func (cp *controlPlane) Run(ctx context.Context) error {
 	cp.events.StartRecordingToSink(cp.sink)
 	group, ctx := errgroup.WithContext(ctx)
-	for _, part := range []func(context.Context) error{
+	parts := []func(context.Context) error{
 		cp.store.Run, cp.informers.Run, cp.server.Run, cp.scheduler.Run, cp.manager.Run, cp.apps.Run,
-	} {
+	}
+	if cp.security != nil {
+		parts = append(parts, cp.security.Run, cp.join.Run)
+	}
+	for _, part := range parts {
 		group.Go(func() error { return part(ctx) })
 	}
 	err := group.Wait()

@@ -18,6 +18,7 @@ type controlPlaneOptions struct {
 	EtcdEndpoints []string
 	clusterFlags
 	NodeCIDRs nodeCIDRFlags
+	TLS       tlsFlags
 	logOptions
 }
 
@@ -27,7 +28,11 @@ func newControlPlaneCommand(io streams) *cobra.Command {
 		Use:   "controlplane",
 		Short: "Run the control plane alone",
 		Long: `Run the control plane alone: API server, scheduler, controllers and module registry. Workers join it with
-petrel worker --server. It listens on loopback only.`,
+petrel worker --server.
+
+On a loopback address it speaks plain HTTP and asks nobody who they are, unless --tls is given. Beyond loopback it
+speaks TLS only, with a certificate authority of its own below the data directory, and asks for credentials: those of
+an administrator are in admin.kubeconfig in the data directory, and machines join with what petrel token create prints.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), io) },
 	}
@@ -35,7 +40,9 @@ petrel worker --server. It listens on loopback only.`,
 	f.StringVar(&o.DataDir, "data-dir", defaultDataDir(), "directory of all state")
 	addListenFlags(f, &o.Listen, &o.GatewayListen)
 	f.Lookup("gateway-listen").Usage = "where the worker serves apps: what their URLs point to"
+	f.Lookup("listen").Usage = "where the API is served; port 0 takes a free one"
 	o.clusterFlags.addFlags(f)
+	o.TLS.addFlags(f)
 	o.NodeCIDRs.addFlags(f)
 	f.StringSliceVar(&o.EtcdEndpoints, "etcd-endpoints", nil, "use this etcd instead of the embedded one")
 	o.logOptions.addFlags(f)
@@ -55,21 +62,28 @@ func (o *controlPlaneOptions) run(ctx context.Context, io streams) error {
 	if o.Listen, err = settlePort(o.Listen); err != nil {
 		return err
 	}
-	cp, err := newControlPlane(ctx, controlPlaneConfig{
+	cfg := controlPlaneConfig{
 		DataDir: dir.path, Listen: o.Listen, GatewayListen: o.GatewayListen,
 		Addresses: addresses, NodeCIDRs: o.NodeCIDRs, EtcdEndpoints: o.EtcdEndpoints, Logger: logger,
-	})
+	}
+	secure, err := o.TLS.wanted(o.Listen)
+	if err != nil {
+		return err
+	}
+	if secure {
+		cfg.TLS = &o.TLS
+	}
+	cp, err := newControlPlane(ctx, cfg)
 	if err != nil {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return cp.Run(ctx) })
 	group.Go(func() error {
-		addr, err := cp.server.Addr(ctx)
+		url, err := cp.address(ctx)
 		if err != nil {
 			return nil // ctx ended, or Run has the reason
 		}
-		url := "http://" + addr.String()
 		fmt.Fprintf(io.Out, "API at %s (log: %s)\n", url, dir.join("petrel.log"))
 		return dir.publish(whereabouts{API: url, PID: os.Getpid()})
 	})

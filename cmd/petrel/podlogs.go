@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net/netip"
+	"net/http"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -15,7 +15,8 @@ import (
 // apiLogs opens pods' logs the way every client does, through the API server's pods/log: the way to a node, and who
 // may read what, are decided there and nowhere else.
 type apiLogs struct {
-	addr func(context.Context) (netip.AddrPort, error)
+	address   func(context.Context) (string, error) // the API's URL
+	transport http.RoundTripper                     // nil: plain HTTP
 
 	once   sync.Once
 	client kubernetes.Interface
@@ -24,11 +25,11 @@ type apiLogs struct {
 
 // Open streams one container's log.
 func (l *apiLogs) Open(ctx context.Context, namespace, pod string, opts *corev1.PodLogOptions) (io.ReadCloser, error) {
-	addr, err := l.addr(ctx)
+	url, err := l.address(ctx)
 	if err != nil {
 		return nil, err
 	}
-	l.once.Do(func() { l.client, l.err = newClient("http://"+addr.String(), "petrel-apps") })
+	l.once.Do(func() { l.client, l.err = newClientOver(url, l.transport, "petrel-apps") })
 	if l.err != nil {
 		return nil, l.err
 	}
@@ -37,8 +38,14 @@ func (l *apiLogs) Open(ctx context.Context, namespace, pod string, opts *corev1.
 
 // newClient makes a typed client that leaves limiting its rate to the server, which has named limits for that.
 func newClient(server, userAgent string) (kubernetes.Interface, error) {
+	return newClientOver(server, nil, userAgent)
+}
+
+// newClientOver is newClient over a transport that brings credentials; nil: there are none.
+func newClientOver(server string, transport http.RoundTripper, userAgent string) (kubernetes.Interface, error) {
 	client, err := kubernetes.NewForConfig(&rest.Config{
 		Host:      server,
+		Transport: transport,
 		UserAgent: userAgent,
 		QPS:       -1,
 		ContentConfig: rest.ContentConfig{
