@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -62,7 +63,7 @@ func (l *Lab) Open(ctx context.Context) (err error) {
 	if l.fabric, err = machine.NewSwitch(l.cfg.Links); err != nil {
 		return err
 	}
-	l.cfg.Progress(fmt.Sprintf("%d links, a router between", l.cfg.Links))
+	l.cfg.Progress("links: " + strconv.Itoa(l.cfg.Links))
 	l.nodes = make([]*Node, l.cfg.Nodes)
 	group, ctx := errgroup.WithContext(ctx)
 	for i := range l.nodes {
@@ -74,7 +75,7 @@ func (l *Lab) Open(ctx context.Context) (err error) {
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	l.cfg.Progress(fmt.Sprintf("%d nodes booted", l.cfg.Nodes))
+	l.cfg.Progress("nodes booted: " + strconv.Itoa(l.cfg.Nodes))
 	return l.save()
 }
 

@@ -81,14 +81,14 @@ func lines(w io.Writer, started time.Time) func(string) {
 }
 
 func tellLab(out io.Writer, dir string, s *lab.State, took time.Duration) {
-	fmt.Fprintf(out, `the lab is up: %d nodes on %d links after %.1f s
+	fmt.Fprintf(out, `the lab is up after %.1f s
   kubectl  export KUBECONFIG=%s
   apps     http://<app>.localhost:%s/
   a node   petrel lab exec %s -- ip address
   outside  petrel lab exec %s -- ip route
   logs     %s/*.log
 Stop with Ctrl-C; state is kept.
-`, len(s.Nodes), len(s.Links), took.Seconds(), s.Kubeconfig, portOf(s.Gateway), s.Nodes[0].Name, routerName, filepath.Join(dir, s.Nodes[0].Name))
+`, took.Seconds(), s.Kubeconfig, portOf(s.Gateway), s.Nodes[0].Name, routerName, filepath.Join(dir, s.Nodes[0].Name))
 }
 
 func newLabDownCommand(o *labOptions) *cobra.Command {
