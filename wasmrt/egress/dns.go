@@ -147,7 +147,7 @@ func (p *Policy) lookup(ctx context.Context, family, name string) ([]netip.Addr,
 	var err error
 	for _, full := range d.candidates(name) {
 		var found []netip.Addr
-		if found, err = d.ask(ctx, family, full); err == nil {
+		if found, err = p.ask(ctx, family, full); err == nil {
 			return found, strings.ToLower(full), nil
 		}
 		// Only a name that is known not to be lets the next one be tried: another would else answer for it.
@@ -161,10 +161,11 @@ func (p *Policy) lookup(ctx context.Context, family, name string) ([]netip.Addr,
 }
 
 // ask looks a complete name up at one server after another until one answers.
-func (d *DNS) ask(ctx context.Context, family, full string) (found []netip.Addr, err error) {
+func (p *Policy) ask(ctx context.Context, family, full string) (found []netip.Addr, err error) {
+	d := &p.names
 	for range d.attempts {
 		for _, server := range d.servers {
-			if found, err = d.askOne(ctx, server, family, full); err == nil {
+			if found, err = p.askOne(ctx, server, family, full); err == nil {
 				return found, nil
 			}
 			var dnsError *net.DNSError
@@ -176,11 +177,12 @@ func (d *DNS) ask(ctx context.Context, family, full string) (found []netip.Addr,
 	return nil, err
 }
 
-func (d *DNS) askOne(ctx context.Context, server netip.AddrPort, family, full string) ([]netip.Addr, error) {
-	ctx, cancel := context.WithTimeout(ctx, d.timeout)
+func (p *Policy) askOne(ctx context.Context, server netip.AddrPort, family, full string) ([]netip.Addr, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.names.timeout)
 	defer cancel()
 	resolver := net.Resolver{PreferGo: true, StrictErrors: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-		conn, err := new(net.Dialer).DialContext(ctx, network, server.String())
+		dialer := p.dialer(network, server.Addr())
+		conn, err := dialer.DialContext(ctx, network, server.String())
 		if err == nil { // the resolver itself would go on reading until the host's own timeout
 			context.AfterFunc(ctx, func() { _ = conn.Close() })
 		}

@@ -15,6 +15,7 @@ type Policy struct {
 	grants     []grant
 
 	names    DNS
+	source   netip.Addr    // of connections; not valid: what the kernel chooses
 	resolver *net.Resolver // the host's
 }
 

@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"path"
 	"sync"
 	"time"
@@ -83,6 +84,9 @@ func (r *Runner) newContainer(p *control.CreateParams) (*container, error) {
 		}
 		if policy, err = withDNS(policy, p.DNS); err != nil {
 			return nil, control.Errorf(control.CodeInvalid, "%v", err)
+		}
+		if addr, err := netip.ParseAddr(p.Address); err == nil {
+			policy = policy.WithSource(addr)
 		}
 		c.spec.Egress = policy
 	}
