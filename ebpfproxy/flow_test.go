@@ -84,7 +84,8 @@ func TestFlows(t *testing.T) {
 	p := a.open(Config{})
 	e := a.openEnforcer(p, testPolicySizes)
 	b := a.serve(policyB + policyAt)
-	mustSync(t, p, clusterIP("127.43.0.1:80", TCP, b.backend()))
+	mustSync(t, p, clusterIP("127.43.0.1:80", TCP, b.backend()), clusterIP("127.43.0.1:80", UDP, b.backend()),
+		clusterIP("127.43.0.2:80", TCP), clusterIP("127.43.0.2:80", UDP))
 	mustPolicy(t, e, isolateA())
 	f := a.openFlows(FlowsConfig{Proxy: p, PodName: func(addr netip.Addr) string {
 		return map[string]string{policyA: "ns/a", policyB: "ns/b"}[addr.String()]
@@ -110,8 +111,22 @@ func TestFlows(t *testing.T) {
 	if err := s.send(netip.MustParseAddrPort("127.42.0.3:8080")); err == nil {
 		t.Error("a datagram that is not allowed was sent")
 	}
-	heard := first.wait(6)
-	if again := second.wait(6); len(again) != 6 || len(heard) != 6 {
+	if err := s.send(netip.MustParseAddrPort("127.43.0.1:80")); err != nil {
+		t.Fatal(err)
+	}
+	s.receive()
+	toService := a.socket(unix.SOCK_DGRAM, false)
+	defer toService.close()
+	toService.bind(policyA)
+	if err := toService.send(netip.MustParseAddrPort("127.43.0.1:80")); err != nil {
+		t.Fatal(err)
+	}
+	toService.receive()
+	_ = a.policyAsk(policyA, "127.43.0.2:80")
+	_ = toService.send(netip.MustParseAddrPort("127.43.0.2:80"))
+	const events = 10
+	heard := first.wait(events)
+	if again := second.wait(events); len(again) != events || len(heard) != events {
 		t.Errorf("heard %d and %d events", len(heard), len(again))
 	}
 	for i, want := range []string{
@@ -121,6 +136,10 @@ func TestFlows(t *testing.T) {
 		"connect egress UDP 127.42.0.2:8080 ns/a→ns/b  invalid AddrPort",
 		"accept ingress UDP 127.42.0.2:8080 ns/a→ns/b  invalid AddrPort",
 		"denied egress UDP 127.42.0.3:8080 ns/a→  invalid AddrPort",
+		"connect egress UDP 127.42.0.2:8080 ns/a→ns/b ns/svc:127.43.0.1:80 127.43.0.1:80",
+		"accept ingress UDP 127.42.0.2:8080 ns/a→ns/b  invalid AddrPort",
+		"refused egress TCP 127.43.0.2:80 ns/a→ ns/svc:127.43.0.2:80 127.43.0.2:80",
+		"refused egress UDP 127.43.0.2:80 ns/a→ ns/svc:127.43.0.2:80 127.43.0.2:80",
 	} {
 		got := heard[i]
 		line := strings.Join([]string{string(got.Kind), string(got.Direction), got.Protocol.String(), got.Destination.String(),

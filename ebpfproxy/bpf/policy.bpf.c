@@ -21,9 +21,10 @@ char __license[] SEC("license") = "Dual MIT/GPL";
 #define PASS 1
 #define EACCES 13
 
-/* tell writes what became of a packet. sk is the socket that sends it, where it is known: it remembers the service that
- * it asked for. */
-inline_fn void tell(struct flow_conf *listener, const struct packet *p, struct bpf_sock *sk, __u8 direction, __u8 kind)
+/* tell writes what became of a packet. sk is the socket that sends it, where it is known, and cookie its own number: they
+ * lead to the service that it asked for. */
+inline_fn void tell(struct flow_conf *listener, const struct packet *p, struct bpf_sock *sk, __u64 cookie,
+		    __u8 direction, __u8 kind)
 {
 	struct flow event = {
 		.source = p->source,
@@ -35,10 +36,20 @@ inline_fn void tell(struct flow_conf *listener, const struct packet *p, struct b
 		.direction = direction,
 	};
 	struct sk_orig *asked = sk ? bpf_sk_storage_get(&petrel_sk, sk, 0, 0) : NULL;
-	if (asked) {
+	if (asked && asked->backend_port == p->destination_port &&
+	    addr_equal(asked->backend_addr, p->destination.word)) {
 		addr_copy(event.service.word, asked->addr);
 		event.service_port = asked->port;
 		event.service_id = asked->svc;
+	} else if (cookie) {
+		struct udprev_key key = { .cookie = cookie, .port = p->destination_port };
+		addr_copy(key.addr, p->destination.word);
+		struct udprev *sent = bpf_map_lookup_elem(&petrel_udprev, &key);
+		if (sent) {
+			addr_copy(event.service.word, sent->addr);
+			event.service_port = sent->port;
+			event.service_id = sent->svc;
+		}
 	}
 	flow_tell(listener, &event);
 }
@@ -83,7 +94,8 @@ inline_fn int settle(struct flow_conf *listener, struct __sk_buff *skb, const st
 	if (subject)
 		count_verdict(direction, ok ? COUNT_ALLOWED : COUNT_DENIED);
 	if (listener)
-		tell(listener, p, sender(skb, ingress), direction, ok ? passed(direction) : FLOW_DENIED);
+		tell(listener, p, sender(skb, ingress), ingress ? 0 : bpf_get_socket_cookie(skb), direction,
+		     ok ? passed(direction) : FLOW_DENIED);
 	return ok ? PASS : DROP;
 }
 
@@ -190,7 +202,7 @@ inline_fn int deny(const struct packet *p, __u8 direction, __u32 why)
 	struct flow_conf *listener = flow_wanted();
 	count_verdict(direction, why);
 	if (listener)
-		tell(listener, p, NULL, direction, FLOW_DENIED);
+		tell(listener, p, NULL, 0, direction, FLOW_DENIED);
 	return TCX_DROP;
 }
 
@@ -247,7 +259,7 @@ inline_fn int refuse(struct bpf_sock *sk, struct packet *p)
 	count_verdict(direction, COUNT_REFUSED);
 	struct flow_conf *listener = flow_wanted();
 	if (listener)
-		tell(listener, p, sk, direction, FLOW_DENIED);
+		tell(listener, p, sk, 0, direction, FLOW_DENIED);
 	bpf_set_retval(-EACCES);
 	return DROP;
 }

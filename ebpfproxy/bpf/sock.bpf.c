@@ -5,6 +5,7 @@
 // socket is shown the service wherever it asks for its peer.
 //
 // go types: svc_key svc slot backend counters addr_key range_key aff_key aff sk_orig udpfwd_key udpfwd udprev_key udprev
+#include "flow.h"
 #include "service.h"
 
 char __license[] SEC("license") = "Dual MIT/GPL";
@@ -87,9 +88,37 @@ inline_fn struct backend *choose(struct bpf_sock_addr *ctx, struct svc_key *key,
 	return NULL;
 }
 
-inline_fn enum verdict refuse(const struct svc *s)
+inline_fn void tell_refused(struct bpf_sock_addr *ctx, const struct svc *s, const struct endpoint *dst)
+{
+	struct flow_conf *listener = flow_wanted();
+	if (!listener)
+		return;
+	struct flow event = {
+		.destination_port = dst->port,
+		.service_port = dst->port,
+		.protocol = protocol_of(ctx),
+		.kind = FLOW_REFUSED,
+		.direction = FLOW_EGRESS,
+		.service_id = s->id,
+	};
+	addr_copy(event.destination.word, dst->addr);
+	addr_copy(event.service.word, dst->addr);
+	struct aff_key client = {};
+	client_of(ctx, &client);
+	if (client.kind == CLIENT_ADDR) {
+		addr_copy(event.source.word, client.addr);
+		if (ctx->sk)
+			event.source_port = bpf_htons(ctx->sk->src_port);
+	} else if (addr_is4(dst->addr)) {
+		addr_from4(event.source.word, 0); // not bound yet
+	}
+	flow_tell(listener, &event);
+}
+
+inline_fn enum verdict refuse(struct bpf_sock_addr *ctx, const struct svc *s, const struct endpoint *dst)
 {
 	count_refused(s->id);
+	tell_refused(ctx, s, dst);
 	bpf_set_retval(s->flags & SVC_DROP ? -ETIMEDOUT : -ECONNREFUSED);
 	return DENY;
 }
@@ -114,7 +143,7 @@ inline_fn enum verdict connect_to(struct bpf_sock_addr *ctx, struct endpoint *ds
 		return ALLOW;
 	}
 	if (!b)
-		return refuse(s);
+		return refuse(ctx, s, dst);
 	struct sk_orig *o = NULL;
 	if (ctx->sk)
 		o = bpf_sk_storage_get(&petrel_sk, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
@@ -162,7 +191,7 @@ inline_fn enum verdict send_to(struct bpf_sock_addr *ctx, struct endpoint *dst)
 		if (!s)
 			return ALLOW; // it was removed just now
 		if (!b)
-			return refuse(s);
+			return refuse(ctx, s, dst);
 		struct udpfwd f = { .backend = id, .gen = b->gen };
 		bpf_map_update_elem(&petrel_udpfwd, &fkey, &f, BPF_ANY);
 		count_connection(s->id, id);

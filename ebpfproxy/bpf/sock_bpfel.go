@@ -51,6 +51,13 @@ type SockCounters struct {
 	Refused     uint64
 }
 
+type SockFlowConf struct {
+	_         structs.HostLayout
+	Lost      uint64
+	Listening uint32
+	Sample    uint32
+}
+
 type SockRangeKey struct {
 	_         structs.HostLayout
 	Prefixlen uint32
@@ -129,6 +136,8 @@ const (
 	SockMapPetrelAff       = "petrel_aff"
 	SockMapPetrelBackend   = "petrel_backend"
 	SockMapPetrelBestat    = "petrel_bestat"
+	SockMapPetrelFlowconf  = "petrel_flowconf"
+	SockMapPetrelFlows     = "petrel_flows"
 	SockMapPetrelNode      = "petrel_node"
 	SockMapPetrelSk        = "petrel_sk"
 	SockMapPetrelSlot      = "petrel_slot"
@@ -206,6 +215,8 @@ type SockMapSpecs struct {
 	PetrelAff      *ebpf.MapSpec `ebpf:"petrel_aff"`
 	PetrelBackend  *ebpf.MapSpec `ebpf:"petrel_backend"`
 	PetrelBestat   *ebpf.MapSpec `ebpf:"petrel_bestat"`
+	PetrelFlowconf *ebpf.MapSpec `ebpf:"petrel_flowconf"`
+	PetrelFlows    *ebpf.MapSpec `ebpf:"petrel_flows"`
 	PetrelNode     *ebpf.MapSpec `ebpf:"petrel_node"`
 	PetrelSk       *ebpf.MapSpec `ebpf:"petrel_sk"`
 	PetrelSlot     *ebpf.MapSpec `ebpf:"petrel_slot"`
@@ -245,6 +256,8 @@ type SockMaps struct {
 	PetrelAff      *ebpf.Map `ebpf:"petrel_aff"`
 	PetrelBackend  *ebpf.Map `ebpf:"petrel_backend"`
 	PetrelBestat   *ebpf.Map `ebpf:"petrel_bestat"`
+	PetrelFlowconf *ebpf.Map `ebpf:"petrel_flowconf"`
+	PetrelFlows    *ebpf.Map `ebpf:"petrel_flows"`
 	PetrelNode     *ebpf.Map `ebpf:"petrel_node"`
 	PetrelSk       *ebpf.Map `ebpf:"petrel_sk"`
 	PetrelSlot     *ebpf.Map `ebpf:"petrel_slot"`
@@ -260,6 +273,8 @@ func (m *SockMaps) Close() error {
 		m.PetrelAff,
 		m.PetrelBackend,
 		m.PetrelBestat,
+		m.PetrelFlowconf,
+		m.PetrelFlows,
 		m.PetrelNode,
 		m.PetrelSk,
 		m.PetrelSlot,
