@@ -3,9 +3,12 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 
 	"github.com/spf13/pflag"
+
+	"github.com/petrelrun/petrel/controlplane/auth"
 )
 
 // Networks that are taken where no flag names others.
@@ -97,6 +100,14 @@ func (a *clusterAddresses) check() error {
 			return errors.New("--cluster-cidr: one network of each family, IPv4 and IPv6, is what there can be")
 		}
 		families[p.Addr().Is4()] = true
+	}
+	return nil
+}
+
+// reachable checks that machines of the cluster can reach an API that listens there.
+func (a *clusterAddresses) reachable(listen string) error {
+	if host, _, err := net.SplitHostPort(listen); err == nil && len(a.Pods) > 0 && !a.Advertise.IsValid() && auth.IsLoopbackHost(host) {
+		return fmt.Errorf("--listen: other machines of the cluster that --cluster-cidr asks for do not reach %s: listen on an address of theirs, or name one that leads here with --advertise-address", listen)
 	}
 	return nil
 }

@@ -41,6 +41,24 @@ func TestClusterFlags(t *testing.T) {
 	}
 }
 
+func TestReachable(t *testing.T) {
+	machines := clusterAddresses{Pods: []netip.Prefix{netip.MustParsePrefix("10.42.0.0/16")}}
+	advertised := machines
+	advertised.Advertise = netip.MustParseAddr("192.0.2.1")
+	for _, c := range []struct {
+		addresses clusterAddresses
+		listen    string
+		ok        bool
+	}{
+		{clusterAddresses{}, "127.0.0.1:8080", true}, {machines, "127.0.0.1:8080", false}, {machines, "localhost:8080", false},
+		{machines, "0.0.0.0:6443", true}, {machines, "192.0.2.1:6443", true}, {advertised, "127.0.0.1:8080", true},
+	} {
+		if err := c.addresses.reachable(c.listen); (err == nil) != c.ok {
+			t.Errorf("%v at %s: %v", c.addresses, c.listen, err)
+		}
+	}
+}
+
 func TestNodeIPs(t *testing.T) {
 	got, err := parseNodeIPs([]string{"10.40.1.11", "fd00::b"})
 	if want := []netip.Addr{netip.MustParseAddr("10.40.1.11"), netip.MustParseAddr("fd00::b")}; err != nil || !slices.Equal(got, want) {

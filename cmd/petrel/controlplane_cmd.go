@@ -51,6 +51,9 @@ an administrator are in admin.kubeconfig in the data directory, and machines joi
 
 func (o *controlPlaneOptions) run(ctx context.Context, io streams) error {
 	addresses, err := o.parse()
+	if err == nil {
+		err = addresses.reachable(o.Listen)
+	}
 	if err != nil {
 		return err
 	}
