@@ -69,7 +69,7 @@ func (c *Cluster) WasmrtLogPath() string { return filepath.Join(c.DataDir(), "wa
 // and the gateway come up on the ports they had.
 func (c *Cluster) Up(ctx context.Context) error {
 	args := append([]string{"--listen", c.listen(), "--gateway-listen", c.gateway(),
-		"--pod-cidr", c.Addresses.Pods, "--service-cidr", c.Addresses.Services}, c.Args...)
+		"--pod-cidr", c.Addresses.Pods, "--service-cidr", c.Addresses.Services, userspaceProxy}, c.Args...)
 	p, state, err := c.launch(ctx, "up", c.LogPath(), c.DataDir(), args...)
 	c.process = p
 	if err != nil {

@@ -32,6 +32,10 @@ const (
 	wasmrtBinary = "petrel-wasmrt"
 )
 
+// userspaceProxy keeps a cluster's eBPF programs out of the group of every process of this machine. Options.Args may say
+// otherwise, with a group of the test's own.
+const userspaceProxy = "--proxy=userspace"
+
 // linkBinaries puts the binaries below dir, as hard links where the file system allows.
 func linkBinaries(from, dir string) (string, error) {
 	bin := filepath.Join(dir, "bin")
