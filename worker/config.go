@@ -15,8 +15,6 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-	"github.com/petrelrun/petrel/worker/service"
-
 // Config says what the worker works with. Fields that are empty get the defaults named here.
 type Config struct {
 	// Client talks to the API. Its own rate limit should be off: the worker bounds its calls by itself.
@@ -40,8 +38,6 @@ type Config struct {
 	// HostPaths are the directories of the machine below which hostPath volumes may lie; none: pods have no hostPath.
 	HostPaths []string
 	// PodCIDR is where pods get their addresses from; 127.42.0.0/16.
-	// Proxy says which data path serves Services; the one in user space.
-	Proxy ProxyConfig
 	PodCIDR string
 	// ServiceCIDRs are the addresses of services; 127.43.0.0/16.
 	ServiceCIDRs []netip.Prefix
@@ -59,6 +55,8 @@ type Config struct {
 	PodMTU int
 	// NoMasquerade has packets of pods leave for the world under the pods' own addresses.
 	NoMasquerade bool
+	// CNISocket is where containers of other runtimes are attached to the pod network by petrel-cni; empty: nowhere.
+	CNISocket string
 	// GatewayListen is where app URLs are served; 127.0.0.1:8081.
 	GatewayListen string
 	// NodeListen is where the node's own HTTP server is; 127.0.0.1:0.
@@ -93,7 +91,6 @@ func (c *Config) setDefaults() {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 }
-	c.Proxy.Mode = cmp.Or(c.Proxy.Mode, service.Userspace)
 
 // Validate reports what makes the configuration unusable.
 func (c *Config) Validate() error {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/petrelrun/petrel/worker/cri"
 	"github.com/petrelrun/petrel/worker/network"
+	"github.com/petrelrun/petrel/worker/network/cni"
 	"github.com/petrelrun/petrel/worker/service/feed"
 )
 
@@ -36,6 +37,18 @@ func (c *Config) podNetwork() (network.Config, error) {
 // RemoveNetwork removes what the pod network left in the kernel for the pods that go on without the worker. It is for
 // when none does, after Run.
 func (w *Worker) RemoveNetwork() error { return w.pool.Remove() }
+
+// serveCNI attaches containers of other runtimes until ctx ends.
+func (w *Worker) serveCNI(ctx context.Context) error {
+	if w.cfg.CNISocket == "" {
+		return nil
+	}
+	server, err := cni.New(cni.Config{Socket: w.cfg.CNISocket, Network: w.pool, Logger: w.cfg.Logger})
+	if err != nil {
+		return err
+	}
+	return server.Run(ctx)
+}
 
 // followNodes tells the pod network of the cluster's nodes until ctx ends. changed is called when this node was given
 // its pod CIDRs.

@@ -3,6 +3,7 @@ package worker
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/petrelrun/petrel/worker/network"
+	"github.com/petrelrun/petrel/worker/network/cni"
 )
 
 // newNetns makes a network namespace of the test's own and answers its path.
@@ -50,6 +52,7 @@ func newNetns(t *testing.T) string {
 func TestClusterMode(t *testing.T) {
 	n := newTestNode(t)
 	n.stop()
+	n.cfg.CNISocket = n.socket + ".cni"
 	n.cfg.NodeIPs, n.cfg.netns = []netip.Addr{netip.MustParseAddr("192.168.7.1")}, newNetns(t)
 	n.start()
 	ready := func() *corev1.NodeCondition {
@@ -79,6 +82,11 @@ func TestClusterMode(t *testing.T) {
 	n.eventually("the runtime to be told", func() bool { return n.runtime.PodCIDR() == "10.42.3.0/24" })
 	n.create(testPod("a", "idle"))
 	n.ready("a")
+	config := `{"cniVersion":"1.1.0","name":"petrel","type":"petrel-cni","socket":"` + n.cfg.CNISocket + `"}`
+	status := func(key string) string { return map[string]string{"CNI_COMMAND": "STATUS"}[key] }
+	if code := cni.Plugin(t.Context(), status, strings.NewReader(config), io.Discard); code != 0 {
+		t.Errorf("the plugin is told %d", code)
+	}
 	if used := n.worker.pool.Used(); used != 1 {
 		t.Errorf("%d pods have addresses", used)
 	}

@@ -94,7 +94,10 @@ func (w *Worker) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(quietly(ctx, w.cfg.Logger))
 	events := newEvents(ctx, w.cfg.Client, w.cfg.NodeName)
 	defer events.broadcaster.Shutdown()
-	services, err := w.newServices(files, events)
+	services, err := service.New(service.Config{
+		Client: w.cfg.Client, NodeName: w.cfg.NodeName, StateFile: files.services(), GatewayListen: w.cfg.GatewayListen,
+		NodeAddrs: w.cfg.NodeIPs, Recorder: events, Logger: w.cfg.Logger,
+	})
 	if err != nil {
 		return err
 	}
@@ -121,6 +124,7 @@ func (w *Worker) Run(ctx context.Context) error {
 
 	group.Go(func() error { return w.pool.Run(ctx) })
 	group.Go(func() error { w.followNodes(ctx, agent.Poke); return nil })
+	group.Go(func() error { return w.serveCNI(ctx) })
 	group.Go(func() error { return services.Run(ctx) })
 	group.Go(func() error { return names.Run(ctx) })
 	group.Go(func() error { return newNodeServer(m, w.cfg.NodeName, w.cfg.Logger).serve(ctx, listener) })

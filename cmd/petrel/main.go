@@ -16,6 +16,9 @@ var version = "dev"
 
 func main() {
 	lab.Init() // where this program is a lab's node
+	if code, is := plugin(os.Args); is {
+		os.Exit(code)
+	}
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 

@@ -16,6 +16,7 @@ type networkFlags struct {
 	Backend    string
 	MTU        int
 	Masquerade bool
+	CNISocket  string
 	Cluster    []netip.Prefix
 	Services   []netip.Prefix
 
@@ -27,6 +28,7 @@ func (o *networkFlags) addFlags(f *pflag.FlagSet) {
 	f.StringSliceVar(&o.cluster, "cluster-cidr", nil, "addresses of all machines' pods, as the control plane has them; with --node-ip, what no machine has of them is unreachable rather than sent to the world")
 	f.StringVar(&o.Backend, "network-backend", string(network.Auto), "how pods of other machines are reached: direct (machines on one link), vxlan, or auto, which takes vxlan only to machines behind a router")
 	f.IntVar(&o.MTU, "pod-mtu", 0, "largest packet of pods' interfaces (default: derived from the links between the machines)")
+	f.StringVar(&o.CNISocket, "cni-socket", "", "unix socket by which other container runtimes attach containers to the pod network, see petrel cni (default: none)")
 	f.BoolVar(&o.Masquerade, "masquerade", true, "packets of pods leave for the world under this machine's address")
 }
 

@@ -12,6 +12,7 @@ func newRoot(io streams) *cobra.Command {
 		newUpCommand(io),
 		newControlPlaneCommand(io),
 		newWorkerCommand(io),
+		newCNICommand(io),
 		newProxyCommand(io),
 		newLabCommand(io),
 	)

@@ -26,7 +26,6 @@ type workerOptions struct {
 	MaxPods       int
 	HostPaths     []string
 	Network       networkFlags
-	Proxy         serviceFlags
 }
 
 func newWorkerCommand(io streams) *cobra.Command {
@@ -52,8 +51,6 @@ When it ends, pods run on, whatever way it ended, and the next start on the same
 	f.StringSliceVar(&nodeIPs, "node-ip", nil, "addresses by which other machines reach this one, one of each family (default: a cluster of one machine)")
 	o.DNS.addFlags(f)
 	o.Network.addFlags(f)
-	o.Proxy.addFlags(f)
-	o.Proxy.addNodeFlags(f)
 	stopPods := f.Bool("stop-pods", false, "end the pods when the worker ends")
 	addWasmrtFlags(f, &binary, &o.MaxPods, &o.HostPaths)
 	logs.addFlags(f)
@@ -65,15 +62,15 @@ When it ends, pods run on, whatever way it ended, and the next start on the same
 			return err
 		}
 		o.ServiceCIDRs = o.Network.Services
+		if err := checkCNISocket(o.Network.CNISocket, len(o.NodeIPs) > 0); err != nil {
+			return err
+		}
 		if err := o.DNS.check(); err != nil {
 			return err
 		}
 		return runWorker(cmd.Context(), io, o, logs, dataDir, binary, *stopPods)
 	}
 	return cmd
-		if err := o.Proxy.check(); err != nil {
-			return err
-		}
 }
 
 func runWorker(ctx context.Context, io streams, o *workerOptions, logs logOptions, dataDir, binary string, stopPods bool) (err error) {
@@ -96,10 +93,9 @@ func runWorker(ctx context.Context, io streams, o *workerOptions, logs logOption
 	node, err := newWorker(*o, logger)
 	if err != nil {
 		return err
-	o.Proxy.settle(o.RootDir, len(o.NodeIPs) > 0)
 	}
 	if stopPods {
-		defer func() { err = errors.Join(err, runtime.Stop(), node.RemoveNetwork(), node.RemoveProxy()) }()
+		defer func() { err = errors.Join(err, runtime.Stop(), node.RemoveNetwork()) }()
 	}
 	published := &publisher{dir: dir, logger: logger}
 	runtime.Found = published.found

@@ -68,6 +68,9 @@ type Config struct {
 	Masquerade bool
 	// Dir is where the last known nodes are kept, so that a restart without the control plane goes on. Empty: nowhere.
 	Dir string
+	// Endpoints, when set, is told of all containers' links at the start and whenever one came or went, before Attach
+	// answers. It is called one at a time and must not call the Network.
+	Endpoints func([]*Endpoint)
 	// Netns is the path of the network namespace to work in; empty: the process's own.
 	Netns  string
 	Logger *slog.Logger

@@ -330,3 +330,32 @@ func TestRunFollowsEvents(t *testing.T) {
 	}
 	t.Error("a removed route did not come back")
 }
+
+// TestEndpointsAreTold: whoever guards containers' links hears of each before the container is used, and of all after a
+// restart.
+func TestEndpointsAreTold(t *testing.T) {
+	wire := newSegment(t, "wire")
+	m := newMachine(t, "a")
+	wire.join(m, "eth0", 1500, "192.168.7.1/24")
+	var told []string // by the test's own calls and by turns, one at a time
+	n := newNode(t, m, 1, func(c *Config) {
+		c.Endpoints = func(all []*Endpoint) {
+			var ids []string
+			for _, e := range all {
+				ids = append(ids, e.ContainerID+" "+e.Addrs[0].String())
+			}
+			told = append(told, fmt.Sprint(ids))
+		}
+	}, "192.168.7.1")
+	introduce(n)
+	n.container("c1")
+	n.container("c2")
+	must(t, n.Detach(t.Context(), "c1", "eth0"))
+	n.stop()
+	n.start()
+	n.stop()
+	want := []string{"[]", "[c1 10.42.1.1]", "[c1 10.42.1.1 c2 10.42.1.2]", "[c2 10.42.1.2]", "[c2 10.42.1.2]"}
+	if !slices.Equal(told, want) {
+		t.Errorf("told %v, want %v", told, want)
+	}
+}

@@ -69,6 +69,29 @@ func (n *Network) Detach(ctx context.Context, containerID, ifName string) error 
 		return fmt.Errorf("detach container: %w", err)
 	}
 	n.addrs.freeContainer(a.key())
+	return n.tellEndpoints()
+}
+
+// tellEndpoints tells whoever wants to know which links there are, when they are others than last time.
+func (n *Network) tellEndpoints() error {
+	if n.cfg.Endpoints == nil {
+		return nil
+	}
+	all, err := n.endpoints()
+	if err != nil {
+		return err
+	}
+	shown := "all"
+	var out []*Endpoint
+	for _, s := range all {
+		out = append(out, s.Endpoint)
+		// The index tells a link that was made anew.
+		shown += fmt.Sprintf("\n%d %s", s.link.Attrs().Index, s.alias())
+	}
+	if shown != n.shown {
+		n.shown = shown
+		n.cfg.Endpoints(out)
+	}
 	return nil
 }
 

@@ -25,6 +25,7 @@ type Network struct {
 	// kernel is held by whoever changes or compares what the kernel has.
 	kernel sync.Mutex
 	space  *space // nil while it is not open
+	shown  string // the links that Config.Endpoints was told of last
 
 	mu       sync.Mutex
 	nodes    []Node
@@ -175,7 +176,7 @@ func (n *Network) mend() (*plan, error) {
 	}
 	errs := []error{n.mendSysctls(p)}
 	containers, err := n.mendContainers()
-	errs = append(errs, err)
+	errs = append(errs, err, n.tellEndpoints())
 	tunnelLink, err := n.mendTunnel(p)
 	errs = append(errs, err)
 	if tunnelLink > 0 { // the tunnel's own filter setting exists only now

@@ -143,7 +143,11 @@ func (n *Network) Attach(ctx context.Context, a Attachment) (*Endpoint, error) {
 		return nil, fmt.Errorf("attach container: %w", err)
 	}
 	e := newEndpoint(a, addrs, n.podMTU())
-	if err := n.attach(e); err != nil {
+	err = n.attach(e)
+	if err == nil {
+		err = n.tellEndpoints()
+	}
+	if err != nil {
 		err = errors.Join(err, n.removeLink(e.HostName))
 		n.addrs.free(a.Owner, a.key())
 		return nil, fmt.Errorf("attach container: %w", err)
