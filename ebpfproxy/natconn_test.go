@@ -1,8 +1,11 @@
 package ebpfproxy
 
 import (
+	"bytes"
 	"fmt"
+	"log/slog"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -378,5 +381,27 @@ func TestNATFull(t *testing.T) {
 	}
 	if n := len(r.entries()); n > 128 {
 		t.Errorf("%d entries in a table of 128", n)
+	}
+}
+
+// TestNATTells: what went wrong in the kernel is said once, with how often it did.
+func TestNATTells(t *testing.T) {
+	var log bytes.Buffer
+	r := newNATRig(t, NATConfig{PortMin: 2000, PortMax: 2015, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	r.sync(external(UDP, ":30080", remote("10.9.0.20:80")))
+	r.fill(UDP)
+	if err := r.nat.tend(); err != nil || log.Len() > 0 {
+		t.Fatalf("%v, said %s", err, log.String())
+	}
+	for range 3 {
+		r.in(udp("192.0.2.1:6000", "192.0.2.10:30080", "query"), tcShot)
+	}
+	for range 2 {
+		if err := r.nat.tend(); err != nil {
+			t.Fatal(err)
+		}
+		if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "connections=3 ports=16") {
+			t.Fatalf("said %q", got)
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -116,14 +117,20 @@ func (n *NAT) dropStale(want map[int]string) error {
 	if p.pins.root == "" {
 		return nil
 	}
-	list, err := os.ReadDir(p.pins.path(linksDir, ""))
-	if err != nil {
-		return fmt.Errorf("list pinned links: %w", err)
+	dirs := []string{p.pins.path(linksDir, "")}
+	if p.pins.older != 0 {
+		dirs = append(dirs, p.pins.olderPath(linksDir, ""))
 	}
 	var errs []error
-	for _, e := range list {
-		if index, ok := natLinkIndex(e.Name()); ok && want[index] == "" {
-			errs = append(errs, dropPinned(p.pins.path(linksDir, e.Name())))
+	for _, dir := range dirs {
+		list, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("list pinned links: %w", err))
+		}
+		for _, e := range list {
+			if index, ok := natLinkIndex(e.Name()); ok && want[index] == "" {
+				errs = append(errs, dropPinned(filepath.Join(dir, e.Name())))
+			}
 		}
 	}
 	return errors.Join(errs...)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -92,6 +93,7 @@ func (w *natTown) echo(s *space, proto Protocol, addr string) {
 	w.t.Helper()
 	var stop io.Closer
 	var done sync.WaitGroup
+	ctx, end := context.WithCancel(context.Background())
 	if proto == TCP {
 		l := natListen(s, addr)
 		stop = l
@@ -102,6 +104,8 @@ func (w *natTown) echo(s *space, proto Protocol, addr string) {
 					return
 				}
 				done.Go(func() {
+					// Clients whose way has been taken down cannot say that they leave.
+					defer context.AfterFunc(ctx, func() { c.Close() })()
 					defer c.Close()
 					fmt.Fprintf(c, "%-64s", c.RemoteAddr())
 					io.Copy(c, c)
@@ -124,6 +128,7 @@ func (w *natTown) echo(s *space, proto Protocol, addr string) {
 	}
 	w.t.Cleanup(func() {
 		stop.Close()
+		end()
 		done.Wait()
 	})
 }
@@ -455,6 +460,61 @@ func TestNATLiveRestart(t *testing.T) {
 	}
 	if n := w.attached(); n != 0 {
 		t.Errorf("%d programs are left", n)
+	}
+}
+
+// TestNATLiveUpgrade: connections and programs are taken over from a version whose tables are the same, and from one
+// whose tables are not the programs, so that new connections are served at any time.
+func TestNATLiveUpgrade(t *testing.T) {
+	f, c := bothFamilies[0], natLiveCases[0]
+	same := append(slices.Clone(tableMaps), "petrel_nat", "petrel_natfrag", "petrel_natconf", "petrel_natstat", "petrel_node")
+	for name, carried := range map[string][]string{"the same tables": same, "other tables": nil} {
+		t.Run(name, func(t *testing.T) {
+			cfg := Config{PinDir: bpffs(t) + "/petrel"}
+			w := newNATTown(t, cfg)
+			cfg.CgroupPath = w.proxy.cfg.CgroupPath
+			w.echo(c.in(w), TCP, c.to(f))
+			w.serve(c.service(f, TCP))
+			conn, err := w.dial(TCP, c.at(f))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if _, err := ask(conn, 10); err != nil {
+				t.Fatal(err)
+			}
+			w.node.do(func() { err = w.nat.SetInterfaces([]string{"e0", "b0", "p0"}) })
+			if err := errors.Join(err, w.nat.Close(), w.proxy.Close()); err != nil {
+				t.Fatal(err)
+			}
+			natSchema, natCarried = schemaVersion+1, map[int][]string{schemaVersion: carried}
+			defer func() { natSchema, natCarried = 0, nil }()
+			fresh := func(when string) {
+				t.Helper()
+				c, err := w.dial(TCP, c.at(f))
+				if err != nil {
+					t.Fatalf("%s: %v", when, err)
+				}
+				c.Close()
+			}
+			fresh("while no process runs")
+			w.open(cfg)
+			fresh("after opening")
+			w.serve(c.service(f, TCP))
+			fresh("after attaching")
+			if err := again(conn); err != nil && carried != nil {
+				t.Error(err)
+			}
+			if n := w.attached(); n != 4 {
+				t.Errorf("%d programs are attached, want 4", n)
+			}
+			if err := errors.Join(w.nat.Close(), w.proxy.Remove()); err != nil {
+				t.Fatal(err)
+			}
+			if n := w.attached(); n != 0 {
+				t.Errorf("%d programs are left", n)
+			}
+		})
 	}
 }
 

@@ -57,6 +57,12 @@ func newNATRig(t testing.TB, cfg NATConfig) *natRig {
 	return r
 }
 
+// What openNAT gives a Proxy where it is not to be of the present schema.
+var (
+	natSchema  int
+	natCarried map[int][]string
+)
+
 // openNAT opens both halves; sizes that are not given are small.
 func openNAT(t testing.TB, s *space, cfg Config, natCfg NATConfig) (*Proxy, *NAT) {
 	t.Helper()
@@ -69,6 +75,9 @@ func openNAT(t testing.TB, s *space, cfg Config, natCfg NATConfig) (*Proxy, *NAT
 	p, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if natSchema != 0 {
+		p.schema, p.carried = natSchema, natCarried
 	}
 	n, err := NewNAT(p, natCfg)
 	if err != nil {

@@ -185,6 +185,9 @@ func (p pins) dropOlder() error {
 			continue
 		}
 		dir := p.dir(v)
+		if v == p.older {
+			err = errors.Join(err, p.keepCarried())
+		}
 		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, mapsDir)))
 		for _, folder := range []string{filepath.Join(dir, linksDir), dir} {
 			if e := os.Remove(folder); e != nil && !errors.Is(e, unix.ENOTEMPTY) && !errors.Is(e, os.ErrNotExist) {
@@ -193,4 +196,20 @@ func (p pins) dropOlder() error {
 		}
 	}
 	return err
+}
+
+// keepCarried brings over the maps that are carried but that nobody has opened yet: other parts of the package open theirs
+// later.
+func (p pins) keepCarried() error {
+	var errs []error
+	for _, name := range p.carry {
+		to := p.path(mapsDir, name)
+		if _, err := os.Lstat(to); err == nil {
+			continue
+		}
+		if err := os.Rename(p.olderPath(mapsDir, name), to); err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("carry map %s over: %w", name, err))
+		}
+	}
+	return errors.Join(errs...)
 }
