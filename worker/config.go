@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"k8s.io/client-go/kubernetes"
+
+	"github.com/petrelrun/petrel/worker/service"
 )
 
 // Config says what the worker works with. Fields that are empty get the defaults named here.
@@ -37,6 +39,8 @@ type Config struct {
 	RootDir string
 	// HostPaths are the directories of the machine below which hostPath volumes may lie; none: pods have no hostPath.
 	HostPaths []string
+	// Proxy says which data path serves Services; the one in user space.
+	Proxy ProxyConfig
 	// PodCIDR is where pods get their addresses from; 127.42.0.0/16.
 	PodCIDR string
 	// ServiceCIDRs are the addresses of services; 127.43.0.0/16.
@@ -55,8 +59,6 @@ type Config struct {
 	PodMTU int
 	// NoMasquerade has packets of pods leave for the world under the pods' own addresses.
 	NoMasquerade bool
-	// CNISocket is where containers of other runtimes are attached to the pod network by petrel-cni; empty: nowhere.
-	CNISocket string
 	// GatewayListen is where app URLs are served; 127.0.0.1:8081.
 	GatewayListen string
 	// NodeListen is where the node's own HTTP server is; 127.0.0.1:0.
@@ -84,6 +86,7 @@ func (c *Config) setDefaults() {
 	if len(c.ServiceCIDRs) == 0 {
 		c.ServiceCIDRs = []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{127, 43, 0, 0}), 16)}
 	}
+	c.Proxy.Mode = cmp.Or(c.Proxy.Mode, service.Userspace)
 	c.GatewayListen = cmp.Or(c.GatewayListen, "127.0.0.1:8081")
 	c.NodeListen = cmp.Or(c.NodeListen, "127.0.0.1:0")
 	c.runtimeGrace = cmp.Or(c.runtimeGrace, defaultRuntimeGrace)
