@@ -2,6 +2,7 @@ package worker
 
 import (
 	"cmp"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -61,7 +62,11 @@ type Config struct {
 	NoMasquerade bool
 	// GatewayListen is where app URLs are served; 127.0.0.1:8081.
 	GatewayListen string
-	// NodeListen is where the node's own HTTP server is; 127.0.0.1:0.
+	// NodeTLS serves the node's own server over TLS, to whom a certificate of the cluster says that he may ask; nil:
+	// plain HTTP, on loopback alone. It has to ask for client certificates and to verify those that are given.
+	NodeTLS *tls.Config
+	// NodeListen is where the node's own HTTP server is; 127.0.0.1:0, or with NodeTLS port 10250 of the first address
+	// that is not loopback.
 	NodeListen string
 	Logger     *slog.Logger
 
@@ -88,6 +93,9 @@ func (c *Config) setDefaults() {
 	}
 	c.Proxy.Mode = cmp.Or(c.Proxy.Mode, service.Userspace)
 	c.GatewayListen = cmp.Or(c.GatewayListen, "127.0.0.1:8081")
+	if c.NodeTLS != nil && !c.NodeIPs[0].IsLoopback() {
+		c.NodeListen = cmp.Or(c.NodeListen, net.JoinHostPort(c.NodeIPs[0].String(), nodePort))
+	}
 	c.NodeListen = cmp.Or(c.NodeListen, "127.0.0.1:0")
 	c.runtimeGrace = cmp.Or(c.runtimeGrace, defaultRuntimeGrace)
 	if c.Logger == nil {
@@ -112,6 +120,9 @@ func (c *Config) Validate() error {
 		if _, _, err := net.SplitHostPort(listen); err != nil {
 			return fmt.Errorf("listen address: %w", err)
 		}
+	}
+	if host, _, _ := net.SplitHostPort(c.NodeListen); c.NodeTLS == nil && !loopback(host) {
+		return fmt.Errorf("listen address of the node's server %q: without TLS only a loopback address is allowed: anybody who could reach it could read logs", c.NodeListen)
 	}
 	return nil
 }

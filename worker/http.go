@@ -47,11 +47,11 @@ func (s *nodeServer) handler() http.Handler {
 	return s.guard(mux)
 }
 
-// guard refuses browsers that a foreign page sent here: names that are not this machine's, and other origins.
+// guard refuses whoever may not ask.
 func (s *nodeServer) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !s.ours(r.Host) || r.Header.Get("Origin") != "" {
-			http.Error(w, "foreign host or origin", http.StatusForbidden)
+		if reason, code := s.refusal(r); reason != "" {
+			http.Error(w, reason, code)
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -100,7 +100,7 @@ func (s *nodeServer) serve(ctx context.Context, listener net.Listener) error {
 			_ = server.Close()
 		}
 	})
-	err := server.Serve(listener)
+	err := server.Serve(secured(listener, s.m.cfg.NodeTLS))
 	if !stop() {
 		<-ended
 	}
