@@ -68,6 +68,8 @@ type Agent struct {
 	enforced uint64        // the changes that the enforcer knows
 	told     chan struct{} // closed and made anew when enforced moves
 
+	metrics *metrics
+
 	namesMu sync.RWMutex
 	names   map[netip.Addr]string
 }
@@ -84,7 +86,7 @@ func New(cfg Config) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Agent{cfg: cfg, compiler: compiler, kick: make(chan struct{}, 1), told: make(chan struct{}), changed: 1}
+	a := &Agent{cfg: cfg, compiler: compiler, kick: make(chan struct{}, 1), told: make(chan struct{}), changed: 1, metrics: newMetrics()}
 	a.pods = feed.New(cfg.Client, cfg.Client.CoreV1().Pods(""), &corev1.Pod{}, "", feed.Handler[*corev1.Pod]{
 		Set:    func(p *corev1.Pod) { a.change(func(c *Compiler) bool { return c.SetPod(p) }) },
 		Gone:   func(k feed.Key) { a.change(func(c *Compiler) bool { c.RemovePod(k.NamespacedName); return true }) },
@@ -161,7 +163,10 @@ func (a *Agent) enforce(ctx context.Context) {
 		if !a.known() {
 			continue // the last of them nudges
 		}
-		if err := a.compileAndSync(ctx); err != nil {
+		began := time.Now()
+		err := a.compileAndSync(ctx)
+		a.metrics.synced(time.Since(began), err)
+		if err != nil {
 			if ctx.Err() != nil {
 				return
 			}
@@ -222,6 +227,16 @@ func (a *Agent) Assign(ctx context.Context, pod *corev1.Pod, addrs []netip.Addr)
 		case <-told:
 		}
 	}
+}
+
+// SetHosts replaces the addresses of this node.
+func (a *Agent) SetHosts(hosts []netip.Prefix) error {
+	var err error
+	a.change(func(c *Compiler) (changed bool) {
+		changed, err = c.SetHosts(hosts)
+		return changed
+	})
+	return err
 }
 
 // Release forgets what was assigned to a pod, as its addresses are about to be another's.

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -168,6 +169,52 @@ func TestAgentAssign(t *testing.T) {
 	defer cancel()
 	if err := a.Assign(ctx, newTestPod("x/b", "pod=a", here), []netip.Addr{addr}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a policy that is not enforced: %v", err)
+	}
+}
+
+// counted is an Enforcer that counts.
+type counted struct{ noted }
+
+func (c *counted) Stats() (ebpfproxy.PolicyStats, error) {
+	return ebpfproxy.PolicyStats{Ingress: ebpfproxy.VerdictCounts{Denied: 7}, Egress: ebpfproxy.VerdictCounts{Forged: 2}}, nil
+}
+
+func TestAgentMetrics(t *testing.T) {
+	client := fake.NewClientset(newTestPod("x/a", "", here, "127.42.1.1"), newPolicy("x/p", "", denyAll(in)))
+	c := &counted{noted{fails: 1}}
+	a := runAgent(t, client, c)
+	c.wait(t, "at first", isolated("127.42.1.1"))
+	registry := prometheus.NewPedanticRegistry()
+	if err := registry.Register(a); err != nil {
+		t.Fatal(err)
+	}
+	var got map[string]float64
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = map[string]float64{}
+		for _, f := range families {
+			for _, m := range f.Metric {
+				name := f.GetName()
+				for _, label := range m.Label {
+					name += " " + label.GetValue()
+				}
+				got[name] = m.GetCounter().GetValue() + float64(m.GetHistogram().GetSampleCount())
+			}
+		}
+		if got["petrel_policy_sync_seconds"] >= 2 { // noted a moment after the enforcer has it
+			break
+		}
+	}
+	for name, want := range map[string]float64{
+		"petrel_policy_sync_seconds": 2, "petrel_policy_sync_failures_total": 1,
+		"petrel_policy_verdicts_total ingress denied": 7, "petrel_policy_verdicts_total egress forged": 2, "petrel_policy_verdicts_total egress denied": 0,
+	} {
+		if value, ok := got[name]; !ok || value < want {
+			t.Errorf("%s is %v, want %v: %v", name, value, want, got)
+		}
 	}
 }
 

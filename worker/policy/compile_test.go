@@ -307,6 +307,22 @@ func TestPoliciesThatCannotBeRead(t *testing.T) {
 	}
 }
 
+func TestHostsChange(t *testing.T) {
+	w := &world{policies: []*networkingv1.NetworkPolicy{newPolicy("x/p", "", denyAll(in))}, podRange: loopbackConfig().PodCIDRs}
+	ninePods(w)
+	c := compilerOf(t, loopbackConfig(), w)
+	for _, hosts := range []string{"127.0.0.0/8", "192.0.2.0/24"} {
+		w.host = []netip.Prefix{netip.MustParsePrefix(hosts)}
+		if changed, err := c.SetHosts(w.host); err != nil || changed != (hosts != "127.0.0.0/8") {
+			t.Errorf("set to %s: %t, %v", hosts, changed, err)
+		}
+		compare(t, w, c.Compile(), w.addresses("127.0.0.1", "192.0.2.1"))
+	}
+	if _, err := c.SetHosts([]netip.Prefix{netip.MustParsePrefix("10.0.0.1/8")}); err == nil {
+		t.Error("an unmasked prefix was accepted")
+	}
+}
+
 func TestConfigs(t *testing.T) {
 	for name, cfg := range map[string]CompilerConfig{
 		"no node":       {},

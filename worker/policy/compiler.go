@@ -53,6 +53,18 @@ func NewCompiler(cfg CompilerConfig) (*Compiler, error) {
 	}, nil
 }
 
+// SetHosts replaces the addresses of this node, and reports whether that changes anything here.
+func (c *Compiler) SetHosts(hosts []netip.Prefix) (bool, error) {
+	cfg := c.cfg
+	cfg.Hosts = slices.Clone(hosts)
+	if err := cfg.Validate(); err != nil {
+		return false, fmt.Errorf("set hosts: %w", err)
+	}
+	changed := !slices.Equal(c.cfg.Hosts, hosts)
+	c.cfg = cfg
+	return changed, nil
+}
+
 // SetNamespace adds or changes a namespace and reports whether that changes anything here.
 func (c *Compiler) SetNamespace(ns *corev1.Namespace) bool {
 	old, known := c.namespaces[ns.Name]

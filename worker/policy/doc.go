@@ -10,5 +10,5 @@
 //     nothing: what was enforced last stays.
 //   - Pods on the host's network are the node's: no policy selects them or names them.
 //
-// It may import client-go, ebpfproxy for its values, and worker/service/feed.
+// It may import client-go, Prometheus, ebpfproxy for its values, and worker/service/feed.
 package policy
