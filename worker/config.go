@@ -60,6 +60,8 @@ type Config struct {
 	PodMTU int
 	// NoMasquerade has packets of pods leave for the world under the pods' own addresses.
 	NoMasquerade bool
+	// CNISocket is where containers of other runtimes are attached to the pod network by petrel-cni; empty: nowhere.
+	CNISocket string
 	// GatewayListen is where app URLs are served; 127.0.0.1:8081.
 	GatewayListen string
 	// NodeTLS serves the node's own server over TLS, to whom a certificate of the cluster says that he may ask; nil:
