@@ -145,3 +145,51 @@ func eventually(t testing.TB, ok func() bool) {
 	}
 	t.Error("it did not come to pass in five seconds")
 }
+
+// TestAffinityHoldsWithMaglev: a set of backends that changes moves no client whose backend is still there.
+func TestAffinityHoldsWithMaglev(t *testing.T) {
+	a := newArena(t)
+	p := a.open(Config{})
+	var backends []Backend
+	for range 6 {
+		backends = append(backends, a.serve("127.0.0.2:0").backend())
+	}
+	svc := clusterIP("10.96.0.1:80", TCP, backends[:2]...)
+	svc.Maglev, svc.Affinity = true, time.Hour
+	mustSync(t, p, svc)
+	before := map[string]string{}
+	for _, from := range []string{"127.0.1.1", "127.0.1.2", "127.0.1.3", "127.0.1.4", "127.0.1.5", "127.0.1.6"} {
+		before[from] = a.askFrom(from, svc)
+	}
+	svc.Backends = backends
+	mustSync(t, p, svc)
+	for from, was := range before {
+		if got := a.askFrom(from, svc); got != was {
+			t.Errorf("client %s went from %s to %s", from, was, got)
+		}
+	}
+}
+
+// TestClientIsTheSameInBothForms: a pod that speaks IPv4 through an IPv6 socket is no other client.
+func TestClientIsTheSameInBothForms(t *testing.T) {
+	a := newArena(t)
+	p := a.open(Config{})
+	var backends []Backend
+	for range 8 {
+		backends = append(backends, a.serve("127.0.0.2:0").backend())
+	}
+	svc := clusterIP("10.96.0.1:80", TCP, backends...)
+	svc.Affinity = time.Hour
+	mustSync(t, p, svc)
+	for _, from := range []string{"127.0.1.1", "127.0.1.2", "127.0.1.3"} {
+		s := a.socket(unix.SOCK_STREAM, true)
+		s.bind("::ffff:" + from)
+		if err := s.connect(svc.at()); err != nil {
+			t.Fatal(err)
+		}
+		if four, six := a.askFrom(from, svc), s.line(); four != six {
+			t.Errorf("client %s reached %s over IPv6 and %s over IPv4", from, six, four)
+		}
+		s.close()
+	}
+}
