@@ -94,10 +94,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(quietly(ctx, w.cfg.Logger))
 	events := newEvents(ctx, w.cfg.Client, w.cfg.NodeName)
 	defer events.broadcaster.Shutdown()
-	services, err := service.New(service.Config{
-		Client: w.cfg.Client, NodeName: w.cfg.NodeName, StateFile: files.services(), GatewayListen: w.cfg.GatewayListen,
-		NodeAddrs: w.cfg.NodeIPs, Recorder: events, Logger: w.cfg.Logger,
-	})
+	services, err := w.newServices(files, events)
 	if err != nil {
 		return err
 	}

@@ -30,6 +30,7 @@ type upOptions struct {
 	MaxPods       int
 	HostPaths     []string
 	DNS           dnsFlags
+	Proxy         serviceFlags
 	logOptions
 
 	started time.Time
@@ -58,6 +59,7 @@ run on, and the next start on the same directory adopts them.`,
 	f.StringVar(&o.NodeName, "node-name", "", "name of the node (default: the host's name)")
 	f.StringSliceVar(&o.EtcdEndpoints, "etcd-endpoints", nil, "use this etcd instead of the embedded one")
 	o.DNS.addFlags(f)
+	o.Proxy.addFlags(f)
 	addWasmrtFlags(f, &o.Wasmrt, &o.MaxPods, &o.HostPaths)
 	o.addFlags(f)
 	return cmd
@@ -65,6 +67,9 @@ run on, and the next start on the same directory adopts them.`,
 
 func (o *upOptions) run(ctx context.Context, io streams) (err error) {
 	if err := o.DNS.check(); err != nil {
+		return err
+	}
+	if err := o.Proxy.check(); err != nil {
 		return err
 	}
 	dir, logger, closeAll, err := o.openIn(o.DataDir, io.Err)
@@ -110,7 +115,7 @@ func (o *upOptions) runParts(ctx context.Context, io streams, dir *dataDir, logg
 		node, err := newWorker(workerOptions{
 			Server: url, RootDir: dir.join("worker"), Socket: runtime.Socket, Metrics: runtime.Metrics, NodeName: o.NodeName,
 			GatewayListen: o.GatewayListen, PodCIDR: o.PodCIDR, ServiceCIDRs: []netip.Prefix{services}, DNS: o.DNS,
-			MaxPods: o.MaxPods, HostPaths: o.HostPaths,
+			MaxPods: o.MaxPods, HostPaths: o.HostPaths, Proxy: o.Proxy,
 		}, logger)
 		if err != nil {
 			return err
@@ -185,7 +190,7 @@ func newWorker(o workerOptions, logger *slog.Logger) (*worker.Worker, error) {
 		return nil, err
 	}
 	return worker.New(worker.Config{
-		Client: client, NodeName: o.NodeName, MaxPods: o.MaxPods, RuntimeEndpoint: o.Socket, RuntimeMetrics: o.Metrics, RootDir: o.RootDir,
+		Client: client, NodeName: o.NodeName, MaxPods: o.MaxPods, RuntimeEndpoint: o.Socket, RuntimeMetrics: o.Metrics, RootDir: o.RootDir, Proxy: o.Proxy.config(),
 		PodCIDR: o.PodCIDR, NodeIPs: o.NodeIPs, ServiceCIDRs: o.ServiceCIDRs, ClusterDomain: o.DNS.Domain, ResolvConf: o.DNS.ResolvConf, HostPaths: o.HostPaths, GatewayListen: o.GatewayListen, Logger: logger.With("room", "worker"),
 		ClusterCIDRs: o.Network.Cluster, NetworkBackend: o.Network.Backend, PodMTU: o.Network.MTU, NoMasquerade: !o.Network.Masquerade, CNISocket: o.Network.CNISocket,
 	})

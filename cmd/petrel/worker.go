@@ -26,6 +26,7 @@ type workerOptions struct {
 	MaxPods       int
 	HostPaths     []string
 	Network       networkFlags
+	Proxy         serviceFlags
 }
 
 func newWorkerCommand(io streams) *cobra.Command {
@@ -51,6 +52,8 @@ When it ends, pods run on, whatever way it ended, and the next start on the same
 	f.StringSliceVar(&nodeIPs, "node-ip", nil, "addresses by which other machines reach this one, one of each family (default: a cluster of one machine)")
 	o.DNS.addFlags(f)
 	o.Network.addFlags(f)
+	o.Proxy.addFlags(f)
+	o.Proxy.addNodeFlags(f)
 	stopPods := f.Bool("stop-pods", false, "end the pods when the worker ends")
 	addWasmrtFlags(f, &binary, &o.MaxPods, &o.HostPaths)
 	logs.addFlags(f)
@@ -66,6 +69,9 @@ When it ends, pods run on, whatever way it ended, and the next start on the same
 			return err
 		}
 		if err := o.DNS.check(); err != nil {
+			return err
+		}
+		if err := o.Proxy.check(); err != nil {
 			return err
 		}
 		return runWorker(cmd.Context(), io, o, logs, dataDir, binary, *stopPods)
@@ -90,12 +96,13 @@ func runWorker(ctx context.Context, io streams, o *workerOptions, logs logOption
 		return err
 	}
 	o.RootDir, o.Socket, o.Metrics = dir.join("worker"), runtime.Socket, runtime.Metrics
+	o.Proxy.settle(o.RootDir, len(o.NodeIPs) > 0)
 	node, err := newWorker(*o, logger)
 	if err != nil {
 		return err
 	}
 	if stopPods {
-		defer func() { err = errors.Join(err, runtime.Stop(), node.RemoveNetwork()) }()
+		defer func() { err = errors.Join(err, runtime.Stop(), node.RemoveNetwork(), node.RemoveProxy()) }()
 	}
 	published := &publisher{dir: dir, logger: logger}
 	runtime.Found = published.found
