@@ -20,6 +20,7 @@ const (
 	generatorBlocks  = 4 // the counter goes up by it
 	generatorLast    = 12
 	generatorHeld    = 4 // numbers of the last block, kept for the next seed
+	generatorGiven   = 8 // numbers that a request gets ready; a guest that wants more makes them of the seed
 )
 
 // findGenerators finds Go's generators in a memory by their content: the numbers must be those that math/rand/v2's
@@ -67,12 +68,12 @@ func (in *Instance) reseed() {
 	}
 	for _, at := range in.snapshot.generators {
 		g := in.memory.base[at : at+generatorSize]
-		for i := 0; i < generatorState; i += 8 {
+		for i := generatorSeed - 8*generatorGiven; i < generatorState; i += 8 {
 			// The process's own generator is the same one, seeded by the kernel, and far cheaper to ask.
 			binary.LittleEndian.PutUint64(g[i:], mathrand.Uint64())
 		}
 		state := g[generatorState:]
-		binary.LittleEndian.PutUint32(state, 0)
+		binary.LittleEndian.PutUint32(state, generatorNumbers-generatorGiven)
 		binary.LittleEndian.PutUint32(state[4:], generatorNumbers)
 		binary.LittleEndian.PutUint32(state[8:], 0)
 		in.memory.wrote(uint64(at), generatorSize)

@@ -59,7 +59,7 @@ func TestReseed(t *testing.T) {
 	for range 3 {
 		in.reseed()
 		g := in.memory.base[:generatorSize]
-		for at := 0; at < generatorSeed; at += 8 {
+		for at := generatorSeed - 8*generatorGiven; at < generatorSeed; at += 8 {
 			if bytes.Equal(g[at:at+8], old[at:at+8]) {
 				t.Errorf("the number at %d is an old one", at/8)
 			}
@@ -71,8 +71,8 @@ func TestReseed(t *testing.T) {
 		}
 		seeds = append(seeds, seed)
 		le := binary.LittleEndian
-		if le.Uint32(g[generatorState:]) != 0 || le.Uint32(g[generatorState+4:]) != generatorNumbers || le.Uint32(g[generatorState+8:]) != 0 {
-			t.Error("the numbers are not the first block's")
+		if le.Uint32(g[generatorState:]) != generatorNumbers-generatorGiven || le.Uint32(g[generatorState+4:]) != generatorNumbers || le.Uint32(g[generatorState+8:]) != 0 {
+			t.Error("other numbers than the new ones are left to be used")
 		}
 	}
 }

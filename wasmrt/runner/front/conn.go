@@ -118,7 +118,7 @@ func (c *conn) begin() bool {
 func (c *conn) answer(h *head) bool {
 	t := &transaction{}
 	c.seen.Add(1)
-	t.context.c, t.context.begun = c, time.Now()
+	t.context.c = c
 	c.context = &t.context
 	r := noRequest.WithContext(&t.context) // a new one; nothing else gives it a context
 	h.fill(r, &t.url)

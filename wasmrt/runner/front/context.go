@@ -8,17 +8,17 @@ import (
 	"time"
 )
 
-// watchAfter is how old a request must be for a question whether its client is still there to begin watching the connection.
+// watchAfter is how long a request must have been asked whether its client is still there for the connection to be watched.
 // Watching takes a goroutine and two system calls, as much as all else that a request costs here.
 const watchAfter = 10 * time.Millisecond
 
 // lazyContext is a request's. It ends when the client goes away, which it finds out only when it is wanted to.
 type lazyContext struct {
-	c     *conn
-	begun time.Time
+	c *conn
 
 	mu      sync.Mutex
-	over    bool // the request is: the connection is not ours any more
+	asked   time.Time // when it was first asked for its error
+	over    bool      // the request is: the connection is not ours any more
 	inner   context.Context
 	end     context.CancelFunc
 	watched chan struct{} // closed when the watcher has gone; nil: there is none
@@ -44,14 +44,17 @@ func (x *lazyContext) AfterFunc(f func()) (stop func() bool) { return context.Af
 // Err implements context.Context.
 func (x *lazyContext) Err() error {
 	x.mu.Lock()
-	inner, over := x.inner, x.over
+	inner, over, asked := x.inner, x.over, x.asked
+	if asked.IsZero() {
+		x.asked = time.Now()
+	}
 	x.mu.Unlock()
 	switch {
 	case inner != nil:
 		return inner.Err()
 	case over:
 		return context.Canceled
-	case time.Since(x.begun) < watchAfter:
+	case asked.IsZero() || time.Since(asked) < watchAfter:
 		return nil
 	}
 	return x.watch().Err()

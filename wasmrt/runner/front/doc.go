@@ -11,7 +11,7 @@
 //   - A handler cannot tell the difference: requests have the same fields, and answers the same meaning, as net/http's. The
 //     tests serve the same bytes with both and compare.
 //   - The request's context ends when the client goes away, but nobody watches the connection until somebody waits for
-//     that, or the request is older than watchAfter.
+//     that, or has been asking for watchAfter.
 //   - Every connection that was accepted is counted until it is closed, wherever it is served.
 //
 // It imports the standard library alone.
