@@ -21,7 +21,10 @@ type Machine struct {
 	PinDir string
 	// Interfaces are where packets from outside come in; nil where none is to be served.
 	Interfaces func() ([]string, error)
-	Logger     *slog.Logger
+	// Opened, when set, opens what else works on the same tables (policies, flows) once they are open; what it answers
+	// is called before they are closed. An error of it is one of Open.
+	Opened func(ctx context.Context, proxy *ebpfproxy.Proxy) (close func() error, err error)
+	Logger *slog.Logger
 }
 
 // Machine's programs are a Proxy.
@@ -37,6 +40,7 @@ type programs struct {
 	nodes  []netip.Addr
 	end    context.CancelFunc
 	tended chan struct{} // closed when the NAT's loop has ended; nil before it runs
+	others func() error  // closes what Opened has opened; nil when there is nothing
 }
 
 // Programs prepares the machine's; it does no I/O.
@@ -54,19 +58,32 @@ func (p *programs) Open(ctx context.Context) error {
 		return err
 	}
 	p.proxy = proxy
-	if p.machine.Interfaces == nil {
-		return nil
-	}
-	if err := p.openOutside(ctx); err != nil {
-		p.nat = nil
-		if errors.Is(err, ebpfproxy.ErrUnsupported) { // sockets of the node are worth having alone
-			p.machine.Logger.Warn("packets from outside do not reach services", "missing", err)
-			return nil
-		}
-		p.proxy = nil
-		return errors.Join(err, proxy.Close())
+	if err := p.openRest(ctx); err != nil {
+		return errors.Join(err, p.close())
 	}
 	return nil
+}
+
+// openRest opens what works on the proxy's tables.
+func (p *programs) openRest(ctx context.Context) error {
+	if p.machine.Interfaces != nil {
+		err := p.openOutside(ctx)
+		if err != nil {
+			p.nat = nil
+		}
+		if err != nil && !errors.Is(err, ebpfproxy.ErrUnsupported) {
+			return err
+		}
+		if err != nil { // sockets of the node are worth having alone
+			p.machine.Logger.Warn("packets from outside do not reach services", "missing", err)
+		}
+	}
+	if p.machine.Opened == nil {
+		return nil
+	}
+	var err error
+	p.others, err = p.machine.Opened(ctx, p.proxy)
+	return err
 }
 
 func (m *Machine) newProxy() (*ebpfproxy.Proxy, error) {
@@ -158,20 +175,27 @@ func (p *programs) SetNodeAddresses(addrs []netip.Addr) error {
 func (p *programs) Close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	return p.close()
+}
+
+func (p *programs) close() error {
 	if p.proxy == nil {
 		return nil
 	}
+	var errs []error
 	if p.tended != nil {
 		p.end()
 		<-p.tended
 	}
-	var err error
-	if p.nat != nil {
-		err = p.nat.Close()
+	if p.others != nil {
+		errs = append(errs, p.others())
 	}
-	err = errors.Join(err, p.proxy.Close())
-	p.proxy, p.nat, p.tended = nil, nil, nil
-	return err
+	if p.nat != nil {
+		errs = append(errs, p.nat.Close())
+	}
+	errs = append(errs, p.proxy.Close())
+	p.proxy, p.nat, p.tended, p.others = nil, nil, nil, nil
+	return errors.Join(errs...)
 }
 
 // Remove takes away what earlier processes have pinned.

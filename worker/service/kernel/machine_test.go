@@ -3,6 +3,7 @@ package kernel
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -17,7 +18,12 @@ import (
 // TestMachine serves with everything that a machine has: pins, and programs for packets from outside.
 func TestMachine(t *testing.T) {
 	cgroup := insideOrSkip(t)
-	m := Machine{Cgroup: cgroup, PinDir: bpffs(t), Interfaces: ExternalInterfaces, Logger: discard}
+	others := ""
+	m := Machine{Cgroup: cgroup, PinDir: bpffs(t), Interfaces: ExternalInterfaces, Logger: discard,
+		Opened: func(_ context.Context, proxy *ebpfproxy.Proxy) (func() error, error) {
+			others += fmt.Sprint("opened ", len(proxy.Stats()))
+			return func() error { others += ", closed"; return nil }, nil
+		}}
 	path, err := New(Config{Proxy: m.Programs(), Logger: discard, Addresses: func() ([]netip.Addr, error) { return NodeAddresses(nil) }})
 	if err != nil {
 		t.Fatal(err)
@@ -43,6 +49,9 @@ func TestMachine(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
+	if others != "opened 0, closed" {
+		t.Errorf("what else works on the tables was %q", others)
+	}
 	if err := connect(vip); err != nil {
 		t.Errorf("what is pinned does not serve on: %v", err)
 	}
@@ -56,6 +65,20 @@ func TestMachine(t *testing.T) {
 	}
 	if _, err := os.Stat(m.PinDir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("pins are left behind: %v", err)
+	}
+}
+
+func TestWhatElseCannotBeOpened(t *testing.T) {
+	broken := errors.New("broken")
+	m := Machine{Cgroup: insideOrSkip(t), Logger: discard, Opened: func(context.Context, *ebpfproxy.Proxy) (func() error, error) { return nil, broken }}
+	programs := m.Programs()
+	if err := programs.Open(t.Context()); !errors.Is(err, broken) {
+		t.Errorf("open: %v", err)
+	}
+	m.Opened = nil
+	again := m.Programs() // nothing is left in the way
+	if err := errors.Join(again.Open(t.Context()), again.Close()); err != nil {
+		t.Error(err)
 	}
 }
 
