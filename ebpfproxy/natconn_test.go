@@ -14,9 +14,10 @@ import (
 
 // TestNATFragments: fragments without ports go with their first one, whichever way they go.
 func TestNATFragments(t *testing.T) {
+	rig := newNATRig(t, NATConfig{})
 	for _, f := range bothFamilies {
 		t.Run(f.name, func(t *testing.T) {
-			r := newNATRig(t, NATConfig{})
+			r := rig.of(t)
 			r.sync(external(UDP, ":30053", remote(f.backend+":53")), external(UDP, ":30054", local(f.pod+":53")))
 			for _, c := range []struct {
 				at      string
@@ -99,9 +100,10 @@ func (r *natRig) fill(proto Protocol) (clients []string, nodes []netip.AddrPort)
 // TestNATExhaustion: when each port towards a backend is taken a new connection is dropped and told of, while others go
 // on, towards another backend too; and one that closes makes room at once.
 func TestNATExhaustion(t *testing.T) {
+	rig := newNATRig(t, NATConfig{PortMin: 2000, PortMax: 2015})
 	for _, proto := range []Protocol{TCP, UDP} {
 		t.Run(proto.String(), func(t *testing.T) {
-			r := newNATRig(t, NATConfig{PortMin: 2000, PortMax: 2015})
+			r := rig.of(t)
 			r.sync(external(proto, ":30080", remote("10.9.0.20:80")), external(proto, ":30081", remote("10.9.0.21:80")))
 			clients, nodes := r.fill(proto)
 			taken := map[uint16]bool{}

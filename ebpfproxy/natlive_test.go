@@ -41,7 +41,7 @@ func newNATTown(t testing.TB, cfg Config) *natTown {
 	w.client.ip(`addr add 192.0.2.1/24 dev c0
 		addr add 2001:db8::1/64 dev c0 nodad
 		route add default via 192.0.2.10
-		-6 route add default via 2001:db8::10`)
+		route add default via 2001:db8::10`)
 	w.node.ip(`addr add 192.0.2.10/24 dev e0
 		addr add 2001:db8::10/64 dev e0 nodad
 		addr add 10.9.0.10/24 dev b0
@@ -49,19 +49,19 @@ func newNATTown(t testing.TB, cfg Config) *natTown {
 		addr add 10.42.0.1/32 dev p0
 		addr add fd42::1/128 dev p0 nodad
 		route add 10.42.0.5/32 dev p0
-		-6 route add fd42::5/128 dev p0
+		route add fd42::5/128 dev p0
 		route add local 10.42.1.0/24 dev lo
-		-6 route add local fd42:1::/64 dev lo`)
+		route add local fd42:1::/64 dev lo`)
 	w.other.ip(`addr add 10.9.0.20/24 dev b1
 		addr add fd09::20/64 dev b1 nodad
 		route add default via 10.9.0.10
-		-6 route add default via fd09::10`)
+		route add default via fd09::10`)
 	w.container.ip(`addr add 10.42.0.5/32 dev eth0
 		addr add fd42::5/128 dev eth0 nodad
 		route add 10.42.0.1/32 dev eth0
-		-6 route add fd42::1/128 dev eth0
+		route add fd42::1/128 dev eth0
 		route add default via 10.42.0.1
-		-6 route add default via fd42::1`)
+		route add default via fd42::1`)
 	cfg.CgroupPath = natGroup(t)
 	w.open(cfg)
 	return w
@@ -333,9 +333,9 @@ func TestNATLiveRefused(t *testing.T) {
 func TestNATLivePathMTU(t *testing.T) {
 	for _, narrow := range []struct{ name, routes string }{
 		{"to the backend", `route add 10.9.0.20/32 dev b0 mtu lock 1300
-			-6 route add fd09::20/128 dev b0 mtu lock 1300`},
+			route add fd09::20/128 dev b0 mtu lock 1300`},
 		{"to the client", `route add 192.0.2.1/32 dev e0 mtu lock 1300
-			-6 route add 2001:db8::1/128 dev e0 mtu lock 1300`},
+			route add 2001:db8::1/128 dev e0 mtu lock 1300`},
 	} {
 		t.Run(narrow.name, func(t *testing.T) {
 			w := newNATTown(t, Config{})

@@ -222,6 +222,7 @@ func TestNATLeavesAlone(t *testing.T) {
 		"not for its source": icmpError("192.0.2.1", "192.0.2.10", 3, 3, 0, tcp("192.0.2.11:80", "192.0.2.1:5000", flagAck, "").ip()),
 	} {
 		t.Run(name, func(t *testing.T) {
+			r := r.with(t)
 			r.untouched("petrel_nat_in", f)
 			if name != "another host" {
 				r.untouched("petrel_nat_out", f)
@@ -252,6 +253,7 @@ func TestNATCutShort(t *testing.T) {
 		"error":        {icmpError("192.0.2.1", "192.0.2.10", 3, 3, 0, tcp("192.0.2.10:30080", "192.0.2.1:5000", flagAck, "").ip()), 14 + 20, 14 + 20 + 8 + 20 + 8},
 	} {
 		t.Run(name, func(t *testing.T) {
+			r := r.with(t)
 			b := c.f.bytes(r.mac)
 			// The kernel runs no program on a frame without its IP header.
 			for n := c.from; n < c.whole; n++ {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -29,6 +30,7 @@ type natRig struct {
 	nat   *NAT
 	mac   []byte
 	index int
+	base  NATStats // what was counted before this test
 }
 
 func newNATRig(t testing.TB, cfg NATConfig) *natRig {
@@ -206,11 +208,44 @@ func (r *natRig) untouched(program string, f raw) {
 
 func (r *natRig) stats() NATStats {
 	r.t.Helper()
-	s, err := r.nat.Stats()
+	now, err := r.nat.Stats()
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return s
+	return since(now, r.base)
+}
+
+// since is what now counts more than base.
+func since(now, base NATStats) NATStats {
+	n, b := reflect.ValueOf(&now).Elem(), reflect.ValueOf(base)
+	for i := range n.NumField() {
+		if f := n.Field(i); f.CanUint() {
+			f.SetUint(f.Uint() - b.Field(i).Uint())
+		}
+	}
+	return now
+}
+
+// of is the rig for a part of a test: with an empty table and counters at zero.
+func (r *natRig) of(t *testing.T) *natRig {
+	t.Helper()
+	part := r.with(t)
+	for k := range part.entries() {
+		if err := part.table().Delete(&k); err != nil {
+			t.Fatal(err)
+		}
+	}
+	part.sync()
+	part.base = NATStats{}
+	part.base = part.stats()
+	return part
+}
+
+// with is the rig for a subtest.
+func (r *natRig) with(t *testing.T) *natRig {
+	part := *r
+	part.space = &space{t: t, fd: r.fd, origin: r.origin}
+	return &part
 }
 
 // entries reads the whole table.
@@ -264,13 +299,14 @@ var bothFamilies = []family{
 	{"IPv6", "[2001:db8::1]", "[2001:db8::10]", "[fd09::10]", "[fd09::20]", "[fd09::21]", "[fd42::5]", "[2001:db8:1::7]"},
 }
 
-// eachFamily runs a test with a rig of its own for each family and protocol.
+// eachFamily runs a test for each family and protocol.
 func eachFamily(t *testing.T, test func(t *testing.T, r *natRig, f family, proto Protocol)) {
 	t.Helper()
+	r := newNATRig(t, NATConfig{})
 	for _, f := range bothFamilies {
 		for _, proto := range []Protocol{TCP, UDP} {
 			t.Run(f.name+"/"+proto.String(), func(t *testing.T) {
-				test(t, newNATRig(t, NATConfig{}), f, proto)
+				test(t, r.of(t), f, proto)
 			})
 		}
 	}

@@ -90,18 +90,14 @@ func (s *space) enter(f func()) error {
 	return <-done
 }
 
-// ip runs ip with these words, a command a line.
+// ip has ip execute commands, one a line.
 func (s *space) ip(commands string) {
 	s.t.Helper()
 	s.do(func() {
-		for line := range strings.Lines(commands) {
-			words := strings.Fields(line)
-			if len(words) == 0 {
-				continue
-			}
-			if out, err := exec.CommandContext(context.Background(), "ip", words...).CombinedOutput(); err != nil {
-				s.t.Errorf("ip %s: %v: %s", strings.TrimSpace(line), err, out)
-			}
+		cmd := exec.CommandContext(context.Background(), "ip", "-batch", "-")
+		cmd.Stdin = strings.NewReader(commands)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			s.t.Errorf("ip: %v: %s%s", err, out, commands)
 		}
 	})
 	if s.t.Failed() {
