@@ -184,7 +184,7 @@ func (a *answer) appendPiece(b, p []byte) []byte {
 
 func (a *answer) send(b []byte) {
 	if a.err == nil {
-		_, err := a.c.nc.Write(b)
+		_, err := a.c.socket.Write(b)
 		a.failed(err)
 	}
 }

@@ -25,6 +25,7 @@ const (
 type conn struct {
 	server *Server
 	nc     net.Conn
+	socket *socket
 	state  atomic.Int32
 	sweeps int32         // how many sweeps it was seen idle in; this and swept are the sweeper's alone
 	seen   atomic.Uint32 // requests
@@ -93,7 +94,7 @@ func (c *conn) next(h *head) verdict {
 				_ = c.nc.SetReadDeadline(time.Now().Add(c.server.cfg.ReadHeaderTimeout))
 			}
 		}
-		n, err := c.nc.Read(c.buf[c.held:])
+		n, err := c.socket.Read(c.buf[c.held:])
 		c.held += n
 		if err != nil && n == 0 {
 			return unfinished

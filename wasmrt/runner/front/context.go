@@ -106,7 +106,7 @@ func (x *lazyContext) finish() {
 
 // readAhead waits for the client's next bytes, which are the next request's, or its end.
 func (c *conn) readAhead(gone func()) {
-	n, err := c.nc.Read(c.buf[c.held:])
+	n, err := c.socket.Read(c.buf[c.held:])
 	c.held += n
 	if err != nil && !isTimeout(err) { // a timeout is who wanted the read to end
 		c.lost.Store(true)

@@ -14,5 +14,5 @@
 //     that, or has been asking for watchAfter.
 //   - Every connection that was accepted is counted until it is closed, wherever it is served.
 //
-// It imports the standard library alone.
+// It imports the standard library and the system's calls.
 package front
