@@ -189,7 +189,7 @@ func (n *Network) mendContainers() ([]route, error) {
 	if err != nil {
 		return nil, err
 	}
-	live, routes := map[string]bool{}, map[netip.Prefix]route{}
+	live, routes := map[string]bool{}, map[place]route{}
 	var errs []error
 	for _, s := range all {
 		live[s.key()] = true
@@ -203,7 +203,7 @@ func (n *Network) mendContainers() ([]route, error) {
 			continue // down or gone: it can have no routes
 		}
 		for _, r := range s.routes(s.link.Attrs().Index) {
-			routes[r.dst] = r
+			routes[r.place] = r
 		}
 	}
 	n.addrs.keep(live)

@@ -3,6 +3,8 @@ package network
 import (
 	"fmt"
 	"testing"
+
+	"github.com/vishvananda/netlink"
 )
 
 // bridged makes three nodes on one link.
@@ -171,4 +173,45 @@ func TestUplinkMTUChanges(t *testing.T) {
 	if mtu := fresh.at.link("eth0").Attrs().MTU; mtu != 1400-overhead4 {
 		t.Errorf("a new container's MTU is %d, want %d", mtu, 1400-overhead4)
 	}
+}
+
+// TestTunnelOverIPv6 has nodes without IPv4 addresses carry pods' IPv4 packets.
+func TestTunnelOverIPv6(t *testing.T) {
+	left, right := newSegment(t, "left"), newSegment(t, "right")
+	router := newMachine(t, "router")
+	left.join(router, "left", 1500, "fd07::fe/64")
+	right.join(router, "right", 1500, "fd08::fe/64")
+	router.sysctl("ipv6/conf/all/forwarding", "1")
+	var nodes []*testNode
+	for i, wire := range []*segment{left, left, right} {
+		m := newMachine(t, string(rune('a'+i)))
+		net := []string{"fd07", "fd07", "fd08"}[i]
+		ip := fmt.Sprintf("%s::%d", net, i+1)
+		wire.join(m, "eth0", 1500, ip+"/64")
+		m.route("::/0", net+"::fe")
+		nodes = append(nodes, newNode(t, m, i+1, nil, ip))
+	}
+	introduce(nodes...)
+	var pods []*testPod
+	for _, n := range nodes {
+		pods = append(pods, n.container("c-"+n.machine.name), n.wasmPod("w-"+n.machine.name))
+	}
+	allReach(t, 100_000, pods...)
+	for _, to := range pods[4].ips { // across the router
+		if err := pods[0].ping(to, 1500-overhead6); err != nil {
+			t.Errorf("%d bytes to %s: %v", 1500-overhead6, to, err)
+		}
+	}
+}
+
+// TestLocalAddressesSurviveRules: with rules of policy routing the kernel asks its tables one after another, and pods'
+// prefixes are not in its local one.
+func TestLocalAddressesSurviveRules(t *testing.T) {
+	nodes := bridged(t, nil)
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		rule := netlink.NewRule()
+		rule.Family, rule.Mark, rule.Table, rule.Priority = family, 7, 77, 777
+		must(t, nodes[0].RuleAdd(rule))
+	}
+	allReach(t, 1000, nodes[0].wasmPod("w-a"), nodes[0].container("c-a"), nodes[1].wasmPod("w-b"))
 }

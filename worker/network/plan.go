@@ -80,35 +80,37 @@ func makePlan(cfg *Config, own []netip.Prefix, nodes []Node, home way, look func
 	}
 	p.locals = append(slices.Clone(own), cfg.ServiceCIDRs...)
 	p.nodeIPs = slices.Clone(cfg.NodeIPs)
-	taken := slices.Clone(p.locals)
+	taken := map[netip.Prefix]string{}
 	for _, node := range slices.SortedFunc(slices.Values(nodes), func(a, b Node) int { return strings.Compare(a.Name, b.Name) }) {
 		if node.Name == cfg.NodeName {
 			continue
 		}
 		p.nodeIPs = append(p.nodeIPs, node.IPs...)
-		taken = p.node(node, taken)
+		p.node(node, taken)
 	}
-	p.cluster = unreachable(cfg.ClusterCIDRs, taken)
+	p.cluster = slices.DeleteFunc(slices.Clone(cfg.ClusterCIDRs), func(c netip.Prefix) bool {
+		return taken[c] != "" || slices.Contains(p.locals, c) // one node has all of it
+	})
 	if cfg.MTU > 0 {
 		p.podMTU = cfg.MTU
 	}
 	return p.plan
 }
 
-// unreachable leaves out the cluster's prefixes that a node has as a whole.
-func unreachable(cluster, taken []netip.Prefix) []netip.Prefix {
-	return slices.DeleteFunc(slices.Clone(cluster), func(c netip.Prefix) bool { return slices.Contains(taken, c) })
-}
-
-// node plans the ways to one node. taken are the prefixes that others have.
-func (p *planner) node(node Node, taken []netip.Prefix) []netip.Prefix {
+// node plans the ways to one node. taken says who has which prefix: of two with the same one the first has it, by name.
+// Prefixes within others are well: the routing table takes the longest.
+func (p *planner) node(node Node, taken map[netip.Prefix]string) {
 	var tunnelled []netip.Prefix
 	for _, cidr := range node.PodCIDRs {
-		if other := slices.IndexFunc(taken, cidr.Overlaps); other >= 0 {
-			p.problem("node %s: its pod CIDR %s overlaps %s", node.Name, cidr, taken[other])
+		if other := taken[cidr]; other != "" {
+			p.problem("node %s: its pod CIDR %s is that of node %s", node.Name, cidr, other)
 			continue
 		}
-		taken = append(taken, cidr)
+		if own := slices.IndexFunc(p.locals, cidr.Overlaps); own >= 0 {
+			p.problem("node %s: its pod CIDR %s overlaps this node's %s", node.Name, cidr, p.locals[own])
+			continue
+		}
+		taken[cidr] = node.Name
 		if p.cfg.Backend == VXLAN || !p.direct(node, cidr) {
 			tunnelled = append(tunnelled, cidr)
 		}
@@ -116,7 +118,6 @@ func (p *planner) node(node Node, taken []netip.Prefix) []netip.Prefix {
 	if len(tunnelled) > 0 && p.cfg.Backend != Direct {
 		p.tunnel(node, tunnelled)
 	}
-	return taken
 }
 
 // direct plans a route to a node on the same link; it is false when there is no such way.

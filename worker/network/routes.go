@@ -10,13 +10,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// routeProtocol marks the routes that are ours: `ip route show proto 112`. The kernel and the routing daemons use other
+// routeProtocol marks the routes that are ours: `ip route show table all proto 112`. The kernel and the routing daemons use other
 // numbers.
 const routeProtocol netlink.RouteProtocol = 112
 
 // route is a route of ours, as far as we care. Two that are equal need no mending.
 type route struct {
-	dst    netip.Prefix
+	place
 	kind   int // RTN_LOCAL, RTN_UNICAST or RTN_UNREACHABLE
 	link   int // 0 for an unreachable one
 	via    netip.Addr
@@ -24,9 +24,23 @@ type route struct {
 	src    netip.Addr
 }
 
+// place is where a route is: there is one of ours at most.
+type place struct {
+	dst   netip.Prefix
+	table int
+}
+
+// here is a place in the kernel's local table, which is asked before all others. Pods' prefixes have to be there: where
+// somebody made rules of policy routing, the kernel looks for local addresses in no other table. A container's address,
+// which is more specific than its node's prefix, has to be in the same one.
+func here(dst netip.Prefix) place { return place{dst, unix.RT_TABLE_LOCAL} }
+
+// away is a place in the main table.
+func away(dst netip.Prefix) place { return place{dst, unix.RT_TABLE_MAIN} }
+
 func (r route) netlink() *netlink.Route {
 	out := &netlink.Route{
-		Dst: ipNet(r.dst), Type: r.kind, LinkIndex: r.link, Protocol: routeProtocol, Table: unix.RT_TABLE_MAIN, Family: familyOf(r.dst.Addr()),
+		Dst: ipNet(r.dst), Type: r.kind, LinkIndex: r.link, Protocol: routeProtocol, Table: r.table, Family: familyOf(r.dst.Addr()),
 	}
 	if r.via.IsValid() {
 		out.Gw = net.IP(r.via.AsSlice())
@@ -47,7 +61,7 @@ func (r route) netlink() *netlink.Route {
 
 // routeFrom reads what the kernel has.
 func routeFrom(r *netlink.Route) route {
-	out := route{dst: prefixOf(r.Dst), kind: r.Type, link: r.LinkIndex, onLink: r.Flags&int(netlink.FLAG_ONLINK) != 0}
+	out := route{place: place{prefixOf(r.Dst), r.Table}, kind: r.Type, link: r.LinkIndex, onLink: r.Flags&int(netlink.FLAG_ONLINK) != 0}
 	if r.Dst == nil {
 		out.dst = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
 		if r.Family == netlink.FAMILY_V4 {
@@ -70,7 +84,7 @@ func routeFrom(r *netlink.Route) route {
 func (s *space) ownRoutes() ([]netlink.Route, error) {
 	var all []netlink.Route
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		routes, err := s.RouteListFiltered(family, &netlink.Route{Protocol: routeProtocol}, netlink.RT_FILTER_PROTOCOL)
+		routes, err := s.RouteListFiltered(family, &netlink.Route{Protocol: routeProtocol}, netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_TABLE)
 		if err != nil {
 			return nil, fmt.Errorf("list routes: %w", err)
 		}
@@ -86,15 +100,15 @@ func (s *space) mendRoutes(want []route) error {
 	if err != nil {
 		return err
 	}
-	missing := map[netip.Prefix]route{}
+	missing := map[place]route{}
 	for _, r := range want {
-		missing[r.dst] = r
+		missing[r.place] = r
 	}
 	var stray []netlink.Route
 	for i := range have {
 		r := routeFrom(&have[i])
-		if w, ok := missing[r.dst]; ok && w == r {
-			delete(missing, r.dst)
+		if w, ok := missing[r.place]; ok && w == r {
+			delete(missing, r.place)
 		} else {
 			stray = append(stray, have[i])
 		}
@@ -110,14 +124,14 @@ func (s *space) mendRoutes(want []route) error {
 }
 
 // setRoutes sets routes and strikes out those that were taken.
-func (s *space) setRoutes(missing map[netip.Prefix]route) error {
+func (s *space) setRoutes(missing map[place]route) error {
 	var errs []error
-	for dst, r := range missing {
+	for at, r := range missing {
 		if err := s.RouteReplace(r.netlink()); err != nil {
-			errs = append(errs, fmt.Errorf("set route to %s: %w", dst, err))
+			errs = append(errs, fmt.Errorf("set route to %s: %w", r.dst, err))
 			continue
 		}
-		delete(missing, dst)
+		delete(missing, at)
 	}
 	return errors.Join(errs...)
 }
@@ -148,20 +162,20 @@ func (s *space) removeStrays(want []route) error {
 func (p *plan) routes(loopback, tunnelLink int) []route {
 	var out []route
 	for _, c := range p.locals {
-		out = append(out, route{dst: c, kind: unix.RTN_LOCAL, link: loopback})
+		out = append(out, route{place: here(c), kind: unix.RTN_LOCAL, link: loopback})
 	}
 	for _, c := range p.cluster {
-		out = append(out, route{dst: c, kind: unix.RTN_UNREACHABLE})
+		out = append(out, route{place: away(c), kind: unix.RTN_UNREACHABLE})
 	}
 	for _, h := range p.hops {
-		out = append(out, route{dst: h.cidr, kind: unix.RTN_UNICAST, link: h.link, via: h.via})
+		out = append(out, route{place: away(h.cidr), kind: unix.RTN_UNICAST, link: h.link, via: h.via})
 	}
 	if tunnelLink == 0 {
 		return out
 	}
 	for _, t := range p.tunnels {
 		for _, c := range t.cidrs {
-			out = append(out, route{dst: c, kind: unix.RTN_UNICAST, link: tunnelLink, via: nodeAddr(c), onLink: true, src: p.ownAddr(c.Addr().Is4())})
+			out = append(out, route{place: away(c), kind: unix.RTN_UNICAST, link: tunnelLink, via: nodeAddr(c), onLink: true, src: p.ownAddr(c.Addr().Is4())})
 		}
 	}
 	return out

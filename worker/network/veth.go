@@ -295,7 +295,7 @@ func hostNeighbours(e *Endpoint, index int) map[string]*netlink.Neigh {
 func (e *Endpoint) routes(index int) []route {
 	var out []route
 	for _, addr := range e.Addrs {
-		out = append(out, route{dst: single(addr), kind: unix.RTN_UNICAST, link: index})
+		out = append(out, route{place: here(single(addr)), kind: unix.RTN_UNICAST, link: index})
 	}
 	return out
 }
