@@ -3,7 +3,9 @@ package ebpfproxy
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -87,7 +89,7 @@ func TestFlows(t *testing.T) {
 	mustSync(t, p, clusterIP("127.43.0.1:80", TCP, b.backend()), clusterIP("127.43.0.1:80", UDP, b.backend()),
 		clusterIP("127.43.0.2:80", TCP), clusterIP("127.43.0.2:80", UDP))
 	mustPolicy(t, e, isolateA())
-	f := a.openFlows(FlowsConfig{Proxy: p, PodName: func(addr netip.Addr) string {
+	f := a.openFlows(FlowsConfig{Enforcer: e, PodName: func(addr netip.Addr) string {
 		return map[string]string{policyA: "ns/a", policyB: "ns/b"}[addr.String()]
 	}})
 	if err := a.policyAsk(policyA, "127.43.0.1:80"); err != nil { // nobody listens yet
@@ -161,9 +163,9 @@ func TestFlows(t *testing.T) {
 func TestFlowsEnd(t *testing.T) {
 	a := newArena(t)
 	p := a.open(Config{})
-	a.openEnforcer(p, testPolicySizes)
+	e := a.openEnforcer(p, testPolicySizes)
 	a.serve(policyB + policyAt)
-	f := a.openFlows(FlowsConfig{Proxy: p})
+	f := a.openFlows(FlowsConfig{Enforcer: e})
 	for i := range 3 {
 		c := collectFlows(t, f)
 		if err := a.policyAsk(policyA, policyB+policyAt); err != nil {
@@ -173,7 +175,7 @@ func TestFlowsEnd(t *testing.T) {
 			t.Errorf("round %d: heard %d events", i, n)
 		}
 		c.end()
-		if f.reading != nil || len(f.listeners) != 0 {
+		if f.reading != nil || len(f.listeners) != 0 || e.attached {
 			t.Error("still reading")
 		}
 		if err := a.policyAsk(policyA, policyB+policyAt); err != nil {
@@ -190,6 +192,32 @@ func TestFlowsEnd(t *testing.T) {
 	}
 }
 
+// TestFlowsAfterAKill: what a killed process left attached for its listener is found and ended.
+func TestFlowsAfterAKill(t *testing.T) {
+	a := newArena(t)
+	dir := bpffs(t)
+	first := a.openRaw(Config{PinDir: dir})
+	e := a.openEnforcer(first, testPolicySizes)
+	f := a.openFlows(FlowsConfig{Enforcer: e})
+	q, _, err := f.join()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(e.Close(), first.Close()); err != nil { // the kernel's part of being killed
+		t.Fatal(err)
+	}
+	second := a.open(Config{PinDir: dir})
+	pinned := second.pins.path(linksDir, policyHooks[0].link)
+	if _, err := os.Stat(pinned); err != nil {
+		t.Fatalf("nothing was left to find: %v", err)
+	}
+	e = a.openEnforcer(second, testPolicySizes)
+	if _, err := os.Stat(pinned); !errors.Is(err, os.ErrNotExist) || e.attached {
+		t.Errorf("still attached: %v", err)
+	}
+	f.leave(q)
+}
+
 func canceled() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -201,9 +229,9 @@ func TestFlowsLost(t *testing.T) {
 	const connections, queue = 20, 4
 	a := newArena(t)
 	p := a.open(Config{})
-	a.openEnforcer(p, testPolicySizes)
+	e := a.openEnforcer(p, testPolicySizes)
 	a.serve(policyB + policyAt)
-	f := a.openFlows(FlowsConfig{Proxy: p, Queue: queue})
+	f := a.openFlows(FlowsConfig{Enforcer: e, Queue: queue})
 	quick := collectFlows(t, f)
 	q, _, err := f.join()
 	if err != nil {
@@ -235,7 +263,7 @@ func TestFlowsRingFull(t *testing.T) {
 	a := newArena(t)
 	p := a.open(Config{})
 	e := a.openEnforcer(p, testPolicySizes)
-	f := a.openFlows(FlowsConfig{Proxy: p, Queue: maxFlowQueue})
+	f := a.openFlows(FlowsConfig{Enforcer: e, Queue: maxFlowQueue})
 	var first sync.Mutex // held while the reader is to be busy
 	f.cfg.PodName = func(netip.Addr) string {
 		first.Lock()
@@ -270,7 +298,7 @@ func TestFlowsSampled(t *testing.T) {
 	p := a.open(Config{})
 	e := a.openEnforcer(p, testPolicySizes)
 	mustPolicy(t, e, programPolicy())
-	f := a.openFlows(FlowsConfig{Proxy: p, Sample: 100})
+	f := a.openFlows(FlowsConfig{Enforcer: e, Sample: 100})
 	c := collectFlows(t, f)
 	passes := policyPacket{from: friend, to: podIn, protocol: unix.IPPROTO_TCP, toPort: 80}
 	denied := policyPacket{from: stranger, to: podIn, protocol: unix.IPPROTO_TCP, toPort: 80}
@@ -289,8 +317,8 @@ func TestFlowsSampled(t *testing.T) {
 }
 
 func TestFlowConfigs(t *testing.T) {
-	p := &Proxy{}
-	for _, cfg := range []FlowsConfig{{}, {Proxy: p, Sample: -1}, {Proxy: p, Queue: -1}, {Proxy: p, Queue: maxFlowQueue + 1}} {
+	e := &Enforcer{}
+	for _, cfg := range []FlowsConfig{{}, {Enforcer: e, Sample: -1}, {Enforcer: e, Queue: -1}, {Enforcer: e, Queue: maxFlowQueue + 1}} {
 		if _, err := NewFlows(cfg); err == nil {
 			t.Errorf("%+v was accepted", cfg)
 		}

@@ -21,10 +21,10 @@ import (
 
 // FlowsConfig of Flows.
 type FlowsConfig struct {
-	// Proxy is open, and stays open longer than anyone listens. Most events are an Enforcer's, which has to be open on
-	// the same Proxy.
-	Proxy  *Proxy
-	Logger *slog.Logger // nil: slog.Default()
+	// Enforcer is open, and stays open longer than anyone listens: its programs see connections, whether pods are
+	// isolated or not.
+	Enforcer *Enforcer
+	Logger   *slog.Logger // nil: slog.Default()
 	// PodName names the pod that has an address; "" where there is none. It may be nil.
 	PodName func(netip.Addr) string
 	// Sample tells of one in so many of the connections that pass. 0, 1: of each. What is denied or refused always is.
@@ -44,13 +44,16 @@ const (
 
 	// flowClockAge is how old the difference between the two clocks may get.
 	flowClockAge = time.Second
+
+	// flowPeriod is how often the ring is looked into, and so how late an event may be.
+	flowPeriod = 20 * time.Millisecond
 )
 
 // Validate tells all that is wrong with a FlowsConfig.
 func (c FlowsConfig) Validate() error {
 	var errs []error
-	if c.Proxy == nil {
-		errs = append(errs, errors.New("proxy: missing"))
+	if c.Enforcer == nil {
+		errs = append(errs, errors.New("enforcer: missing"))
 	}
 	if c.Sample < 0 || c.Sample > maxFlowSample {
 		errs = append(errs, fmt.Errorf("sample %d: want 1 to %d", c.Sample, maxFlowSample))
@@ -109,7 +112,7 @@ func (f *Flows) Flows(ctx context.Context) iter.Seq[Flow] {
 			case <-ctx.Done():
 				return
 			case <-done:
-				return // the proxy was closed
+				return // the maps were closed
 			case flow := <-q.events:
 				if !yield(flow) {
 					return
@@ -170,35 +173,28 @@ func (f *Flows) hand(flow Flow, lost uint64) {
 
 // flowReading is the time in which somebody listens.
 type flowReading struct {
-	ring   *ebpf.Map
-	reader *ringbuf.Reader
-	conf   mapped[bpf.PolicyFlowConf]
-	done   chan struct{} // closed when no more is read
+	enforcer *Enforcer
+	ring     *ebpf.Map
+	reader   *ringbuf.Reader
+	conf     mapped[bpf.PolicyFlowConf]
+	done     chan struct{} // closed when no more is read
 }
 
 func (f *Flows) startReading() (r *flowReading, err error) {
-	spec, err := bpf.LoadPolicy()
+	conf, ring, err := f.cfg.Enforcer.listen()
 	if err != nil {
 		return nil, err
 	}
-	r = &flowReading{done: make(chan struct{})}
+	r = &flowReading{enforcer: f.cfg.Enforcer, done: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, r.close())
 		}
 	}()
-	conf, err := f.cfg.Proxy.sharedMap(spec.Maps[mapFlowConf])
-	if err != nil {
-		return r, err
-	}
 	if r.conf, err = mapArray[bpf.PolicyFlowConf](conf); err != nil {
 		return r, err
 	}
-	shared, err := f.cfg.Proxy.sharedMap(spec.Maps[mapFlows])
-	if err != nil {
-		return r, err
-	}
-	if r.ring, err = shared.Clone(); err != nil {
+	if r.ring, err = ring.Clone(); err != nil {
 		return r, err
 	}
 	if r.reader, err = ringbuf.NewReader(r.ring); err != nil {
@@ -216,10 +212,15 @@ func (f *Flows) read(r *flowReading, lost uint64, from time.Duration) {
 	defer close(r.done)
 	var record ringbuf.Record
 	var clock flowClock
+	r.reader.SetDeadline(time.Now().Add(flowPeriod))
 	for {
 		err := r.reader.ReadInto(&record)
 		if errors.Is(err, os.ErrClosed) {
 			return
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			r.reader.SetDeadline(time.Now().Add(flowPeriod))
+			continue
 		}
 		if err != nil {
 			f.cfg.Logger.Error("flows end", "err", err)
@@ -241,7 +242,7 @@ func (f *Flows) read(r *flowReading, lost uint64, from time.Duration) {
 		event.SourcePod = f.cfg.PodName(event.Source.Addr())
 		event.DestinationPod = f.cfg.PodName(event.Destination.Addr())
 		if event.service != 0 {
-			event.Service, _ = f.cfg.Proxy.names(event.service, 0)
+			event.Service, _ = f.cfg.Enforcer.cfg.Proxy.names(event.service, 0)
 		}
 		f.hand(event.Flow, missed)
 	}
@@ -264,7 +265,7 @@ func (r *flowReading) close() error {
 	if r.ring != nil {
 		err = errors.Join(err, r.ring.Close())
 	}
-	return errors.Join(err, r.conf.close())
+	return errors.Join(err, r.conf.close(), r.enforcer.unlisten())
 }
 
 // flowClock tells what the wall clock showed at a time of the kernel's.

@@ -146,10 +146,8 @@ func TestPolicyOnContainers(t *testing.T) {
 		t.Errorf("guards count what passes once more: %+v, then %+v", before, after)
 	}
 	// A policy that sockets know nothing of is the guards' alone: as for a packet socket.
-	for _, hook := range policyHooks[2:] {
-		if err := e.cfg.Proxy.release(hook.link); err != nil {
-			t.Fatal(err)
-		}
+	if err := e.unhook(); err != nil {
+		t.Fatal(err)
 	}
 	check("guards alone")
 }

@@ -91,6 +91,8 @@ type Enforcer struct {
 	allow      *mirror[bpf.PolicyAllowKey, uint32]
 	owned      *mirror[bpf.PolicyDeviceKey, uint32]
 	guarded    map[int]bool // interfaces, by index
+	attached   bool         // the programs on the control group
+	listeners  int          // readings of flows
 }
 
 // NewEnforcer makes an Enforcer that is not open.
@@ -106,7 +108,7 @@ func NewEnforcer(cfg EnforcerConfig) (*Enforcer, error) {
 	return &Enforcer{cfg: cfg}, nil
 }
 
-// Open loads the programs and attaches them. Where an earlier process left pins, its policy holds until the first
+// Open loads the programs; they are attached while a pod is isolated or somebody listens to flows. Where an earlier process left pins, its policy holds until the first
 // Sync, without a gap. It is opened before anyone listens to Flows.
 func (e *Enforcer) Open(ctx context.Context) error {
 	e.mu.Lock()
@@ -138,13 +140,14 @@ func (e *Enforcer) open() error {
 	if err != nil {
 		return fmt.Errorf("load programs: %w", err)
 	}
+	e.attached = false
 	// An earlier process may have ended while somebody listened to its flows.
 	err = collection.Maps[mapFlowConf].Put(uint32(0), bpf.PolicyFlowConf{})
 	if err == nil {
 		err = e.takeOver(collection)
 	}
 	if err == nil {
-		err = e.attach(collection)
+		err = e.hook(collection, len(e.endpoints.have))
 	}
 	if err != nil {
 		collection.Close()
@@ -183,16 +186,61 @@ func (e *Enforcer) takeOver(collection *ebpf.Collection) error {
 	return nil
 }
 
-func (e *Enforcer) attach(collection *ebpf.Collection) error {
-	for i, hook := range policyHooks {
+// hook attaches the programs of the control group while there is something for them to do, and detaches them when there
+// is not: they cost each packet of the node.
+func (e *Enforcer) hook(collection *ebpf.Collection, isolated int) error {
+	if isolated == 0 && e.listeners == 0 {
+		return e.unhook()
+	}
+	if e.attached {
+		return nil
+	}
+	for _, hook := range policyHooks {
 		if err := e.cfg.Proxy.attachCgroup(hook.link, hook.attach, collection.Programs[hook.program]); err != nil {
-			for _, done := range policyHooks[:i] {
-				err = errors.Join(err, e.cfg.Proxy.release(done.link))
-			}
-			return err
+			return errors.Join(err, e.unhook())
 		}
 	}
+	e.attached = true
 	return nil
+}
+
+// unhook also ends what an earlier process left attached, as when it was killed while somebody listened.
+func (e *Enforcer) unhook() error {
+	e.attached = false
+	p := e.cfg.Proxy
+	var err error
+	for _, hook := range policyHooks {
+		err = errors.Join(err, p.release(hook.link))
+		if p.pins.root != "" {
+			err = errors.Join(err, dropPinned(p.pins.path(linksDir, hook.link)))
+		}
+	}
+	return err
+}
+
+// listen has the programs attached for flows, and answers the maps that these are read with.
+func (e *Enforcer) listen() (conf, ring *ebpf.Map, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.collection == nil {
+		return nil, nil, fmt.Errorf("listen to flows: %w", ErrClosed)
+	}
+	e.listeners++
+	if err := e.hook(e.collection, len(e.endpoints.have)); err != nil {
+		e.listeners--
+		return nil, nil, fmt.Errorf("listen to flows: %w", err)
+	}
+	return e.collection.Maps[mapFlowConf], e.collection.Maps[mapFlows], nil
+}
+
+func (e *Enforcer) unlisten() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.listeners--
+	if e.collection == nil {
+		return nil // whoever closed it settled what stays attached
+	}
+	return e.hook(e.collection, len(e.endpoints.have))
 }
 
 // Close lets go of the programs. Those that the proxy pinned hold on to the last policy; others end with the proxy.
@@ -201,7 +249,7 @@ func (e *Enforcer) Close() error {
 	defer e.mu.Unlock()
 	if e.collection != nil {
 		e.collection.Close()
-		e.collection = nil
+		e.collection, e.attached = nil, false
 	}
 	return nil
 }
@@ -212,9 +260,9 @@ func (e *Enforcer) Detach() error {
 	if errors.Is(err, ErrClosed) {
 		err = nil
 	}
-	for _, hook := range policyHooks {
-		err = errors.Join(err, e.cfg.Proxy.release(hook.link))
-	}
+	e.mu.Lock()
+	err = errors.Join(err, e.unhook())
+	e.mu.Unlock()
 	return errors.Join(err, e.Close())
 }
 
