@@ -24,6 +24,7 @@ type Instance struct {
 	exports  []exported          // those called so far
 	globals  []api.MutableGlobal // of a clone, in the snapshot's order
 	stdin    io.Reader
+	told     *Progress // nil when nobody wants to know
 
 	// ctx is that of the call under way. Host functions run on the caller's goroutine, so it needs no lock.
 	ctx    context.Context
@@ -64,7 +65,7 @@ func (p *program) instantiate(ctx context.Context, spec Spec) (*Instance, error)
 
 func (p *program) newInstance(ctx context.Context, spec Spec) *Instance {
 	p.engine.retain(p)
-	in := &Instance{program: p, ctx: ctx, line: new(line)}
+	in := &Instance{program: p, ctx: ctx, line: new(line), told: spec.Progress}
 	in.meter.limit, in.meter.depth = spec.CPUTime, spec.CallDepth
 	if spec.CallDepth == 0 {
 		in.meter.depth = DefaultCallDepth

@@ -181,7 +181,9 @@ func (in *Instance) nextSlice(beyond uint64) {
 		depth = uint32(left)
 	}
 	r := &in.program.rate
+	fuel, cpu := m.fuel, m.cpu
 	m.settle(r, beyond)
+	in.progress(m.fuel-fuel, m.cpu-cpu)
 	in.alive()
 	if m.limit > 0 && m.cpu >= m.limit {
 		panic(errCPUTime)
@@ -223,14 +225,10 @@ func (in *Instance) end(took time.Duration) {
 		in.program.engine.gate.leave()
 	}
 	m := &in.meter
+	fuel, cpu := m.fuel, m.cpu
 	m.settle(&in.program.rate, 0)
-	in.usage = Usage{Fuel: m.fuel, CPU: m.cpu}
-	if in.memory != nil {
-		in.usage.MemoryBytes = in.memory.size
-	}
-	if in.system != nil {
-		in.usage.MemoryBytes += uint64(in.system.ScratchBytes())
-	}
+	in.progress(m.fuel-fuel, m.cpu-cpu)
+	in.usage = Usage{Fuel: m.fuel, CPU: m.cpu, MemoryBytes: in.memoryBytes()}
 	if in.pool != nil {
 		in.pool.stats.call(in.usage, took)
 	}

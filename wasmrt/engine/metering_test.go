@@ -205,3 +205,35 @@ func TestFuelIsCounted(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+// What a run takes can be read while it goes on, and is the whole when it has ended.
+func TestProgress(t *testing.T) {
+	var told Progress
+	m := moduletest.CommandWith(moduletest.Loop)
+	tmpl := load(t, newEngine(t), moduletest.Build(m))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		_, err := tmpl.Run(ctx, Spec{Progress: &told})
+		done <- err
+	}()
+	var last Usage
+	for range 3 {
+		for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+			if u := told.Usage(); u.Fuel > last.Fuel && u.CPU > last.CPU && u.MemoryBytes == module.PageSize {
+				last = u
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%+v does not grow", last)
+			}
+		}
+	}
+	cancel()
+	if err := <-done; err == nil {
+		t.Error("the loop was not ended")
+	}
+	if u := told.Usage(); u.Fuel < last.Fuel || u.CPU < last.CPU {
+		t.Errorf("%+v is less than %+v", u, last)
+	}
+}

@@ -39,6 +39,8 @@ type Spec struct {
 	Listeners []net.Listener
 	// Egress is what the guest may connect to; nil is nothing.
 	Egress *egress.Policy
+	// Progress is told what instances take while they run; nil is nobody.
+	Progress *Progress
 }
 
 // DefaultCallDepth is an instance's where its Spec names none.

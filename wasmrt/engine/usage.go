@@ -1,6 +1,9 @@
 package engine
 
-import "time"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // Usage is what one call took.
 type Usage struct {
@@ -14,6 +17,40 @@ type Usage struct {
 
 // Usage tells what the last call took.
 func (in *Instance) Usage() Usage { return in.usage }
+
+// Progress sums up what calls take while they are under way, some ten thousand times a second of processor time. Others may
+// read it meanwhile.
+type Progress struct {
+	fuel, memory atomic.Uint64
+	cpu          atomic.Int64
+}
+
+// Usage is what all instances took so far. Its memory is that of the one that was counted last.
+func (p *Progress) Usage() Usage {
+	return Usage{Fuel: p.fuel.Load(), CPU: time.Duration(p.cpu.Load()), MemoryBytes: p.memory.Load()}
+}
+
+// progress tells of a slice that is over.
+func (in *Instance) progress(fuel uint64, cpu time.Duration) {
+	p := in.told
+	if p == nil {
+		return
+	}
+	p.fuel.Add(fuel)
+	p.cpu.Add(int64(cpu))
+	p.memory.Store(in.memoryBytes())
+}
+
+// memoryBytes is what the guest has of memory and files in it.
+func (in *Instance) memoryBytes() (n uint64) {
+	if in.memory != nil {
+		n = in.memory.size
+	}
+	if in.system != nil {
+		n += uint64(in.system.ScratchBytes())
+	}
+	return n
+}
 
 // ColdStart is what it takes until a pool's first request can be answered, measured on this machine.
 type ColdStart struct {

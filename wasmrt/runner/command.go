@@ -18,10 +18,12 @@ type command struct {
 	spec     engine.Spec
 	wallTime time.Duration
 	started  time.Time
+	progress *engine.Progress
 }
 
 func newCommand(ctx context.Context, t *engine.Template, spec engine.Spec, wallTime time.Duration) *command {
-	c := &command{template: t, spec: spec, wallTime: wallTime, started: time.Now()}
+	c := &command{template: t, spec: spec, wallTime: wallTime, started: time.Now(), progress: new(engine.Progress)}
+	c.spec.Progress = c.progress
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
 	return c
 }
@@ -55,6 +57,9 @@ func (c *command) kill(cause error) { c.cancel(cause) }
 func (c *command) stats(s *control.ContainerStats) {
 	s.GuestNanos = int64(time.Since(c.started))
 	s.InFlight = 1
+	u := c.progress.Usage()
+	s.MemoryBytes = u.MemoryBytes
+	s.Pool.Fuel, s.Pool.CPUNanos, s.Pool.GuestNanos, s.Pool.ResidentBytes = u.Fuel, int64(u.CPU), s.GuestNanos, u.MemoryBytes
 }
 
 // exitOf says in the CRI's words how a command ended.

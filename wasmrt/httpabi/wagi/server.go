@@ -16,6 +16,7 @@ type Server struct {
 	cfg   Config
 	runs  atomic.Uint64
 	nanos atomic.Int64
+	took  engine.Progress
 }
 
 // New makes a server. The template is left to its owner.
@@ -34,6 +35,7 @@ func (s *Server) Serve(ctx context.Context, w http.ResponseWriter, r *http.Reque
 	}
 	in, out := &input{r: from}, &output{w: w}
 	spec := s.cfg.Spec
+	spec.Progress = &s.took
 	spec.Stdin, spec.Stdout, spec.Stderr = in, out, stderr
 	spec.Args = arguments(spec.Args, r.URL.RawQuery)
 	spec.Env = slices.Concat(environment(r, length), spec.Env)
@@ -64,7 +66,8 @@ func (s *Server) Measure(context.Context) (engine.ColdStart, error) {
 // Stats tells what has been done: every instance was a fresh one.
 func (s *Server) Stats() engine.PoolStats {
 	n := s.runs.Load()
-	return engine.PoolStats{Fresh: n, Calls: n, GuestTime: time.Duration(s.nanos.Load()), Discards: map[string]uint64{"command": n}}
+	u := s.took.Usage()
+	return engine.PoolStats{Fresh: n, Calls: n, Fuel: u.Fuel, CPUTime: u.CPU, GuestTime: time.Duration(s.nanos.Load()), Discards: map[string]uint64{"command": n}}
 }
 
 // Close has nothing to give back.

@@ -61,7 +61,7 @@ func TestServe(t *testing.T) {
 	if err != nil || w.Code != 201 || w.Header().Get("Content-Type") != "text/x" || w.Body.String() != "hello" {
 		t.Errorf("got %d %v %q, %v", w.Code, w.Header(), w.Body, err)
 	}
-	if stats := s.Stats(); stats.Fresh != 1 || stats.GuestTime <= 0 {
+	if stats := s.Stats(); stats.Fresh != 1 || stats.GuestTime <= 0 || stats.Fuel == 0 || stats.CPUTime <= 0 {
 		t.Errorf("stats %+v", stats)
 	}
 	cold, err := s.Measure(t.Context())
