@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"sync"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -51,7 +52,48 @@ func newMachine(t *testing.T, name string) *machine {
 	must(t, err)
 	must(t, h.LinkSetUp(lo))
 	out.sysctl("ipv6/conf/default/accept_dad", "0") // a link is to be of use at once, not some seconds later
+	if what := lacking(out); what != "" {
+		t.Skipf("%s: this kernel has no %s", t.Name(), what)
+	}
 	return out
+}
+
+var (
+	lackOnce sync.Once
+	lack     string
+)
+
+// lacking names what the kernel cannot do, tried once, on whatever machine is there. Anything but "not supported" is
+// for the tests to find.
+func lacking(m *machine) string {
+	lackOnce.Do(func() {
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name = "probe"
+		for _, link := range []netlink.Link{
+			netlink.NewVeth(attrs), &netlink.Bridge{LinkAttrs: attrs}, &netlink.Vxlan{LinkAttrs: attrs, VxlanId: 1, Port: 1},
+		} {
+			if v, ok := link.(*netlink.Veth); ok {
+				v.PeerName = "peer"
+			}
+			err := m.LinkAdd(link)
+			if errors.Is(err, unix.EOPNOTSUPP) {
+				lack = link.Type() + " links"
+			} else if err == nil {
+				err = m.LinkDel(link)
+			}
+			if err != nil {
+				return
+			}
+		}
+		conn, err := m.nftables()
+		if err == nil {
+			_, err = conn.ListTables()
+		}
+		if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EINVAL) {
+			lack = "nftables"
+		}
+	})
+	return lack
 }
 
 // path names the namespace for whoever is in this process.

@@ -203,7 +203,8 @@ func (b *builder) set(name string, prefixes []netip.Prefix, is4 bool) *nftables.
 	if len(elements) == 0 {
 		return nil
 	}
-	set := &nftables.Set{Table: b.table, Name: name, Interval: true, KeyType: nftables.TypeIP6Addr}
+	// The library would count sets by a variable that all its users in a process share.
+	set := &nftables.Set{Table: b.table, ID: uint32(len(b.sets) + 1), Name: name, Interval: true, KeyType: nftables.TypeIP6Addr}
 	if is4 {
 		set.KeyType = nftables.TypeIPAddr
 	}
