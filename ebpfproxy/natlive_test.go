@@ -579,6 +579,23 @@ func TestNATLiveInterfaces(t *testing.T) {
 	}
 }
 
+// TestNATLiveNextHop: the next hop towards a backend may be of the other family.
+func TestNATLiveNextHop(t *testing.T) {
+	w := newNATTown(t, Config{})
+	w.other.ip("addr add 10.77.0.1/32 dev lo")
+	w.node.ip("route add 10.77.0.0/16 via inet6 fd09::20 dev b0")
+	w.echo(w.other, TCP, "10.77.0.1:80")
+	w.serve(external(TCP, ":30080", remote("10.77.0.1:80")))
+	c, err := w.dial(TCP, "192.0.2.10:30080")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if saw, err := ask(c, 10); err != nil || saw.Addr() != netip.MustParseAddr("10.9.0.10") {
+		t.Errorf("the backend saw %s: %v", saw, err)
+	}
+}
+
 // TestNATLiveMany: many clients at once, some of whom leave early.
 func TestNATLiveMany(t *testing.T) {
 	w := newNATTown(t, Config{})

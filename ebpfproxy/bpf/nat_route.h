@@ -96,7 +96,7 @@ inline_fn int nat_redirect(struct __sk_buff *skb, const struct nat_work *w)
 {
 	const struct bpf_fib_lookup *fib = &w->fib;
 	struct bpf_redir_neigh hop = {};
-	if (w->v6) {
+	if (fib->family == AF_INET6) { /* of the next hop, which may be IPv6 for IPv4 (RFC 8950) */
 		hop.nh_family = AF_INET6;
 		addr_copy(hop.ipv6_nh, fib->ipv6_dst);
 	} else {
