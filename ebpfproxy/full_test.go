@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/petrelrun/petrel/ebpfproxy/bpf"
 )
 
 // TestFullTables: what was there serves on, what fits is added, the error says what does not, and when there is room
@@ -181,4 +183,53 @@ func countServed(t *testing.T, a *arena, list []Service) (n int) {
 		}
 	}
 	return n
+}
+
+// TestWhatIsStaleIsNotFollowed: a slot that a program reads too late leads to nobody rather than to another's backend.
+func TestWhatIsStaleIsNotFollowed(t *testing.T) {
+	a := newArena(t)
+	p := a.open(Config{})
+	one, two := a.serve("127.0.0.2:0"), a.serve("127.0.0.3:0")
+	svc, other := clusterIP("10.96.0.1:80", TCP, one.backend()), clusterIP("10.96.0.2:80", TCP, two.backend())
+	mustSync(t, p, svc, other)
+	p.mu.Lock()
+	slot := &p.slots.at[p.entries[svc.Frontend].span.base]
+	own, others := *slot, p.slots.at[p.entries[other.Frontend].span.base]
+	p.mu.Unlock()
+	older := own
+	older.Gen--
+	beyond := own
+	beyond.Backend = 1 << 30
+	for name, stale := range map[string]bpf.SockSlot{"another service's": others, "an older backend's": older, "nobody's": {}, "beyond the table": beyond} {
+		*slot = stale
+		for _, kind := range []int{unix.SOCK_STREAM, unix.SOCK_DGRAM} {
+			s := a.socket(kind, false)
+			if err := s.connect(svc.at()); kind == unix.SOCK_STREAM && !errors.Is(err, unix.ECONNREFUSED) {
+				t.Errorf("%s: %v, want it refused", name, err)
+			}
+			s.close()
+		}
+	}
+	*slot = own
+	a.mustAsk(svc.at())
+}
+
+// TestForgottenClients: a table of clients that is too small forgets the oldest; they are served all the same.
+func TestForgottenClients(t *testing.T) {
+	a := newArena(t)
+	sizes := smallSizes
+	sizes.Affinity, sizes.Datagrams = 1, 1
+	p := a.open(Config{Sizes: sizes})
+	s := a.serve("127.0.0.2:0")
+	svc, names := clusterIP("10.96.0.1:80", TCP, s.backend()), clusterIP("10.96.0.1:53", UDP, s.backend())
+	svc.Affinity = time.Hour
+	mustSync(t, p, svc, names)
+	for i := range 64 {
+		if got := a.askFrom(netip.AddrFrom4([4]byte{127, 0, 2, byte(i + 1)}).String(), svc); got != s.addr.String() {
+			t.Fatalf("reached %s", got)
+		}
+		d := a.socket(unix.SOCK_DGRAM, false)
+		exchange(t, d, names.at())
+		d.close()
+	}
 }
