@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -37,7 +38,9 @@ type Config struct {
 	Compiler CompilerConfig
 	Client   kubernetes.Interface
 	Enforcer Enforcer
-	Logger   *slog.Logger // nil: slog.Default()
+	// StateFile is where the agent keeps which namespaces have policies, for a start without the API. Empty: nowhere.
+	StateFile string
+	Logger    *slog.Logger // nil: slog.Default()
 }
 
 // Validate says what of the configuration makes no sense.
@@ -66,12 +69,15 @@ type Agent struct {
 	compiler *Compiler
 	changed  uint64        // counts changes
 	enforced uint64        // the changes that the enforcer knows
-	told     chan struct{} // closed and made anew when enforced moves
+	told     chan struct{} // closed and made anew when those who wait are to look again
 
 	metrics *metrics
 
-	namesMu sync.RWMutex
-	names   map[netip.Addr]string
+	idle     bool            // the enforcer's rules are none, and so were those compiled last
+	restored map[string]bool // the namespaces that had policies, as the last process kept them; nil: not known
+	kept     []string        // what is in the state file
+
+	names atomic.Pointer[podNames]
 }
 
 // New makes an Agent; it does nothing before Run.
@@ -137,6 +143,7 @@ func (a *Agent) nudge() {
 
 // Run follows the API until ctx ends.
 func (a *Agent) Run(ctx context.Context) error {
+	a.restore()
 	var running sync.WaitGroup
 	for _, follow := range []func(context.Context){a.pods.Run, a.namespaces.Run, a.policies.Run} {
 		running.Go(func() { follow(ctx) })
@@ -185,26 +192,40 @@ func (a *Agent) enforce(ctx context.Context) {
 func (a *Agent) compileAndSync(ctx context.Context) error {
 	a.mu.Lock()
 	changed := a.changed
+	a.wake() // everything is known now
+	if a.idle && !a.compiler.hasPolicies() {
+		a.settle(changed)
+		a.mu.Unlock()
+		return a.keep()
+	}
 	policy := a.compiler.Compile()
-	names := a.compiler.PodNames()
+	a.idle = false // until the enforcer has taken none of it, or all
 	a.mu.Unlock()
-
-	a.namesMu.Lock()
-	a.names = names
-	a.namesMu.Unlock()
 	if err := a.cfg.Enforcer.Sync(ctx, policy); err != nil {
 		return err
 	}
 	a.mu.Lock()
-	defer a.mu.Unlock()
+	a.idle = len(policy.Endpoints) == 0
+	a.settle(changed)
+	a.mu.Unlock()
+	return a.keep()
+}
+
+// settle says that everything up to a change is enforced. Its caller holds mu.
+func (a *Agent) settle(changed uint64) {
 	a.enforced = changed
+	a.wake()
+}
+
+// wake has all that wait in Assign look again. Its caller holds mu.
+func (a *Agent) wake() {
 	close(a.told)
 	a.told = make(chan struct{})
-	return nil
 }
 
 // Assign says which addresses a local pod is about to have, and answers when the policies for it are enforced: no
-// packet of the pod is ahead of its policy. It waits until the API has been read once.
+// packet of the pod is ahead of its policy. For a pod that no policy selects that is at once. Until the API has been read
+// it is at once for pods of namespaces that had no policy when the last process ended, and the others wait.
 func (a *Agent) Assign(ctx context.Context, pod *corev1.Pod, addrs []netip.Addr) error {
 	name := types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name}
 	var changed uint64
@@ -216,7 +237,7 @@ func (a *Agent) Assign(ctx context.Context, pod *corev1.Pod, addrs []netip.Addr)
 	})
 	for {
 		a.mu.Lock()
-		done, told := a.enforced >= changed, a.told
+		done, told := a.enforced >= changed || a.isFree(pod), a.told
 		a.mu.Unlock()
 		if done {
 			return nil
@@ -227,6 +248,14 @@ func (a *Agent) Assign(ctx context.Context, pod *corev1.Pod, addrs []netip.Addr)
 		case <-told:
 		}
 	}
+}
+
+// isFree: as far as is known, no policy selects the pod. Its caller holds mu.
+func (a *Agent) isFree(pod *corev1.Pod) bool {
+	if a.known() {
+		return !a.compiler.selects(pod)
+	}
+	return a.restored != nil && !a.restored[pod.Namespace]
 }
 
 // SetHosts replaces the addresses of this node.
@@ -242,13 +271,6 @@ func (a *Agent) SetHosts(hosts []netip.Prefix) error {
 // Release forgets what was assigned to a pod, as its addresses are about to be another's.
 func (a *Agent) Release(pod types.NamespacedName) {
 	a.change(func(c *Compiler) bool { c.RemovePod(pod); return true })
-}
-
-// PodName names the pod that has an address, "namespace/name", or "".
-func (a *Agent) PodName(addr netip.Addr) string {
-	a.namesMu.RLock()
-	defer a.namesMu.RUnlock()
-	return a.names[addr]
 }
 
 // sleep answers false when ctx ended first.

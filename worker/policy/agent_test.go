@@ -5,6 +5,9 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -75,8 +78,13 @@ func not(f func(ebpfproxy.Policy) bool) func(ebpfproxy.Policy) bool {
 
 func runAgent(t *testing.T, client *fake.Clientset, enforcer Enforcer) *Agent {
 	t.Helper()
-	logger := slog.New(slog.NewTextHandler(t.Output(), nil))
-	a, err := New(Config{Compiler: loopbackConfig(), Client: client, Enforcer: enforcer, Logger: logger})
+	return runConfigured(t, Config{Compiler: loopbackConfig(), Client: client, Enforcer: enforcer})
+}
+
+func runConfigured(t *testing.T, cfg Config) *Agent {
+	t.Helper()
+	cfg.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
+	a, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +105,7 @@ func TestAgentFollowsTheAPI(t *testing.T) {
 	n := &noted{fails: 2}
 	a := runAgent(t, client, n)
 	n.wait(t, "at first", isolated("127.42.1.1"))
-	if got := a.PodName(netip.MustParseAddr("127.42.1.1")); got != "x/a" {
+	if got := a.PodName(netip.MustParseAddr("127.42.1.1")); got != "x/a" || a.PodName(netip.MustParseAddr("127.42.1.9")) != "" {
 		t.Errorf("the pod is %q", got)
 	}
 	ctx, policies := t.Context(), client.NetworkingV1().NetworkPolicies("x")
@@ -170,6 +178,117 @@ func TestAgentAssign(t *testing.T) {
 	if err := a.Assign(ctx, newTestPod("x/b", "pod=a", here), []netip.Addr{addr}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a policy that is not enforced: %v", err)
 	}
+}
+
+// TestAgentAssignAtOnce: a pod that no policy selects waits for nobody.
+func TestAgentAssignAtOnce(t *testing.T) {
+	client := fake.NewClientset(newPolicy("x/p", "pod=a", denyAll(in)))
+	n := &noted{}
+	a := runAgent(t, client, n)
+	n.wait(t, "at first", func(ebpfproxy.Policy) bool { return true })
+	n.mu.Lock()
+	n.fails = 1 << 20
+	n.mu.Unlock()
+	for name, labels := range map[string]string{"x/b": "pod=b", "y/a": "pod=a"} {
+		if err := a.Assign(t.Context(), newTestPod(name, labels, here), []netip.Addr{netip.MustParseAddr("127.42.1.1")}); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestAgentIdle: without policies there is nothing to do when pods come and go.
+func TestAgentIdle(t *testing.T) {
+	client := fake.NewClientset()
+	n := &noted{}
+	a := runAgent(t, client, n)
+	n.wait(t, "at first", func(ebpfproxy.Policy) bool { return true })
+	for i := range 5 {
+		pod := newTestPod("x/p"+string(rune('a'+i)), "", here, "127.42.1."+string(rune('1'+i)))
+		if _, err := client.CoreV1().Pods("x").Create(t.Context(), pod, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * gatherTime)
+	}
+	if _, times := n.last(); times != 1 {
+		t.Errorf("enforced %d times", times)
+	}
+	for deadline := time.Now().Add(5 * time.Second); a.PodName(netip.MustParseAddr("127.42.1.5")) != "x/pe"; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the newest pod has no name")
+		}
+	}
+	if _, err := client.NetworkingV1().NetworkPolicies("x").Create(t.Context(), newPolicy("x/p", "", denyAll(in)), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	n.wait(t, "a policy", isolated("127.42.1.5"))
+}
+
+// TestAgentStartsWithoutTheAPI: what it kept says which pods have to wait.
+func TestAgentStartsWithoutTheAPI(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "policy.json")
+	client := fake.NewClientset(newPolicy("x/p", "", denyAll(in)))
+	n := &noted{}
+	runKept := func(client *fake.Clientset, n *noted) *Agent {
+		return runConfigured(t, Config{Compiler: loopbackConfig(), Client: client, Enforcer: n, StateFile: file})
+	}
+	runKept(client, n)
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		if state, err := readState(file); err == nil && len(state.Namespaces) == 1 {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatalf("kept %v, %v", state, err)
+		}
+	}
+	away := fake.NewClientset()
+	away.PrependReactor("list", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil, errors.New("connection refused")
+	})
+	later := &noted{}
+	a := runKept(away, later)
+	assign := func(name string) error {
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		return a.Assign(ctx, newTestPod(name, "", here), []netip.Addr{netip.MustParseAddr("127.42.1.1")})
+	}
+	if err := assign("y/a"); err != nil {
+		t.Errorf("a namespace without policies: %v", err)
+	}
+	if err := assign("x/a"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a namespace with policies: %v", err)
+	}
+	if _, times := later.last(); times != 0 {
+		t.Error("something was enforced without knowing what")
+	}
+}
+
+func TestStateFilesThatAreOfNoUse(t *testing.T) {
+	dir := t.TempDir()
+	for name, content := range map[string]string{"empty": "", "another kind": `{"a":1}`, "broken": `{"namespacesWithPolicies":[`, "large": strings.Repeat(" ", maxStateFile+1)} {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := readState(path); err == nil {
+			t.Errorf("%s was accepted", name)
+		}
+	}
+	a := &Agent{cfg: Config{StateFile: filepath.Join(dir, "nowhere", "file")}, compiler: compilerOf(t, loopbackConfig(), &world{})}
+	if a.restore(); a.restored != nil {
+		t.Error("something was read from nowhere")
+	}
+	if a.keep() == nil {
+		t.Error("something was kept nowhere")
+	}
+}
+
+func FuzzState(f *testing.F) {
+	f.Add([]byte(`{"namespacesWithPolicies":["x","y"]}`))
+	f.Add([]byte(`{}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		if state, err := decodeState(raw); err == nil && state.Namespaces == nil {
+			t.Error("no namespaces and no error")
+		}
+	})
 }
 
 // counted is an Enforcer that counts.

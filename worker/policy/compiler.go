@@ -181,6 +181,22 @@ func (c *Compiler) give(a *atom) {
 	}
 }
 
+// hasPolicies: there are any, whomever they select.
+func (c *Compiler) hasPolicies() bool { return len(c.policies) > 0 }
+
+// policyNamespaces are those that have policies, in order.
+func (c *Compiler) policyNamespaces() []string { return slices.Sorted(maps.Keys(c.policies)) }
+
+// selects reports whether a policy selects the pod.
+func (c *Compiler) selects(p *corev1.Pod) bool {
+	for _, candidate := range c.policies[p.Namespace] {
+		if candidate.selects.Matches(labels.Set(p.Labels)) {
+			return true
+		}
+	}
+	return false
+}
+
 // PodNames are "namespace/name" by address.
 func (c *Compiler) PodNames() map[netip.Addr]string {
 	holders := c.holders()
