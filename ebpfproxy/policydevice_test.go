@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -110,7 +109,7 @@ func TestPolicyOnContainers(t *testing.T) {
 			{a, "10.42.0.1:8081", nil},
 			{pods[3].arena, "10.42.0.2:8081", nil},
 		} {
-			if err := tt.from.policyAsk("", tt.to); !errors.Is(err, tt.want) {
+			if err := tt.from.policyExpect("", tt.to, tt.want); !errors.Is(err, tt.want) {
 				t.Errorf("%s: to %s: %v, want %v", what, tt.to, err, tt.want)
 			}
 		}
@@ -118,7 +117,7 @@ func TestPolicyOnContainers(t *testing.T) {
 			if i < 2 {
 				continue
 			}
-			if err := pods[i].datagram("10.42.0.1:8080"); !errors.Is(err, want) {
+			if err := pods[i].datagram("10.42.0.1:8080", want); !errors.Is(err, want) {
 				t.Errorf("%s: datagram of pod %d: %v, want %v", what, i, err, want)
 			}
 		}
@@ -153,10 +152,14 @@ func TestPolicyOnContainers(t *testing.T) {
 }
 
 // datagram asks with one and waits for the answer.
-func (p *policyPod) datagram(to string) error {
+func (p *policyPod) datagram(to string, want error) error {
 	s := p.socket(unix.SOCK_DGRAM, false)
 	defer s.close()
-	tv := unix.NsecToTimeval(int64(200 * time.Millisecond))
+	patience := policyPatience
+	if want == unix.EAGAIN {
+		patience = policyHang
+	}
+	tv := unix.NsecToTimeval(int64(patience))
 	if err := unix.SetsockoptTimeval(s.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv); err != nil {
 		return err
 	}
@@ -185,7 +188,7 @@ func TestPolicyForgedSource(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := two.policyAsk("10.42.0.9", server.addr.String()); !errors.Is(err, unix.ETIMEDOUT) {
+	if err := two.policyExpect("10.42.0.9", server.addr.String(), unix.ETIMEDOUT); !errors.Is(err, unix.ETIMEDOUT) {
 		t.Errorf("a forged source: %v", err)
 	}
 	if err := two.policyAsk(two.addr, server.addr.String()); err != nil {

@@ -38,8 +38,25 @@ func mustPolicy(t testing.TB, e *Enforcer, p Policy) {
 	}
 }
 
-// policyAsk connects from an address, and answers how that ended; a connection that hangs is ETIMEDOUT.
+// Hanging is told from being slow by how long it takes: long where an answer is expected, short where none is.
+const policyPatience, policyHang = 2 * time.Second, 40 * time.Millisecond
+
+// policyAsk connects from an address, and answers how that ended.
 func (a *arena) policyAsk(from, to string) error {
+	a.t.Helper()
+	return a.policyAskFor(from, to, policyPatience)
+}
+
+// policyExpect is policyAsk where the end is known that there should be; a connection that hangs is ETIMEDOUT.
+func (a *arena) policyExpect(from, to string, want error) error {
+	a.t.Helper()
+	if want == unix.ETIMEDOUT {
+		return a.policyAskFor(from, to, policyHang)
+	}
+	return a.policyAskFor(from, to, policyPatience)
+}
+
+func (a *arena) policyAskFor(from, to string, patience time.Duration) error {
 	a.t.Helper()
 	at := netip.MustParseAddrPort(to)
 	s := a.socket(unix.SOCK_STREAM, at.Addr().Is6())
@@ -47,7 +64,7 @@ func (a *arena) policyAsk(from, to string) error {
 	if from != "" {
 		s.bind(from)
 	}
-	tv := unix.NsecToTimeval(int64(150 * time.Millisecond))
+	tv := unix.NsecToTimeval(int64(patience))
 	if err := unix.SetsockoptTimeval(s.fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &tv); err != nil {
 		a.t.Fatal(err)
 	}
@@ -82,7 +99,7 @@ func TestPolicyOnConnections(t *testing.T) {
 		{"to the host", policyA, "127.0.0.1:8080", nil},
 		{"pods that no policy isolates", policyB, "127.42.0.3:8080", nil},
 	} {
-		if err := a.policyAsk(tt.from, tt.to); !errors.Is(err, tt.want) {
+		if err := a.policyExpect(tt.from, tt.to, tt.want); !errors.Is(err, tt.want) {
 			t.Errorf("%s: %v, want %v", tt.name, err, tt.want)
 		}
 	}
@@ -102,7 +119,7 @@ func TestPolicyOnConnections(t *testing.T) {
 		{"out", policyA, "127.42.0.3:8080", unix.ETIMEDOUT},
 		{"the host's probe", "127.0.0.1", policyA + ":8081", nil},
 	} {
-		if err := a.policyAsk(tt.from, tt.to); !errors.Is(err, tt.want) {
+		if err := a.policyExpect(tt.from, tt.to, tt.want); !errors.Is(err, tt.want) {
 			t.Errorf("packets, %s: %v, want %v", tt.name, err, tt.want)
 		}
 	}
@@ -155,7 +172,11 @@ func TestPolicyOnDatagrams(t *testing.T) {
 	} {
 		s := a.socket(unix.SOCK_DGRAM, false)
 		s.bind(tt.from)
-		tv := unix.NsecToTimeval(int64(200 * time.Millisecond))
+		patience := policyPatience
+		if tt.want == unix.EAGAIN {
+			patience = policyHang
+		}
+		tv := unix.NsecToTimeval(int64(patience))
 		if err := unix.SetsockoptTimeval(s.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv); err != nil {
 			t.Fatal(err)
 		}
