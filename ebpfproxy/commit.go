@@ -122,9 +122,9 @@ func (c *change) finish(p *pending) {
 		c.leave(e.id, e.front.Protocol, m, c.now)
 	}
 	c.dropRanges(p)
-	e.given = p.setting.given
-	e.given.Backends = slices.Clone(p.setting.given.Backends)
-	e.given.SourceRanges = slices.Clone(p.setting.given.SourceRanges)
+	e.given = *p.setting.given
+	e.given.Backends = slices.Clone(e.given.Backends)
+	e.given.SourceRanges = slices.Clone(e.given.SourceRanges)
 	e.value, e.span, e.stale, e.picks, e.members = p.value, p.span, nil, p.picks, p.members
 	e.dirty = p.short
 }

@@ -12,6 +12,7 @@ import (
 // sync makes the table hold these services.
 func (t *tables) sync(ctx context.Context, services []Service) error {
 	c := t.begin()
+	c.sets = make([]setting, 0, max(0, len(services)-len(t.entries))) // what is new, at least
 	wanted := make(map[Frontend]bool, len(services))
 	for i := range services {
 		s := &services[i]
@@ -31,7 +32,7 @@ func (t *tables) sync(ctx context.Context, services []Service) error {
 				continue
 			}
 			wanted[n.Frontend] = true
-			c.set(n, *s)
+			c.set(n, s)
 		}
 	}
 	for f := range t.entries {
@@ -67,7 +68,7 @@ func (t *tables) update(ctx context.Context, set []Service, gone []Frontend) err
 			c.remove(f)
 		}
 		for _, n := range all {
-			c.set(n, set[i])
+			c.set(n, &set[i])
 		}
 	}
 	return c.apply(ctx)
@@ -86,7 +87,8 @@ type change struct {
 
 // setting is a service in the table's form, and as it was given.
 type setting struct {
-	want, given Service
+	want  Service
+	given *Service
 }
 
 func (t *tables) begin() *change {
@@ -106,7 +108,7 @@ func (c *change) missing(table string, limit, n int) {
 }
 
 // set and remove: what is said last of a frontend counts.
-func (c *change) set(want, given Service) {
+func (c *change) set(want Service, given *Service) {
 	delete(c.gone, want.Frontend)
 	c.last[want.Frontend] = len(c.sets)
 	c.sets = append(c.sets, setting{want, given})
