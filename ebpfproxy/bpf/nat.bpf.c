@@ -8,6 +8,7 @@
  * the client's. */
 
 // go types: nat_tuple nat_entry nat_frag_key nat_frag nat_conf
+#include "nat_flow.h"
 #include "nat_route.h"
 
 char __license[] SEC("license") = "Dual MIT/GPL";
@@ -31,6 +32,7 @@ call_fn int nat_refuse(struct __sk_buff *skb, struct nat_work *w, const struct n
 	count_refused(svc);
 	if (w->rst)
 		return TC_ACT_SHOT;
+	nat_tell(w, FLOW_REFUSED, svc);
 	addr_copy(to->src, w->key.src);
 	addr_copy(to->dst, w->key.dst);
 	if (!bpf_map_lookup_elem(&petrel_node, w->key.dst))
@@ -79,6 +81,7 @@ call_fn int nat_new(struct __sk_buff *skb, struct nat_work *w)
 	if (!nat_in_range(w, s)) {
 		nat_count(NAT_STAT_DENIED);
 		count_refused(s->id);
+		nat_tell(w, FLOW_DENIED, s->id);
 		return TC_ACT_SHOT;
 	}
 	if (!w->syn)
@@ -92,6 +95,7 @@ call_fn int nat_new(struct __sk_buff *skb, struct nat_work *w)
 			return nat_refuse(skb, w, conf, s->id);
 		nat_count(NAT_STAT_DROPPED);
 		count_refused(s->id);
+		nat_tell(w, FLOW_REFUSED, s->id);
 		return TC_ACT_SHOT;
 	}
 	addr_copy(to->dst, b->addr);
@@ -120,6 +124,7 @@ call_fn int nat_new(struct __sk_buff *skb, struct nat_work *w)
 	nat_count(NAT_STAT_CONNECTIONS);
 	nat_count(NAT_STAT_FORWARDED);
 	count_connection(to->svc, id);
+	nat_tell(w, FLOW_CONNECT, to->svc);
 	count_packet(to->svc, id, skb->len);
 	return nat_send(skb, w);
 }

@@ -51,6 +51,13 @@ type NatCounters struct {
 	Refused     uint64
 }
 
+type NatFlowConf struct {
+	_         structs.HostLayout
+	Lost      uint64
+	Listening uint32
+	Sample    uint32
+}
+
 type NatNatConf struct {
 	_        structs.HostLayout
 	Addr4    [4]uint32
@@ -182,6 +189,8 @@ const (
 	NatMapPetrelAff      = "petrel_aff"
 	NatMapPetrelBackend  = "petrel_backend"
 	NatMapPetrelBestat   = "petrel_bestat"
+	NatMapPetrelFlowconf = "petrel_flowconf"
+	NatMapPetrelFlows    = "petrel_flows"
 	NatMapPetrelNat      = "petrel_nat"
 	NatMapPetrelNatconf  = "petrel_natconf"
 	NatMapPetrelNatfrag  = "petrel_natfrag"
@@ -252,6 +261,8 @@ type NatMapSpecs struct {
 	PetrelAff      *ebpf.MapSpec `ebpf:"petrel_aff"`
 	PetrelBackend  *ebpf.MapSpec `ebpf:"petrel_backend"`
 	PetrelBestat   *ebpf.MapSpec `ebpf:"petrel_bestat"`
+	PetrelFlowconf *ebpf.MapSpec `ebpf:"petrel_flowconf"`
+	PetrelFlows    *ebpf.MapSpec `ebpf:"petrel_flows"`
 	PetrelNat      *ebpf.MapSpec `ebpf:"petrel_nat"`
 	PetrelNatconf  *ebpf.MapSpec `ebpf:"petrel_natconf"`
 	PetrelNatfrag  *ebpf.MapSpec `ebpf:"petrel_natfrag"`
@@ -296,6 +307,8 @@ type NatMaps struct {
 	PetrelAff      *ebpf.Map `ebpf:"petrel_aff"`
 	PetrelBackend  *ebpf.Map `ebpf:"petrel_backend"`
 	PetrelBestat   *ebpf.Map `ebpf:"petrel_bestat"`
+	PetrelFlowconf *ebpf.Map `ebpf:"petrel_flowconf"`
+	PetrelFlows    *ebpf.Map `ebpf:"petrel_flows"`
 	PetrelNat      *ebpf.Map `ebpf:"petrel_nat"`
 	PetrelNatconf  *ebpf.Map `ebpf:"petrel_natconf"`
 	PetrelNatfrag  *ebpf.Map `ebpf:"petrel_natfrag"`
@@ -316,6 +329,8 @@ func (m *NatMaps) Close() error {
 		m.PetrelAff,
 		m.PetrelBackend,
 		m.PetrelBestat,
+		m.PetrelFlowconf,
+		m.PetrelFlows,
 		m.PetrelNat,
 		m.PetrelNatconf,
 		m.PetrelNatfrag,
