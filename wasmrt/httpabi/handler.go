@@ -77,21 +77,24 @@ func (h *Handler) Close() error {
 
 // ServeHTTP implements http.Handler. It panics with http.ErrAbortHandler, as net/http wants it, to cut a response that
 // has begun and cannot be finished.
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.Answer(w, r) }
+
+// Answer is ServeHTTP, and says whether the answer is the guest's. Else it is a problem that the client was told instead.
+func (h *Handler) Answer(w http.ResponseWriter, r *http.Request) (guests bool) {
 	h.requests.Add(1)
 	if r.ContentLength > h.cfg.MaxRequestBody {
 		h.answer(w, problem(http.StatusRequestEntityTooLarge, CodeTooLarge,
 			fmt.Sprintf("the body has %d bytes, the limit is %d", r.ContentLength, h.cfg.MaxRequestBody),
 			"send less, or raise the limit (pod annotation petrel.run/max-request-body)"))
-		return
+		return false
 	}
 	if h.closed.Load() {
 		h.answer(w, closing())
-		return
+		return false
 	}
 	if p := h.queue.enter(r.Context(), h.ctx); p != nil {
 		h.answer(w, p)
-		return
+		return false
 	}
 	begun := time.Now()
 	x := h.newExchange(w, r, begun)
@@ -104,7 +107,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if h.first.Load() == 0 {
 		h.first.CompareAndSwap(0, took)
 	}
-	h.finish(x, p)
+	return h.finish(x, p)
 }
 
 // serve runs a guest for one exchange.
@@ -162,7 +165,7 @@ func (h *Handler) failed(x *exchange, err error) *Problem {
 }
 
 // finish tells the client how it went, or cuts the connection when the answer has begun and is not whole.
-func (h *Handler) finish(x *exchange, p *Problem) {
+func (h *Handler) finish(x *exchange, p *Problem) (guests bool) {
 	if p == nil && x.abort == abortPanic {
 		p = problem(http.StatusInternalServerError, CodeGuestPanic, "the app's handler panicked", "read the app's log")
 	}
@@ -172,7 +175,7 @@ func (h *Handler) finish(x *exchange, p *Problem) {
 	}
 	switch {
 	case p == nil && x.abort == abortNone:
-		return
+		return true
 	case p == nil:
 		x.cut()
 	case x.began.Load() || x.abort == abortSilent:
@@ -180,6 +183,7 @@ func (h *Handler) finish(x *exchange, p *Problem) {
 		x.cut()
 	}
 	h.answer(x.w, p)
+	return false
 }
 
 // answer tells the client of a problem.

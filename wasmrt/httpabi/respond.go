@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"unsafe"
 
 	"github.com/petrelrun/petrel/wasmrt/engine"
 	"github.com/petrelrun/petrel/wasmrt/httpabi/wire"
@@ -21,6 +22,9 @@ func (x *exchange) respond(ctx context.Context, status int32, block []byte) int3
 	}
 	if status < 100 || status > 999 || status == http.StatusSwitchingProtocols {
 		return wire.ErrInvalid
+	}
+	if done, code := x.respondPlainly(status, block); done {
+		return code
 	}
 	h := x.w.Header()
 	clear(h)
@@ -45,6 +49,34 @@ func (x *exchange) respond(ctx context.Context, status int32, block []byte) int3
 	x.began.Store(true)
 	x.w.WriteHeader(int(status))
 	return 0
+}
+
+// headWriter is a server's ResponseWriter that takes a head without a map of it. It says errors.ErrUnsupported of heads that
+// it does not take so, and has done nothing when it fails.
+type headWriter interface {
+	WriteHeadOf(status int, each func(emit func(name string, values []string) error) error) error
+}
+
+// respondPlainly hands a final head on as it comes, where the server can take it.
+func (x *exchange) respondPlainly(status int32, block []byte) (done bool, code int32) {
+	w, ok := x.w.(headWriter)
+	if !ok || status < 200 {
+		return false, 0
+	}
+	err := w.WriteHeadOf(int(status), func(emit func(string, []string) error) error {
+		// The guest stands still meanwhile, so its memory can be looked at.
+		return wire.EachField(unsafe.String(unsafe.SliceData(block), len(block)), func(name string, values []string) error {
+			return emit(http.CanonicalHeaderKey(name), values)
+		})
+	})
+	switch {
+	case err == nil:
+		x.began.Store(true)
+		return true, 0
+	case errors.Is(err, errors.ErrUnsupported):
+		return false, 0
+	}
+	return true, wire.ErrInvalid
 }
 
 func (x *exchange) announce(h http.Header) {

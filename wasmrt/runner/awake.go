@@ -225,6 +225,5 @@ func (a *awake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			a.first(took)
 		}
 	}()
-	g.ServeHTTP(w, r)
-	failed = w.Header().Get("Content-Type") == "application/problem+json" && w.Header().Get("X-Content-Type-Options") == "nosniff"
+	failed = !g.Answer(w, r)
 }

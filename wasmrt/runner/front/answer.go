@@ -1,6 +1,7 @@
 package front
 
 import (
+	"errors"
 	"net"
 	"net/http"
 	"strconv"
@@ -61,6 +62,34 @@ func (a *answer) Header() http.Header {
 		a.header = make(http.Header, 4)
 	}
 	return a.header
+}
+
+// WriteHeadOf is WriteHeader with fields that need not be in a map first: each calls emit with every one of them. Names are
+// canonical, may come twice, and need be valid during the call only, as values. When each fails, nothing was done. A head that says
+// how long the body is, or names trailers, or is not the final one, is for Header and WriteHeader: errors.ErrUnsupported.
+func (a *answer) WriteHeadOf(status int, each func(emit func(name string, values []string) error) error) error {
+	if a.status != 0 || status < 200 || status > 999 {
+		return errors.ErrUnsupported
+	}
+	b := a.head.begin(status)
+	err := each(func(name string, values []string) error {
+		if name == "Content-Length" || name == "Trailer" {
+			return errors.ErrUnsupported
+		}
+		if a.head.wanted(name, values, status) {
+			for _, value := range values {
+				b = appendField(b, name, value)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		a.head.drop()
+		return err
+	}
+	*a.head.text = b
+	a.status, a.length = status, -1
+	return nil
 }
 
 // WriteHeader implements http.ResponseWriter.

@@ -19,16 +19,27 @@ type fields struct {
 	closes   bool // the connection ends with this answer
 }
 
+// begin starts a head.
+func (f *fields) begin(status int) []byte {
+	f.text = takeBuffer()
+	f.untyped, f.undated = true, status >= 200
+	return appendStatus(*f.text, status)
+}
+
+// drop forgets what was begun.
+func (f *fields) drop() {
+	giveBuffer(f.text)
+	*f = fields{}
+}
+
 // take writes down a handler's header. Fields that are the server's business are left out.
 func (f *fields) take(h http.Header, status int) {
-	f.text = takeBuffer()
-	b := appendStatus(*f.text, status)
+	b := f.begin(status)
 	f.announce(h["Trailer"])
-	f.untyped, f.undated = true, status >= 200
 	var room [16]string
 	names := room[:0]
-	for name := range h {
-		if f.wanted(name, h, status) {
+	for name, values := range h {
+		if f.wanted(name, values, status) {
 			names = append(names, name)
 		}
 	}
@@ -42,7 +53,7 @@ func (f *fields) take(h http.Header, status int) {
 }
 
 // wanted says whether a field is sent, and notes what its presence means.
-func (f *fields) wanted(name string, h http.Header, status int) bool {
+func (f *fields) wanted(name string, values []string, status int) bool {
 	switch name {
 	case "Content-Type":
 		f.untyped = false
@@ -54,7 +65,7 @@ func (f *fields) wanted(name string, h http.Header, status int) bool {
 	case "Date":
 		f.undated = false
 	case "Connection":
-		f.closes = slices.ContainsFunc(h[name], func(v string) bool { return strings.EqualFold(strings.TrimSpace(v), "close") })
+		f.closes = slices.ContainsFunc(values, func(v string) bool { return strings.EqualFold(strings.TrimSpace(v), "close") })
 	case "Transfer-Encoding":
 		f.streamed, f.untyped = true, false
 		return false
