@@ -11,6 +11,9 @@
 //   - Sync and Update are level-triggered: both end in the same maps as a fresh load of the same services. After an error
 //     everything that fitted serves, and the next Sync does the rest.
 //   - A socket whose backend left its service is ended: datagram sockets at once, streams after Config.Grace.
+//   - An Enforcer never lets a rule be missing that the old and the new policy both have, and denies what it has no room
+//     for. A Steer's addresses are always some listener's: the old one's or the new one's.
+//   - Flows cost nothing while nobody listens, and a slow listener costs nobody else.
 //   - With Config.PinDir, maps and links outlive the process; the next Open takes them over without a connection refused.
 //     Remove leaves nothing.
 //
