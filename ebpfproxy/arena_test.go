@@ -30,9 +30,7 @@ const cgroupRoot = "/sys/fs/cgroup/unified"
 
 func newArena(t testing.TB) *arena {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("needs root: cgroups, network namespaces and bpf")
-	}
+	needRoot(t)
 	root := cgroupRoot
 	if _, err := os.Stat(root); err != nil {
 		root = "/sys/fs/cgroup"
@@ -53,6 +51,13 @@ func newArena(t testing.TB) *arena {
 	}
 	t.Cleanup(func() { close(a.calls) })
 	return a
+}
+
+func needRoot(t testing.TB) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("needs root: cgroups, network namespaces and bpf")
+	}
 }
 
 func skipUnsupported(t testing.TB, err error) {

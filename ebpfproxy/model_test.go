@@ -27,6 +27,7 @@ var modelSizes = Sizes{Frontends: 48, Backends: 160, Slots: 512, Maglev: 7, Affi
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
+	needRoot(t)
 	spec, err := bpf.LoadSock()
 	if err != nil {
 		t.Fatal(err)
