@@ -51,7 +51,7 @@ type Frontend struct {
 
 // Frontends are all addresses of the Service, each once for the same clients.
 func (s *Service) Frontends() []Frontend {
-	var out []Frontend
+	out := make([]Frontend, 0, len(s.Ports)*len(s.ClusterIPs))
 	for i := range s.Ports {
 		p := &s.Ports[i]
 		for _, ip := range s.ClusterIPs {
@@ -113,6 +113,9 @@ func (s *Service) frontend(p *Port, ip netip.Addr, number uint16, kind Kind, cli
 
 // unused are the port's endpoints of the family that are not among the chosen ones.
 func (p *Port) unused(chosen []Backend, like netip.Addr) []Backend {
+	if len(p.Local) == 0 && len(chosen) == len(ofFamily(p.Backends, like)) { // there are two lists, and one was chosen
+		return ofFamily(p.Open, like)
+	}
 	has := make(map[netip.AddrPort]bool, len(chosen))
 	for _, b := range chosen {
 		has[b.Addr] = true

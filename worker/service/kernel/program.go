@@ -1,11 +1,13 @@
 package kernel
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -77,7 +79,9 @@ func (p *Path) take() *work {
 	}
 	if p.whole { // everything, so that what could not be done before is
 		for key, svc := range p.services {
-			w.changed[key] = &svc
+			if w.changed[key] == nil {
+				w.changed[key] = &svc
+			}
 		}
 	}
 	p.dirty, p.whole = map[types.NamespacedName]struct{}{}, false
@@ -147,5 +151,5 @@ func (p *Path) done(w *work, err error) {
 }
 
 func compareNames(a, b types.NamespacedName) int {
-	return slices.Compare([]string{a.Namespace, a.Name}, []string{b.Namespace, b.Name})
+	return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
 }

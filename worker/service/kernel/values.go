@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"net/netip"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -18,15 +19,16 @@ var protocols = map[string]ebpfproxy.Protocol{
 func Values(svc *service.Service, leaving func(netip.Addr) bool) []ebpfproxy.Service {
 	frontends := svc.Frontends()
 	out := make([]ebpfproxy.Service, 0, len(frontends))
-	taken := make(map[ebpfproxy.Frontend]bool, len(frontends))
+	taken := func(at ebpfproxy.Frontend) bool { // an external address may be given twice
+		return slices.ContainsFunc(out, func(v ebpfproxy.Service) bool { return v.Frontend == at })
+	}
 	for i := range frontends {
 		f := &frontends[i]
 		protocol, ok := protocols[f.Protocol]
 		at := ebpfproxy.Frontend{Addr: f.Addr.Addr(), Port: f.Addr.Port(), Protocol: protocol, Scope: scopeOf(f)}
-		if !ok || taken[at] { // an external address may be given twice
+		if !ok || taken(at) {
 			continue
 		}
-		taken[at] = true
 		out = append(out, ebpfproxy.Service{
 			Frontend: at, Name: svc.Namespace + "/" + svc.Name + ":" + f.Port, Backends: backendsOf(svc, f, leaving),
 			Affinity: svc.Affinity, Drop: f.Drop, SourceRanges: f.SourceRanges, KeepClientIP: f.KeepClientIP,
