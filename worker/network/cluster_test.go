@@ -103,7 +103,7 @@ func (n *testNode) settle() {
 	})
 }
 
-func eventually(t *testing.T, try func() error) {
+func eventually(t testing.TB, try func() error) {
 	t.Helper()
 	deadline := time.Now().Add(8 * time.Second)
 	for {
@@ -152,7 +152,7 @@ func (n *testNode) wasmPod(name string) *testPod {
 }
 
 // serve tells each client its address, then how many bytes it sent; datagrams are sent back.
-func (p *testPod) serve(t *testing.T) {
+func (p *testPod) serve(t testing.TB) {
 	t.Helper()
 	for _, ip := range p.ips {
 		addr := netip.AddrPortFrom(ip, testPort)

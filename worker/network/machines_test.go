@@ -16,14 +16,14 @@ import (
 
 // machine is a network namespace of the test's own. It ends with the test.
 type machine struct {
-	t    *testing.T
+	t    testing.TB
 	name string
 	space
 }
 
 // newMachine makes a namespace without a name: it lives as long as its file descriptor. Only the right to make one may
 // be missing.
-func newMachine(t *testing.T, name string) *machine {
+func newMachine(t testing.TB, name string) *machine {
 	t.Helper()
 	type made struct {
 		ns  netns.NsHandle
@@ -120,7 +120,7 @@ func (m *machine) noAddr(link, cidr string) {
 	must(m.t, m.AddrDel(m.link(link), testAddr(m.t, cidr)))
 }
 
-func testAddr(t *testing.T, cidr string) *netlink.Addr {
+func testAddr(t testing.TB, cidr string) *netlink.Addr {
 	t.Helper()
 	p := netip.MustParsePrefix(cidr)
 	return &netlink.Addr{IPNet: &net.IPNet{IP: net.IP(p.Addr().AsSlice()), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}, Flags: unix.IFA_F_NODAD}
@@ -142,7 +142,7 @@ type segment struct {
 	ports int
 }
 
-func newSegment(t *testing.T, name string) *segment {
+func newSegment(t testing.TB, name string) *segment {
 	t.Helper()
 	m := newMachine(t, name)
 	attrs := netlink.NewLinkAttrs()
@@ -173,7 +173,7 @@ func (s *segment) join(m *machine, ifName string, mtu int, cidrs ...string) {
 	}
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
