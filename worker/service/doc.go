@@ -1,13 +1,16 @@
-// Package service gives Services their addresses on this node, from user space: it listens on each ClusterIP and node
-// port and passes connections on to ready endpoints, and it serves the URLs of apps by HTTP host name.
+// Package service gives Services their addresses on this node, and serves the URLs of apps by HTTP host name. What it
+// serves is a table; who puts it into effect is a DataPath in the kernel (package kernel) or, where that cannot be had,
+// the proxy in user space of this package, which listens on each address and passes connections on.
 //
 // Invariants:
-//   - What is served comes from a table of pure values (Service, Backend) that is made of the API's Services and
-//     EndpointSlices. Another data path (ebpfproxy) takes the same table.
+//   - The table is of pure values (Service, Port, Backend, Frontend), made of the API's Services and EndpointSlices by
+//     Compile, and means what it means to Kubernetes' own proxy. Every data path passes the suite of servicetest.
 //   - The table of last time is on disk and serves at once after a restart; the API's takes over only when it is known
 //     whole. An API that is away changes nothing.
-//   - A frontend without a ready endpoint does not listen, so that clients are refused at once and by the kernel.
-//   - Connections that are open outlive changes of the table; those of a removed Service for drainTimeout.
+//   - A frontend without an endpoint refuses clients at once; one whose policy leaves none of those that there are does
+//     not answer, where the data path can.
+//   - Connections that are open outlive changes of the table; those to an endpoint or of a Service that has gone for a
+//     while.
 //
-// It may import client-go and its own packages.
+// It may import its own packages, client-go and Prometheus' client. kernel is a room of its own.
 package service
