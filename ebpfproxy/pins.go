@@ -81,7 +81,7 @@ func (p pins) versions() ([]int, error) {
 }
 
 // openMap answers the map of spec: the pinned one if there is one, with its content also where its size is to be another,
-// or a new one. fresh says that it is new.
+// or a new one, also where the pinned one is of no use. fresh says that it is new.
 func (p pins) openMap(spec *ebpf.MapSpec) (m *ebpf.Map, fresh bool, err error) {
 	if p.root == "" {
 		m, err := p.newMap(spec)
@@ -95,7 +95,7 @@ func (p pins) openMap(spec *ebpf.MapSpec) (m *ebpf.Map, fresh bool, err error) {
 	if err == nil {
 		return m, false, pinMap(m, path)
 	}
-	if !errors.Is(err, os.ErrNotExist) {
+	if !errors.Is(err, os.ErrNotExist) && !errors.Is(err, ebpf.ErrMapIncompatible) {
 		return nil, false, err
 	}
 	m, err = p.newMap(spec)

@@ -18,7 +18,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
+
+	"github.com/petrelrun/petrel/ebpfproxy/bpf"
 )
 
 // agentEnv makes the test binary an agent of its own: cgroup, pin folder, backend, separated by spaces.
@@ -231,6 +234,68 @@ func TestLostPinsAreMadeAnew(t *testing.T) {
 			}
 			mustSync(t, p, svc)
 			a.mustAsk(svc.at())
+		})
+	}
+}
+
+// TestPinsOfAnotherLayout are of no use: what stands in their place is made anew, and the older programs serve until a Sync.
+func TestPinsOfAnotherLayout(t *testing.T) {
+	for _, name := range []string{"petrel_svc", "petrel_backend", "petrel_aff"} {
+		t.Run(name, func(t *testing.T) {
+			a := newArena(t)
+			dir := bpffs(t)
+			s := a.serve("127.0.0.2:0")
+			svc := clusterIP("10.96.0.1:80", TCP, s.backend())
+			p := a.openRaw(Config{PinDir: dir})
+			mustSync(t, p, svc)
+			must(t, p.Close())
+			other, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Hash, KeySize: 8, ValueSize: 8, MaxEntries: 8})
+			must(t, err)
+			defer other.Close()
+			path := filepath.Join(dir, "v1", "maps", name)
+			must(t, os.Remove(path))
+			must(t, other.Pin(path))
+			p = a.open(Config{PinDir: dir})
+			a.mustAsk(svc.at())
+			mustSync(t, p, svc)
+			a.mustAsk(svc.at())
+		})
+	}
+}
+
+// TestTablesThatContradictThemselves are made anew as well.
+func TestTablesThatContradictThemselves(t *testing.T) {
+	for name, spoil := range map[string]func(*Proxy){
+		"a backend in no state": func(p *Proxy) { p.backends.at[1].State = 99 },
+		"backend 0":             func(p *Proxy) { p.backends.at[0].State = stateActive },
+		"slots beyond the end": func(p *Proxy) {
+			must(t, p.svc.Put(keyOf(Frontend{Addr: netip.MustParseAddr("10.96.0.9"), Port: 1, Protocol: TCP}, Internal), bpf.SockSvc{Id: 9, Base: 1 << 30, Count: 1}))
+		},
+		"slots of two": func(p *Proxy) {
+			e := p.byID[1]
+			must(t, p.svc.Put(keyOf(Frontend{Addr: netip.MustParseAddr("10.96.0.9"), Port: 1, Protocol: TCP}, Internal), bpf.SockSvc{Id: 9, Base: e.value.Base, Count: 1}))
+		},
+		"an id beyond the end": func(p *Proxy) {
+			must(t, p.svc.Put(keyOf(Frontend{Addr: netip.MustParseAddr("10.96.0.9"), Port: 1, Protocol: TCP}, Internal), bpf.SockSvc{Id: 1 << 30}))
+		},
+		"a range of no length": func(p *Proxy) { must(t, p.srcrange.Put(bpf.SockRangeKey{Prefixlen: 8}, uint32(1))) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := newArena(t)
+			dir := bpffs(t)
+			s := a.serve("127.0.0.2:0")
+			svc := clusterIP("10.96.0.1:80", TCP, s.backend())
+			p := a.openRaw(Config{PinDir: dir})
+			mustSync(t, p, svc)
+			spoil(p)
+			must(t, p.Close())
+			p = a.open(Config{PinDir: dir})
+			a.mustAsk(svc.at())
+			mustSync(t, p, svc)
+			a.mustAsk(svc.at())
+			if n := len(p.Stats()); n != 1 {
+				t.Errorf("%d services are there", n)
+			}
 		})
 	}
 }
