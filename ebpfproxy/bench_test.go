@@ -1,6 +1,7 @@
 package ebpfproxy
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -93,35 +94,50 @@ func (a *arena) maker(cgroup bool) func() (int, error) {
 	var err error
 	a.in(func() { netns, err = unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0) })
 	must(a.t, err)
-	wanted, made, failed := make(chan struct{}), make(chan int), make(chan error)
-	a.t.Cleanup(func() { close(wanted) })
+	calls := make(chan func())
+	a.t.Cleanup(func() { close(calls) })
 	go func() {
 		runtime.LockOSThread() // for good: the thread is in a namespace of its own
-		defer unix.Close(netns)
-		err := unix.Setns(netns, unix.CLONE_NEWNET)
-		if err == nil && cgroup {
-			err = os.WriteFile(filepath.Join(a.cgroup, "cgroup.threads"), []byte(fmt.Sprint(unix.Gettid())), 0)
-		}
-		for range wanted {
-			fd := -1
-			if err == nil {
-				fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-			}
-			if err != nil {
-				failed <- err
-				continue
-			}
-			made <- fd
+		for f := range calls {
+			f()
 		}
 	}()
-	return func() (int, error) {
-		wanted <- struct{}{}
-		select {
-		case fd := <-made:
-			return fd, nil
-		case err := <-failed:
-			return -1, err
+	call := func(f func()) {
+		done := make(chan struct{})
+		calls <- func() { f(); close(done) }
+		<-done
+	}
+	call(func() {
+		err = errors.Join(unix.Setns(netns, unix.CLONE_NEWNET), unix.Close(netns))
+		if cgroup && err == nil {
+			err = os.WriteFile(filepath.Join(a.cgroup, "cgroup.threads"), []byte(fmt.Sprint(unix.Gettid())), 0)
 		}
+	})
+	must(a.t, err)
+	var stock []int
+	a.t.Cleanup(func() {
+		for _, fd := range stock {
+			unix.Close(fd)
+		}
+	})
+	return func() (int, error) {
+		if len(stock) == 0 { // many at once, so that few connects come after a change of threads
+			call(func() {
+				for range 64 {
+					var fd int
+					if fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0); err != nil {
+						return
+					}
+					stock = append(stock, fd)
+				}
+			})
+			if err != nil {
+				return -1, err
+			}
+		}
+		fd := stock[len(stock)-1]
+		stock = stock[:len(stock)-1]
+		return fd, nil
 	}
 }
 
