@@ -32,7 +32,7 @@ var owners = map[string][]string{
 var rooms = map[string][]string{
 	"cmd/petrel": {"controlplane/api", "controlplane/apiserver", "controlplane/apps", "controlplane/auth",
 		"controlplane/controller", "controlplane/join", "controlplane/pki", "controlplane/registry", "controlplane/resource", "controlplane/scheduler",
-		"controlplane/store", "controlplane/upstream", "lab", "wasmrt/module", "worker", "worker/cri", "worker/dns", "worker/network", "worker/service", "worker/service/kernel"},
+		"controlplane/store", "controlplane/upstream", "lab", "wasmrt/module", "worker", "worker/cri", "worker/dns", "worker/flows", "worker/network", "worker/service", "worker/service/kernel", "ebpfproxy"},
 	"cmd/petrel-wasmrt": {"wasmrt/runner", "wasmrt/supervisor", "wasmrt/engine", "wasmrt/httpabi", "wasmrt/module",
 		"wasmrt/wasi"},
 
@@ -49,9 +49,10 @@ var rooms = map[string][]string{
 	"controlplane/scheduler":  {"controlplane/api"},
 	"controlplane/controller": {"controlplane/api"},
 
-	"worker":         {"worker/cri", "worker/dns", "worker/network", "worker/service", "worker/service/kernel"},
+	"worker":         {"ebpfproxy", "worker/cri", "worker/dns", "worker/flows", "worker/network", "worker/policy", "worker/service", "worker/service/kernel"},
 	"worker/cri":     {},
 	"worker/dns":     {"worker/service"},
+	"worker/flows":   {"ebpfproxy"},
 	"worker/network": {},
 	"worker/policy":  {"ebpfproxy", "worker/service"},
 	"worker/service": {},

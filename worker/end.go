@@ -5,6 +5,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/petrelrun/petrel/worker/pod"
 )
@@ -116,13 +117,22 @@ func (a *actor) noteEnd(now time.Time) {
 	}
 }
 
+// freeAddresses gives the pod's addresses back; by then no policy takes them for the pod's.
+func (a *actor) freeAddresses() {
+	name := types.NamespacedName{Namespace: a.view.Pod.Namespace, Name: a.view.Pod.Name}
+	if !a.m.renewed(name, a.uid) { // policies know pods by name, and another of that name may have begun
+		a.m.guard.release(name)
+	}
+	a.m.pool.Free(string(a.uid))
+}
+
 // finish lets go of a pod of which nothing is left to stop.
 func (a *actor) finish() {
 	a.mu.Lock()
 	gone := a.gone
 	a.finished = gone
 	a.mu.Unlock()
-	a.m.pool.Free(string(a.uid))
+	a.freeAddresses()
 	if gone {
 		a.m.remove(a)
 	}

@@ -15,6 +15,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/petrelrun/petrel/worker/flows"
 )
 
 // Limits of the node's HTTP server.
@@ -42,6 +44,7 @@ func (s *nodeServer) handler() http.Handler {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok")) })
 	mux.HandleFunc("GET /containerLogs/{namespace}/{pod}/{container}", s.containerLogs)
 	mux.HandleFunc("GET /pods", s.pods)
+	mux.Handle("GET "+flows.Path, flows.NewHandler(s.m.guard.source))
 	own := promhttp.HandlerFor(s.m.metrics.registry, promhttp.HandlerOpts{})
 	mux.Handle("GET /metrics", newRuntimeMetrics(s.m.cfg.RuntimeMetrics).behind(own))
 	return s.guard(mux)

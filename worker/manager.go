@@ -33,6 +33,7 @@ type manager struct {
 	baseEnv     func() []env.Var
 	runtimeName string
 	naming      *naming
+	guard       *guard
 	// leave and arrive tell the node's services which addresses are about to go and to come.
 	leave, arrive func(netip.Addr)
 
@@ -105,6 +106,14 @@ func (m *manager) accept(object *corev1.Pod) {
 		return
 	}
 	a.wake()
+}
+
+// renewed tells whether another pod has come to have the name of one that ends.
+func (m *manager) renewed(name types.NamespacedName, uid types.UID) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	newest, known := m.names[name]
+	return known && newest != uid
 }
 
 // dismiss is told that the API has the pod no longer.

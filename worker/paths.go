@@ -35,6 +35,7 @@ func (p paths) volumes(uid types.UID) string { return filepath.Join(p.pod(uid), 
 func (p paths) refs(uid types.UID) string    { return filepath.Join(p.pod(uid), "refs") }
 func (p paths) services() string             { return filepath.Join(string(p), "services.json") }
 func (p paths) dns() string                  { return filepath.Join(string(p), "dns.json") }
+func (p paths) policies() string             { return filepath.Join(string(p), "policies.json") }
 func (p paths) allLogs() string              { return filepath.Join(string(p), "logs", "pods") }
 func (p paths) logs(pod *corev1.Pod) string {
 	return filepath.Join(p.allLogs(), pod.Namespace+"_"+pod.Name+"_"+string(pod.UID))

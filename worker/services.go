@@ -52,13 +52,15 @@ func (w *Worker) newServices(files paths, events *events) (*service.Server, erro
 	} else {
 		machine.Interfaces = kernel.ExternalInterfaces
 	}
+	machine.Opened = w.guard.opened
 	path, err := kernel.New(kernel.Config{Proxy: machine.Programs(), Addresses: w.cfg.proxyAddresses, Logger: w.cfg.Logger})
 	if err != nil {
 		return nil, err
 	}
-	cfg.Kernel = path
+	cfg.Kernel = &guardedPath{Path: path, guard: w.guard}
 	if w.cfg.Proxy.Mode == service.Userspace {
 		cfg.Kernel = nil
+		w.guard.without()
 		if err := machine.Remove(); err != nil { // they would go on serving what was, beside what is
 			w.cfg.Logger.Warn("eBPF programs of an earlier run were not removed", "error", err)
 		}

@@ -103,6 +103,13 @@ func (a *actor) runSandbox(ctx context.Context, step pod.Step) error {
 	for _, ip := range ips {
 		a.m.arrive(ip)
 	}
+	if err := a.m.guard.assign(ctx, a.view.Pod, ips); err != nil {
+		if a.m.ctx.Err() != nil {
+			return err
+		}
+		a.holdBack(policyRetry, eventFailedSandbox, err)
+		return nil
+	}
 	ip := ips[0]
 	if step.Attempt > 0 {
 		a.m.events.everyday(a.view.Pod, "", eventSandboxChanged, "Pod sandbox changed, it will be killed and re-created.")
@@ -228,7 +235,7 @@ func (a *actor) stopSandbox(ctx context.Context, id string) error {
 	// must not lead to another pod meanwhile.
 	ended, _ := a.view.Ended()
 	if a.view.Sandbox() == nil && (ended || a.view.Over || a.view.Stopping != nil) {
-		a.m.pool.Free(string(a.uid))
+		a.freeAddresses()
 	}
 	return nil
 }

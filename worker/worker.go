@@ -31,6 +31,7 @@ type Worker struct {
 	cri     *cri.Client
 	pool    *network.Network
 	metrics *metrics
+	guard   *guard
 
 	runtimeVersion atomic.Pointer[string]
 	runtimeSeen    atomic.Int64 // when it last answered, in nanoseconds of Unix time
@@ -49,13 +50,16 @@ func New(cfg Config) (*Worker, error) {
 		return nil, err
 	}
 	w := &Worker{cfg: cfg, metrics: newMetrics(), nodeUp: make(chan struct{})}
+	w.guard = newGuard(&w.cfg, w.metrics)
 	pods, err := cfg.podNetwork()
 	if err != nil {
 		return nil, err
 	}
+	pods.Endpoints = w.guard.setDevices
 	if w.pool, err = network.New(pods); err != nil {
 		return nil, err
 	}
+	w.guard.podCIDRs = w.pool.PodCIDRs
 	w.cri, err = cri.New(cri.Config{Endpoint: cfg.RuntimeEndpoint, Observe: w.metrics.observeCall, Logger: cfg.Logger})
 	return w, err
 }
@@ -103,7 +107,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		return err
 	}
 	m := w.newManager(ctx, events, services, files)
-	m.naming = w.newNaming(names)
+	m.naming, m.guard = w.newNaming(names), w.guard
 	w.metrics.registry.MustRegister(newPodsCollector(m))
 	agent, err := node.New(w.nodeConfig())
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -24,6 +25,7 @@ type options struct {
 	server    string
 	namespace string
 	output    string
+	outputs   []string // that there are beside text and json
 	showHTTP  bool
 	// kubeconfig is where the server and credentials for it stand; empty: none are needed.
 	kubeconfig  string
@@ -41,7 +43,7 @@ func (o *options) add(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&o.server, "server", server, "URL of the control plane (environment: "+EnvServer+")")
 	f.StringVar(&o.kubeconfig, "kubeconfig", os.Getenv(EnvKubeconfig), "kubeconfig that names the control plane and has credentials for it (environment: "+EnvKubeconfig+")")
-	f.StringVarP(&o.output, "output", "o", "text", "text or json")
+	f.StringVarP(&o.output, "output", "o", "text", strings.Join(o.formats(), ", "))
 	f.StringVarP(&o.namespace, "namespace", "n", "default", "namespace")
 	f.BoolVar(&o.showHTTP, "show-http", false, "print each request as a curl command")
 	run := cmd.RunE
@@ -62,8 +64,8 @@ func (o *options) add(cmd *cobra.Command) {
 }
 
 func (o *options) validate() error {
-	if o.output != "text" && o.output != "json" {
-		return usageError{fmt.Errorf("--output %s is neither text nor json", o.output)}
+	if !slices.Contains(o.formats(), o.output) {
+		return usageError{fmt.Errorf("--output %s is none of %s", o.output, strings.Join(o.formats(), ", "))}
 	}
 	if !strings.Contains(o.server, "://") {
 		o.server = "http://" + o.server
@@ -105,6 +107,9 @@ func (o *options) roundTripper() http.RoundTripper {
 	}
 	return transport
 }
+
+// formats are the words that --output takes.
+func (o *options) formats() []string { return append([]string{"text", "json"}, o.outputs...) }
 
 func (o *options) json() bool { return o.output == "json" }
 

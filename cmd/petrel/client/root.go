@@ -39,7 +39,7 @@ Exit codes: 0 done, 1 failed, 2 wrong command line, 3 no server, 4 refused, 130 
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(more...)
 	for _, make := range []func(Streams) *cobra.Command{
-		newDeployCommand, newListCommand, newLogsCommand, newRemoveCommand, newRunCommand, newExplainCommand,
+		newDeployCommand, newListCommand, newLogsCommand, newFlowsCommand, newRemoveCommand, newRunCommand, newExplainCommand,
 		newKubeconfigCommand, newTokenCommand,
 	} {
 		root.AddCommand(make(streams))
