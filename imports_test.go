@@ -55,7 +55,7 @@ var rooms = map[string][]string{
 	"worker/flows":   {"ebpfproxy"},
 	"worker/network": {},
 	"worker/policy":  {"ebpfproxy", "worker/service"},
-	"worker/service": {},
+	"worker/service": {"http1"},
 	// The table is pure and has several data paths; what puts it into the kernel is a room of its own beside it.
 	"worker/service/kernel": {"ebpfproxy", "worker/service"},
 
@@ -66,12 +66,15 @@ var rooms = map[string][]string{
 	"wasmrt/httpabi": {"wasmrt/engine", "wasmrt/httpabi/wire", "wasmrt/module", "wasmrt/wasi"},
 	// The guest's SDK is built into every guest: of the host it gets the wire format and nothing more.
 	"wasmrt/httpabi/wire": {},
-	"wasmrt/runner":       {"wasmrt/egress", "wasmrt/engine", "wasmrt/httpabi", "wasmrt/module", "wasmrt/wasi"},
+	"wasmrt/runner":       {"http1", "wasmrt/egress", "wasmrt/engine", "wasmrt/httpabi", "wasmrt/module", "wasmrt/wasi"},
 	"wasmrt/supervisor":   {"wasmrt/egress", "wasmrt/module", "wasmrt/runner"},
 	"wasmrt/guest":        {"wasmrt/httpabi/wire"},
 
 	// The lab makes machines out of namespaces and runs the built programs on them: of Petrel it knows the command lines.
 	"lab": {},
+
+	// The server of the fast paths knows neither guests nor services.
+	"http1": {},
 
 	"ebpfproxy":     {"ebpfproxy/bpf"},
 	"ebpfproxy/bpf": {},

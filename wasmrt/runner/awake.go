@@ -11,9 +11,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/petrelrun/petrel/http1"
 	"github.com/petrelrun/petrel/wasmrt/httpabi"
 	"github.com/petrelrun/petrel/wasmrt/runner/control"
-	"github.com/petrelrun/petrel/wasmrt/runner/front"
 )
 
 const (
@@ -37,7 +37,7 @@ const (
 type awake struct {
 	counts  *counts
 	first   func(took time.Duration)
-	server  *front.Server
+	server  *http1.Server
 	serving sync.WaitGroup
 	conns   atomic.Int64
 	since   atomic.Int64 // when it last had a connection or began; Unix nanoseconds
@@ -71,7 +71,7 @@ func (s *httpServer) rise() (*awake, error) {
 	}
 	a := &awake{counts: &s.counts, first: s.first, current: &generation{Handler: h}}
 	a.since.Store(time.Now().UnixNano())
-	a.server = front.New(front.Config{
+	a.server = http1.New(http1.Config{
 		Handler: a, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		Count: a.connection, Logger: s.config.Logger,
 	})

@@ -11,6 +11,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/petrelrun/petrel/http1"
 )
 
 // Headers between the gateway and who deploys.
@@ -81,19 +83,18 @@ func (g *gateway) failed(w http.ResponseWriter, r *http.Request, err error) {
 
 // serve serves until ctx ends.
 func (g *gateway) serve(ctx context.Context, listener net.Listener) error {
-	server := &http.Server{
-		Handler: g, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
-		ErrorLog: slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
-	}
+	server := http1.New(http1.Config{
+		Handler: g, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes, Logger: g.log,
+	})
 	var ending sync.WaitGroup
 	ending.Go(func() { g.forward.conns.run(ctx) })
 	stop := context.AfterFunc(ctx, func() {
 		ending.Go(func() {
+			_ = listener.Close() // Serve returns with it
 			deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 			defer cancel()
-			if server.Shutdown(deadline) != nil {
-				_ = server.Close()
-			}
+			_ = server.Shutdown(deadline) // what is not done in time is cut
+			_ = server.Close()
 		})
 	})
 	err := server.Serve(listener)
@@ -101,10 +102,10 @@ func (g *gateway) serve(ctx context.Context, listener net.Listener) error {
 		ending.Wait()
 	}
 	g.proxy.Transport.(*backends).close()
-	if ctx.Err() != nil || errors.Is(err, http.ErrServerClosed) {
+	if ctx.Err() != nil {
 		return nil
 	}
-	return fmt.Errorf("serve gateway: %w", err)
+	return fmt.Errorf("serve gateway: %w", errors.Join(err, server.Close()))
 }
 
 // buffers are shared by the copies of bodies.

@@ -10,12 +10,15 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/petrelrun/petrel/http1"
 )
 
 // upstream is one kept-alive connection to an endpoint. One request uses it at a time, from the goroutine that serves
 // that request: a transport that hands requests to goroutines of its own costs four switches for each.
 type upstream struct {
 	conn *net.TCPConn
+	wire *http1.Socket // the same, for bytes
 	addr netip.AddrPort
 	in   *bufio.Reader
 	out  *bufio.Writer
@@ -28,12 +31,12 @@ var errHeaderTooLarge = errors.New("answer's header is too large")
 // Read implements io.Reader for in, within the limit on headers.
 func (u *upstream) Read(p []byte) (int, error) {
 	if u.left < 0 {
-		return u.conn.Read(p)
+		return u.wire.Read(p)
 	}
 	if u.left == 0 {
 		return 0, errHeaderTooLarge
 	}
-	n, err := u.conn.Read(p[:min(int64(len(p)), u.left)])
+	n, err := u.wire.Read(p[:min(int64(len(p)), u.left)])
 	u.left -= int64(n)
 	return n, err
 }
@@ -86,7 +89,8 @@ func (p *upstreams) dial(ctx context.Context, addr netip.AddrPort) (*upstream, e
 		return nil, err
 	}
 	u := &upstream{conn: conn.(*net.TCPConn), addr: addr}
-	u.in, u.out = bufio.NewReaderSize(u, upstreamBuffer), bufio.NewWriterSize(u.conn, upstreamBuffer)
+	u.wire = http1.NewSocket(conn)
+	u.in, u.out = bufio.NewReaderSize(u, upstreamBuffer), bufio.NewWriterSize(u.wire, upstreamBuffer)
 	return u, nil
 }
 

@@ -1,4 +1,4 @@
-package front
+package http1
 
 import (
 	"bytes"
@@ -25,7 +25,7 @@ const (
 type conn struct {
 	server *Server
 	nc     net.Conn
-	socket *socket
+	socket *Socket
 	state  atomic.Int32
 	sweeps int32         // how many sweeps it was seen idle in; this and swept are the sweeper's alone
 	seen   atomic.Uint32 // requests

@@ -1,4 +1,4 @@
-package front
+package http1
 
 import (
 	"errors"
@@ -98,7 +98,7 @@ func (a *answer) WriteHeader(status int) {
 		return
 	}
 	if status < 100 || status > 999 {
-		panic("front: status " + strconv.Itoa(status)) // as net/http does: what it would mean is not for a server to guess
+		panic("http1: status " + strconv.Itoa(status)) // as net/http does: what it would mean is not for a server to guess
 	}
 	if status < 200 && status != http.StatusSwitchingProtocols {
 		a.inform(status)

@@ -1,4 +1,4 @@
-package front
+package http1
 
 import (
 	"bytes"
@@ -99,7 +99,7 @@ func (s *Server) Serve(l net.Listener) error {
 		}
 		pause = acceptPause
 		s.count(1)
-		c := &conn{server: s, nc: nc, socket: newSocket(nc), client: nc.RemoteAddr().String(), buf: make([]byte, maxPlain)}
+		c := &conn{server: s, nc: nc, socket: NewSocket(nc), client: nc.RemoteAddr().String(), buf: make([]byte, maxPlain)}
 		if !s.enter(c) {
 			_ = nc.Close()
 			s.count(-1)

@@ -1,7 +1,7 @@
-// Package front is the HTTP/1.1 server at a pod's address. A guest's answer takes a few microseconds, of which a general
-// server would take three times as many to read the request and write the answer; so plain requests, which are nearly
-// all, are read and answered here, and every connection that shows anything else is handed to net/http, with what was read
-// of it, for the rest of its life.
+// Package http1 is an HTTP/1.1 server for the fast paths: a pod's address and the gateway. An isolated guest's answer takes a few
+// microseconds, of which a general server would take three times as many to read the request and write the answer; so plain
+// requests, which are nearly all, are read and answered here, and every connection that shows anything else is handed to
+// net/http, with what was read of it, for the rest of its life.
 //
 // Plain is a request that is whole in one buffer (maxPlain), of HTTP/1.1, with a path as its target, CRLF line ends, one
 // Host, at most one Content-Length, and no header that changes how the message or the connection is to be read (Transfer-Encoding,
@@ -15,4 +15,4 @@
 //   - Every connection that was accepted is counted until it is closed, wherever it is served.
 //
 // It imports the standard library and the system's calls.
-package front
+package http1

@@ -1,4 +1,4 @@
-package front
+package http1
 
 import (
 	"io"
@@ -10,9 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// socket reads and writes a connection without telling Go's scheduler: the calls never wait, and telling it costs as much as
-// a fifth of them, and more where it takes a processor away from who is in one for too long.
-type socket struct {
+// Socket reads and writes a connection without telling Go's scheduler: the calls never wait, and telling it costs as much as
+// a fifth of them, and more where it takes a processor away from who is in one for too long. Deadlines and Close are the
+// connection's.
+type Socket struct {
 	nc  net.Conn
 	raw syscall.RawConn // nil where the connection is none of the kernel's
 
@@ -22,9 +23,10 @@ type socket struct {
 	receive, send func(fd uintptr) bool // made once
 }
 
-func newSocket(nc net.Conn) *socket {
-	s := &socket{nc: nc}
-	if sc, ok := nc.(syscall.Conn); ok {
+// NewSocket makes a Socket of a connection. Where that is none of the kernel's, it is used as it is.
+func NewSocket(nc net.Conn) *Socket {
+	s := &Socket{nc: nc}
+	if sc, ok := nc.(syscall.Conn); ok && direct {
 		if raw, err := sc.SyscallConn(); err == nil {
 			s.raw, s.receive, s.send = raw, s.receiveOnce, s.sendAll
 		}
@@ -33,7 +35,7 @@ func newSocket(nc net.Conn) *socket {
 }
 
 // Read implements io.Reader. One goroutine at a time may call it.
-func (s *socket) Read(p []byte) (int, error) {
+func (s *Socket) Read(p []byte) (int, error) {
 	if s.raw == nil || len(p) == 0 {
 		return s.nc.Read(p)
 	}
@@ -52,7 +54,7 @@ func (s *socket) Read(p []byte) (int, error) {
 }
 
 // receiveOnce says whether it need not be called again when there is something to read.
-func (s *socket) receiveOnce(fd uintptr) bool {
+func (s *Socket) receiveOnce(fd uintptr) bool {
 	for {
 		n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(unsafe.SliceData(s.in))), uintptr(len(s.in)), unix.MSG_DONTWAIT, 0, 0)
 		switch errno {
@@ -70,7 +72,7 @@ func (s *socket) receiveOnce(fd uintptr) bool {
 }
 
 // Write implements io.Writer. One goroutine at a time may call it.
-func (s *socket) Write(p []byte) (int, error) {
+func (s *Socket) Write(p []byte) (int, error) {
 	if s.raw == nil || len(p) == 0 {
 		return s.nc.Write(p)
 	}
@@ -85,7 +87,7 @@ func (s *socket) Write(p []byte) (int, error) {
 }
 
 // sendAll says whether it need not be called again when there is room.
-func (s *socket) sendAll(fd uintptr) bool {
+func (s *Socket) sendAll(fd uintptr) bool {
 	for len(s.out) > 0 {
 		n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, fd, uintptr(unsafe.Pointer(unsafe.SliceData(s.out))), uintptr(len(s.out)),
 			unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
