@@ -6,18 +6,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 )
 
 // BenchmarkNATConnect compares connecting to a node port whose backend is on another node with connecting to that
 // backend over the same node's plain routing: interleaved, by the medians of both.
 func BenchmarkNATConnect(b *testing.B) {
-	stats, err := ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
-	if err != nil {
-		b.Skip(err)
-	}
-	defer stats.Close()
 	routed, served := newNATTown(b, Config{}), newNATTown(b, Config{})
 	c, f := natLiveCases[0], bothFamilies[0]
 	served.serve(c.service(f, TCP))
@@ -51,13 +45,6 @@ func BenchmarkNATConnect(b *testing.B) {
 				}
 			})
 		}
-	}
-	for _, name := range []string{"petrel_nat_in", "petrel_nat_out"} {
-		info, err := served.nat.programs.Programs[name].Stats()
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.ReportMetric(float64(info.Runtime.Nanoseconds())/float64(max(info.RunCount, 1)), name+"-ns")
 	}
 	for i := range times {
 		slices.Sort(times[i])

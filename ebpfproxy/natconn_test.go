@@ -407,3 +407,22 @@ func TestNATTells(t *testing.T) {
 		}
 	}
 }
+
+// TestNATTakesPortAlone: taking the port of a connection that is over leaves its client's next one alone.
+func TestNATTakesPortAlone(t *testing.T) {
+	r := newNATRig(t, NATConfig{PortMin: 2000, PortMax: 2015})
+	r.sync(external(TCP, ":30080", remote("10.9.0.20:80")), external(TCP, ":30081", remote("10.9.0.21:80")))
+	clients, nodes := r.fill(TCP)
+	r.in(tcp("10.9.0.20:80", nodes[0].String(), flagRst, ""), tcRedirect)
+	// As if the client's entry had been lost, and it had come again to another backend.
+	for k, e := range r.entries() {
+		if e.Kind == natForward && k.Sport == swap16(netip.MustParseAddrPort(clients[0]).Port()) {
+			e.Sport, e.Dst = swap16(2999), natAddr(netip.MustParseAddr("10.9.0.21"))
+			if err := r.table().Put(&k, &e); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	r.in(tcp("192.0.2.1:6000", "192.0.2.10:30080", flagSyn, ""), tcRedirect).expect(t, nodes[0].String(), "10.9.0.20:80")
+	r.in(tcp(clients[0], "192.0.2.10:30080", flagAck, ""), tcRedirect).expect(t, "10.9.0.10:2999", "10.9.0.21:80")
+}

@@ -56,7 +56,7 @@ struct nat_entry {
 	__u32 backend;
 	__u32 gen;
 	__u32 reserved2;
-	__u64 last;    /* of bpf_ktime_get_ns */
+	__u64 last;    /* of the kernel's monotonic clock, to a tick */
 	__u64 checked; /* when the peer was last seen to be there */
 };
 

@@ -108,7 +108,10 @@ call_fn bool nat_take_port(struct nat_work *w)
 	if (old && old->kind == NAT_REPLY) {
 		struct nat_tuple stale;
 		nat_peer(&stale, old, w->key.proto);
-		bpf_map_delete_elem(&petrel_nat, &stale);
+		struct nat_entry *peer = bpf_map_lookup_elem(&petrel_nat, &stale);
+		/* Its client may have come again since, by another port. */
+		if (peer && peer->sport == w->other.dport && addr_equal(peer->src, w->other.dst))
+			bpf_map_delete_elem(&petrel_nat, &stale);
 	}
 	return bpf_map_update_elem(&petrel_nat, &w->other, &w->value, BPF_ANY) == 0;
 }
