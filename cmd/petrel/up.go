@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -185,13 +187,18 @@ func allowedPaths(workerRoot string, hostPaths []string) ([]string, error) {
 
 // newWorker makes the node's agent from what both `petrel up` and `petrel worker` know.
 func newWorker(o workerOptions, logger *slog.Logger) (*worker.Worker, error) {
-	client, err := newClient(o.Server, "petrel-worker")
+	var transport http.RoundTripper
+	var serving *tls.Config
+	if o.Identity != nil {
+		transport, serving = o.Identity.Transport(), o.Identity.ServerTLS()
+	}
+	client, err := newClientOver(o.Server, transport, "petrel-worker")
 	if err != nil {
 		return nil, err
 	}
 	return worker.New(worker.Config{
 		Client: client, NodeName: o.NodeName, MaxPods: o.MaxPods, RuntimeEndpoint: o.Socket, RuntimeMetrics: o.Metrics, RootDir: o.RootDir, Proxy: o.Proxy.config(),
-		PodCIDR: o.PodCIDR, NodeIPs: o.NodeIPs, ServiceCIDRs: o.ServiceCIDRs, ClusterDomain: o.DNS.Domain, ResolvConf: o.DNS.ResolvConf, HostPaths: o.HostPaths, GatewayListen: o.GatewayListen, Logger: logger.With("room", "worker"),
+		PodCIDR: o.PodCIDR, NodeIPs: o.NodeIPs, ServiceCIDRs: o.ServiceCIDRs, ClusterDomain: o.DNS.Domain, ResolvConf: o.DNS.ResolvConf, HostPaths: o.HostPaths, GatewayListen: o.GatewayListen, NodeTLS: serving, Logger: logger.With("room", "worker"),
 		ClusterCIDRs: o.Network.Cluster, NetworkBackend: o.Network.Backend, PodMTU: o.Network.MTU, NoMasquerade: !o.Network.Masquerade, CNISocket: o.Network.CNISocket,
 	})
 }

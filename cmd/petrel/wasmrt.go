@@ -50,7 +50,9 @@ type wasmrt struct {
 	// Metrics is the socket on which the runtime serves its metrics.
 	Metrics string
 	Mirror  string // HOST=URL: where registry names of our own are pulled from
-	Logger  *slog.Logger
+	// RegistryCA and RegistryCredential are files for a Mirror that speaks TLS: who vouches for it, and what is shown to it.
+	RegistryCA, RegistryCredential string
+	Logger                         *slog.Logger
 	// AllowPaths are directories in which runners find mounts and write logs; they are let in nowhere else. Those that
 	// are missing are made.
 	AllowPaths []string
@@ -217,6 +219,9 @@ func (w *wasmrt) serve(ctx context.Context) error {
 			return fmt.Errorf("make directory for runners: %w", err)
 		}
 		args = append(args, "--allow-path", dir)
+	}
+	if w.RegistryCA != "" {
+		args = append(args, "--registry-ca", w.RegistryCA, "--registry-credential", w.RegistryCredential)
 	}
 	cmd := exec.Command(w.Binary, args...)
 	cmd.Stdout, cmd.Stderr = log, log

@@ -9,6 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/petrelrun/petrel/worker/identity"
 )
 
 // workerOptions are the flags of `petrel worker`, and what `petrel up` tells its worker.
@@ -25,6 +27,8 @@ type workerOptions struct {
 	DNS           dnsFlags
 	MaxPods       int
 	HostPaths     []string
+	Join          joinFlags
+	Identity      *identity.Identity // nil: the API asks nobody who they are
 	Network       networkFlags
 	Proxy         serviceFlags
 }
@@ -38,6 +42,10 @@ func newWorkerCommand(io streams) *cobra.Command {
 		Use:   "worker",
 		Short: "Run a worker alone",
 		Long: `Run a worker alone: the node's agent, its service proxy and gateway, with petrel-wasmrt beside it.
+
+To a control plane that speaks TLS the machine joins with a token, once: it gets certificates of its own, keeps them in
+the data directory and renews them. Before the token is sent, the server has to show the certificate authority whose
+hash the token carries.
 
 When it ends, pods run on, whatever way it ended, and the next start on the same data directory adopts them.
 --stop-pods ends them with it.`,
@@ -54,12 +62,18 @@ When it ends, pods run on, whatever way it ended, and the next start on the same
 	o.Network.addFlags(f)
 	o.Proxy.addFlags(f)
 	o.Proxy.addNodeFlags(f)
+	o.Join.addFlags(f)
 	stopPods := f.Bool("stop-pods", false, "end the pods when the worker ends")
 	addWasmrtFlags(f, &binary, &o.MaxPods, &o.HostPaths)
 	logs.addFlags(f)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		if o.NodeIPs, err = parseNodeIPs(nodeIPs); err != nil {
 			return err
+		}
+		if len(o.NodeIPs) == 0 {
+			if o.NodeIPs, err = addressTowards(o.Server); err != nil {
+				return err
+			}
 		}
 		if err := o.Network.parse(o.NodeIPs); err != nil {
 			return err
@@ -88,9 +102,15 @@ func runWorker(ctx context.Context, io streams, o *workerOptions, logs logOption
 	if o.GatewayListen, err = settlePort(o.GatewayListen); err != nil {
 		return err
 	}
+	if o.Identity, err = joinCluster(ctx, o, dir.join("identity"), io.In, logger); err != nil {
+		return err
+	}
 	runtime, err := newWasmrt(binary, dir.join("wasmrt"), o.Server, logger)
 	if err != nil {
 		return err
+	}
+	if o.Identity != nil {
+		runtime.RegistryCA, runtime.RegistryCredential = o.Identity.CAFile(), o.Identity.ClientFile()
 	}
 	if runtime.AllowPaths, err = allowedPaths(dir.join("worker"), o.HostPaths); err != nil {
 		return err
@@ -109,6 +129,9 @@ func runWorker(ctx context.Context, io streams, o *workerOptions, logs logOption
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return runtime.Run(ctx) })
 	group.Go(func() error { return node.Run(ctx) })
+	if o.Identity != nil {
+		group.Go(func() error { return o.Identity.Run(ctx) })
+	}
 	group.Go(func() error {
 		pid, err := runtime.PID(ctx)
 		if err != nil {

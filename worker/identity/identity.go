@@ -64,11 +64,11 @@ func (i *Identity) load() (joined bool, err error) {
 	if i.ca, err = readAuthority(i.file(caFile)); err != nil {
 		return false, i.mayJoin(err)
 	}
-	if have := hashOf(i.ca); i.cfg.CAHash != "" && have != i.cfg.CAHash {
-		return false, fmt.Errorf("%s is of a node of another cluster (authority %s) than the token (%s): remove the directory to join the token's, or name another with --data-dir", i.cfg.Dir, have, i.cfg.CAHash)
-	}
 	if i.client, err = readPair(i.file(i.clientWant().file())); err != nil {
 		return false, i.mayJoin(err)
+	}
+	if have := hashOf(i.ca); i.cfg.CAHash != "" && have != i.cfg.CAHash {
+		return false, fmt.Errorf("%s is of a node of another cluster (authority %s) than the token (%s): remove the directory to join the token's, or name another with --data-dir", i.cfg.Dir, have, i.cfg.CAHash)
 	}
 	if name := i.client.Leaf.Subject.CommonName; name != userPrefix+i.cfg.NodeName {
 		return false, fmt.Errorf("%s holds the certificate of %q, and this node is to be %q: start it with its old --node-name, or remove the directory to join anew", i.cfg.Dir, name, i.cfg.NodeName)
