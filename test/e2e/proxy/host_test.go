@@ -137,15 +137,23 @@ func (h *host) serve(name string, port uint16) netip.AddrPort {
 // ask connects to the address n times and answers what was said.
 func (h *host) ask(n int, at netip.AddrPort) []string {
 	h.t.Helper()
+	out, err := h.play(fmt.Sprintf("ask %d %s", n, at))
+	if err != nil {
+		h.t.Fatalf("%v: %s", err, out)
+	}
+	return strings.Split(out, "\n")
+}
+
+// play has a program on the machine play a role, and answers what it printed.
+func (h *host) play(role string) (string, error) {
+	h.t.Helper()
 	var out bytes.Buffer
-	cmd := &exec.Cmd{Path: h.self, Args: []string{"ask"}, Env: []string{fmt.Sprintf("%s=ask %d %s", roleVariable, n, at)}, Stdout: &out, Stderr: &out}
+	cmd := &exec.Cmd{Path: h.self, Args: []string{h.self}, Env: []string{roleVariable + "=" + role}, Stdout: &out, Stderr: &out}
 	if err := h.Start(cmd, nil); err != nil {
 		h.t.Fatal(err)
 	}
-	if err := cmd.Wait(); err != nil {
-		h.t.Fatalf("%v: %s", err, out.String())
-	}
-	return strings.Split(strings.TrimSpace(out.String()), "\n")
+	err := cmd.Wait()
+	return strings.TrimSpace(out.String()), err
 }
 
 // answers waits until all of these, and nobody else, answer at the address. What comes after a name is cut off.

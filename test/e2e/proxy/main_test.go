@@ -2,12 +2,13 @@ package proxy
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -15,13 +16,18 @@ import (
 	"time"
 
 	"github.com/petrelrun/petrel/lab/machine"
+	"github.com/petrelrun/petrel/test/toolchain"
 )
 
-// roleVariable makes the test's own binary a program of a machine: "serve NAME ADDRESS" or "ask COUNT ADDRESS".
+// roleVariable makes the test's own binary a program of a machine: "serve NAME ADDRESS",
+// "ask COUNT ADDRESS" or "get URL".
 const roleVariable = "PETREL_TEST_ROLE"
 
-// petrel is the binary that is tried.
-var petrel string
+// petrel is the binary that is tried, tree what it is built from.
+var (
+	petrel string
+	tree   *toolchain.Tree
+)
 
 func TestMain(m *testing.M) {
 	machine.Init()
@@ -37,18 +43,14 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) (int, error) {
-	dir, err := os.MkdirTemp("", "petrel-proxy-test-")
-	if err != nil {
+	var err error
+	if tree, err = toolchain.Find(); err != nil {
 		return 0, err
 	}
-	defer os.RemoveAll(dir)
-	petrel = filepath.Join(dir, "petrel")
-	build := exec.Command("go", "build", "-o", petrel, "./cmd/petrel")
-	build.Dir = filepath.Join("..", "..", "..")
-	build.Stdout, build.Stderr = os.Stderr, os.Stderr
-	if err := build.Run(); err != nil {
-		return 0, fmt.Errorf("build petrel: %w", err)
+	if _, err := tree.Binaries(context.Background()); err != nil {
+		return 0, err
 	}
+	petrel = filepath.Join(tree.Bin(), "petrel")
 	return m.Run(), nil
 }
 
@@ -60,6 +62,8 @@ func play(role []string) int {
 		err = serve(role[1], role[2])
 	case len(role) == 3 && role[0] == "ask":
 		err = ask(role[1], role[2])
+	case len(role) == 2 && role[0] == "get":
+		err = get(role[1])
 	default:
 		err = fmt.Errorf("no such role: %q", role)
 	}
@@ -121,4 +125,16 @@ func askOnce(at string) (string, error) {
 		return "", io.ErrUnexpectedEOF
 	}
 	return line, err
+}
+
+// get prints an HTTP answer's status and body.
+func get(url string) error {
+	answer, err := (&http.Client{Timeout: askTimeout}).Get(url)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	fmt.Println(answer.StatusCode)
+	_, err = io.Copy(os.Stdout, answer.Body)
+	return err
 }
