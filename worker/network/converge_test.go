@@ -359,3 +359,31 @@ func TestEndpointsAreTold(t *testing.T) {
 		t.Errorf("told %v, want %v", told, want)
 	}
 }
+
+// TestCutOffAttach: a worker that is killed between making a link and naming it leaves one that nobody asks for again.
+func TestCutOffAttach(t *testing.T) {
+	nodes := bridged(t, nil)
+	a := nodes[0]
+	a.stop()
+	half := newEndpoint(Attachment{ContainerID: "half", Owner: "half", IfName: "eth0"}, nil, 0).HostName
+	for name, alias := range map[string]string{half: "", "ptlfoo": "", "ptl0123456789ab": "somebody's"} {
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name = name
+		veth := netlink.NewVeth(attrs)
+		veth.PeerName = "x" + name[3:]
+		must(t, a.LinkAdd(veth))
+		if alias != "" {
+			must(t, a.LinkSetAlias(veth, alias))
+		}
+	}
+	a.start()
+	if _, err := a.LinkByName(half); !isGone(err) {
+		t.Errorf("the link of a cut off Attach is still there: %v", err)
+	}
+	for _, name := range []string{"ptlfoo", "ptl0123456789ab"} {
+		if _, err := a.LinkByName(name); err != nil {
+			t.Errorf("%s, which is another's, is gone: %v", name, err)
+		}
+	}
+	a.container("half")
+}

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/vishvananda/netlink"
 )
@@ -22,21 +21,39 @@ type standing struct {
 
 // endpoints lists the links of containers, oldest first.
 func (n *Network) endpoints() ([]standing, error) {
+	all, _, err := n.veths()
+	return all, err
+}
+
+// veths lists the links of containers, oldest first, and those that an Attach left which was cut off before it could
+// say whose they are. Nobody else names links so.
+func (n *Network) veths() (all []standing, halves []netlink.Link, err error) {
 	links, err := n.space.LinkList()
 	if err != nil {
-		return nil, fmt.Errorf("list links: %w", err)
+		return nil, nil, fmt.Errorf("list links: %w", err)
 	}
-	var out []standing
 	for _, link := range links {
-		if !strings.HasPrefix(link.Attrs().Name, vethPrefix) {
+		attrs := link.Attrs()
+		if link.Type() != "veth" || !isVethName(attrs.Name) {
 			continue
 		}
-		if e, ok := parseAlias(link.Attrs().Alias, link.Attrs().MTU); ok && e.HostName == link.Attrs().Name {
-			out = append(out, standing{e, link})
+		if e, ok := parseAlias(attrs.Alias, attrs.MTU); ok && e.HostName == attrs.Name {
+			all = append(all, standing{e, link})
+		} else if attrs.Alias == "" {
+			halves = append(halves, link)
 		}
 	}
-	slices.SortFunc(out, func(a, b standing) int { return a.link.Attrs().Index - b.link.Attrs().Index })
-	return out, nil
+	slices.SortFunc(all, func(a, b standing) int { return a.link.Attrs().Index - b.link.Attrs().Index })
+	return all, halves, nil
+}
+
+// removeHalves removes what unfinished Attaches left. Whoever calls it holds the kernel, so that none is under way.
+func (n *Network) removeHalves(halves []netlink.Link) error {
+	var errs []error
+	for _, link := range halves {
+		errs = append(errs, n.removeLink(link.Attrs().Name))
+	}
+	return errors.Join(errs...)
 }
 
 // Attached lists the containers that have a link.
@@ -185,12 +202,12 @@ func (n *Network) removeLink(name string) error {
 // mendContainers takes note of the links that stand and mends the host's ends. It answers the routes to them: where two
 // containers of one pod stand, the old one that is about to go and the new one, the new one has the address.
 func (n *Network) mendContainers() ([]route, error) {
-	all, err := n.endpoints()
+	all, halves, err := n.veths()
 	if err != nil {
 		return nil, err
 	}
 	live, routes := map[string]bool{}, map[place]route{}
-	var errs []error
+	errs := []error{n.removeHalves(halves)}
 	for _, s := range all {
 		live[s.key()] = true
 		for _, addr := range s.Addrs {

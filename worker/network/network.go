@@ -288,8 +288,8 @@ func (n *Network) Remove() error {
 		n.space = nil
 	}()
 	errs := []error{forgetNodes(n.cfg.Dir)}
-	all, err := n.endpoints()
-	errs = append(errs, err)
+	all, halves, err := n.veths()
+	errs = append(errs, err, n.removeHalves(halves))
 	for _, s := range all {
 		errs = append(errs, n.removeLink(s.HostName))
 		n.addrs.freeContainer(s.key())

@@ -91,6 +91,12 @@ func gatewayOf(addr netip.Addr) netip.Addr {
 	return gateway6
 }
 
+// isVethName tells whether a name is one of those that newEndpoint makes.
+func isVethName(name string) bool {
+	digits, ok := strings.CutPrefix(name, vethPrefix)
+	return ok && len(digits) == vethDigits && strings.Trim(digits, "0123456789abcdef") == ""
+}
+
 func newEndpoint(a Attachment, addrs []netip.Addr, mtu int) *Endpoint {
 	sum := sha256.Sum256([]byte(a.key()))
 	return &Endpoint{
