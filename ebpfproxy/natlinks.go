@@ -117,12 +117,9 @@ func (n *NAT) dropStale(want map[int]string) error {
 	if p.pins.root == "" {
 		return nil
 	}
-	dirs := []string{p.pins.path(linksDir, "")}
-	if p.pins.older != 0 {
-		dirs = append(dirs, p.pins.olderPath(linksDir, ""))
-	}
 	var errs []error
-	for _, dir := range dirs {
+	for _, schema := range append([]int{p.pins.schema}, p.pins.others...) {
+		dir := p.pins.pathOf(schema, linksDir, "")
 		list, err := os.ReadDir(dir)
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			errs = append(errs, fmt.Errorf("list pinned links: %w", err))

@@ -136,6 +136,8 @@ inline_fn int nat_forward(struct __sk_buff *skb, struct nat_work *w, struct nat_
 	struct backend *b = backend_get(e->backend, e->gen);
 	if (b && (b->state == BACKEND_DEAD || (!tcp && b->state == BACKEND_LEAVING)))
 		b = NULL;
+	if (b && (b->port != e->dport || !addr_equal(b->addr, e->dst)))
+		b = NULL; /* the tables have begun anew since */
 	bool again = tcp && w->syn && (nat_closing(e) || (b && b->state > BACKEND_DRAINING));
 	__u8 seen = (w->fin ? NAT_FIN_CLIENT : 0) | (w->rst ? NAT_RESET : 0);
 	if (!b || again || !nat_touch(w, e, seen)) {
