@@ -87,7 +87,6 @@ type process struct {
 	log  string
 	cmd  *exec.Cmd
 	done chan struct{}
-	end  func()
 }
 
 // start runs a program until the test ends; its output is shown if the test fails.

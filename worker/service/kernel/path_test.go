@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -104,13 +105,31 @@ func (t *table) want(test *testing.T, history string, lines ...string) {
 	t.history = nil
 }
 
-var nodeAddress = netip.MustParseAddr("192.0.2.1")
+// nodeAddress is what a test's machine has.
+var nodeAddress atomic.Pointer[netip.Addr]
+
+func init() { setNodeAddress("192.0.2.1") }
+
+func setNodeAddress(text string) {
+	ip := netip.MustParseAddr(text)
+	nodeAddress.Store(&ip)
+}
+
+// nodesSince answers the node addresses that were set since it was last asked.
+func (t *table) nodesSince() []netip.Addr {
+	synctest.Wait()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := t.nodes
+	t.nodes = nil
+	return out
+}
 
 // path runs one over the table until the test ends.
 func path(t *testing.T, to *table) *Path {
 	t.Helper()
 	p, err := New(Config{Proxy: to, Logger: discard, Addresses: func() ([]netip.Addr, error) {
-		return []netip.Addr{nodeAddress, nodeAddress}, nil
+		return []netip.Addr{*nodeAddress.Load(), *nodeAddress.Load()}, nil
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -150,8 +169,8 @@ func TestFollowsTheTable(t *testing.T) {
 		to.want(t, "") // not whole
 		p.Settled()
 		to.want(t, "sync 2", "10.43.0.1:80 ns/a:p -> 10.42.0.1", "10.43.0.2:80 ns/b:p ->")
-		if !slices.Equal(to.nodes, []netip.Addr{nodeAddress}) {
-			t.Errorf("node addresses are %v", to.nodes)
+		if got := to.nodesSince(); !slices.Equal(got, []netip.Addr{*nodeAddress.Load()}) {
+			t.Errorf("node addresses are %v", got)
 		}
 		p.Apply(svc("a", "10.43.0.1", "10.42.0.1", "10.42.0.2"))
 		to.want(t, "update 1 -0", "10.43.0.1:80 ns/a:p -> 10.42.0.1 10.42.0.2", "10.43.0.2:80 ns/b:p ->")
@@ -269,21 +288,16 @@ func TestNodeAddressesAreFollowed(t *testing.T) {
 		to := newTable()
 		p := path(t, to)
 		p.Settled()
-		synctest.Wait()
-		to.mu.Lock()
-		to.nodes = nil
-		to.mu.Unlock()
+		to.nodesSince()
 		time.Sleep(3 * addressesEvery)
-		synctest.Wait()
-		if to.nodes != nil {
-			t.Error("the same addresses were set again")
+		if got := to.nodesSince(); got != nil {
+			t.Errorf("the same addresses were set again: %v", got)
 		}
-		nodeAddress = nodeAddress.Next()
-		defer func() { nodeAddress = nodeAddress.Prev() }()
+		setNodeAddress("192.0.2.2")
+		defer setNodeAddress("192.0.2.1")
 		time.Sleep(addressesEvery)
-		synctest.Wait()
-		if !slices.Equal(to.nodes, []netip.Addr{nodeAddress}) {
-			t.Errorf("node addresses are %v, want %v", to.nodes, nodeAddress)
+		if got := to.nodesSince(); !slices.Equal(got, []netip.Addr{*nodeAddress.Load()}) {
+			t.Errorf("node addresses are %v, want %v", got, *nodeAddress.Load())
 		}
 	})
 }
