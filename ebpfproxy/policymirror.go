@@ -17,11 +17,12 @@ type mirror[K, V comparable] struct {
 	table string // a field of PolicySizes
 	m     *ebpf.Map
 	have  map[K]V
+	holds int // of what was wanted last, after put was through; -1: it was not
 }
 
 // newMirror reads what is in the map already.
 func newMirror[K, V comparable](table string, m *ebpf.Map) (*mirror[K, V], error) {
-	t := &mirror[K, V]{table: table, m: m, have: map[K]V{}}
+	t := &mirror[K, V]{table: table, m: m, have: map[K]V{}, holds: -1}
 	var key K
 	var value V
 	entries := m.Iterate()
@@ -36,6 +37,7 @@ func newMirror[K, V comparable](table string, m *ebpf.Map) (*mirror[K, V], error
 
 // put writes what is wanted and not there. After an error it knows what fitted.
 func (t *mirror[K, V]) put(want map[K]V) error {
+	t.holds = -1
 	var keys []K
 	var values []V
 	for key, value := range want {
@@ -57,11 +59,15 @@ func (t *mirror[K, V]) put(want map[K]V) error {
 		}
 		keys, values = keys[n:], values[n:]
 	}
+	t.holds = len(want)
 	return nil
 }
 
 // drop deletes what is not wanted.
 func (t *mirror[K, V]) drop(want map[K]V) error {
+	if t.holds == len(want) && len(t.have) == len(want) {
+		return nil // all that is wanted is there, and as much as that
+	}
 	var keys []K
 	for key := range t.have {
 		if _, ok := want[key]; !ok {

@@ -38,10 +38,14 @@ func peerKeyOf(p netip.Prefix) bpf.PolicyPeerKey {
 
 // mapsOf translates; base is added to the caller's numbers.
 func mapsOf(p Policy, base uint32) policyMaps {
+	rules := 0
+	for _, list := range p.Subjects {
+		rules += len(list)
+	}
 	out := policyMaps{
 		peers:     make(map[bpf.PolicyPeerKey]bpf.PolicyPeer, len(p.Peers)),
 		endpoints: make(map[bpf.PolicyAddr16]bpf.PolicyEndpoint, len(p.Endpoints)),
-		allow:     map[bpf.PolicyAllowKey]uint32{},
+		allow:     make(map[bpf.PolicyAllowKey]uint32, rules),
 	}
 	for prefix, peer := range p.Peers {
 		value := bpf.PolicyPeer{Identity: kernelIdentity(peer.Identity, base)}

@@ -63,7 +63,8 @@ type Agent struct {
 	namespaces *feed.Feed[*corev1.Namespace]
 	policies   *feed.Feed[*networkingv1.NetworkPolicy]
 
-	kick chan struct{} // something changed
+	kick   chan struct{} // something changed
+	urgent chan struct{} // a pod waits for it
 
 	mu       sync.Mutex
 	compiler *Compiler
@@ -92,7 +93,7 @@ func New(cfg Config) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Agent{cfg: cfg, compiler: compiler, kick: make(chan struct{}, 1), told: make(chan struct{}), changed: 1, metrics: newMetrics()}
+	a := &Agent{cfg: cfg, compiler: compiler, kick: make(chan struct{}, 1), urgent: make(chan struct{}, 1), told: make(chan struct{}), changed: 1, metrics: newMetrics()}
 	a.pods = feed.New(cfg.Client, cfg.Client.CoreV1().Pods(""), &corev1.Pod{}, "", feed.Handler[*corev1.Pod]{
 		Set:    func(p *corev1.Pod) { a.change(func(c *Compiler) bool { return c.SetPod(p) }) },
 		Gone:   func(k feed.Key) { a.change(func(c *Compiler) bool { c.RemovePod(k.NamespacedName); return true }) },
@@ -164,7 +165,7 @@ func (a *Agent) enforce(ctx context.Context) {
 			return
 		case <-a.kick:
 		}
-		if !sleep(ctx, gatherTime) {
+		if !a.gather(ctx) {
 			return
 		}
 		if !a.known() {
@@ -243,6 +244,10 @@ func (a *Agent) Assign(ctx context.Context, pod *corev1.Pod, addrs []netip.Addr)
 			return nil
 		}
 		select {
+		case a.urgent <- struct{}{}:
+		default:
+		}
+		select {
 		case <-ctx.Done():
 			return fmt.Errorf("enforce policies for pod %s: %w", name, ctx.Err())
 		case <-told:
@@ -271,6 +276,20 @@ func (a *Agent) SetHosts(hosts []netip.Prefix) error {
 // Release forgets what was assigned to a pod, as its addresses are about to be another's.
 func (a *Agent) Release(pod types.NamespacedName) {
 	a.change(func(c *Compiler) bool { c.RemovePod(pod); return true })
+}
+
+// gather waits for more changes, unless a pod waits for those that are there; those that come while it is compiled
+// for are gathered anyway. It answers false when ctx ended first.
+func (a *Agent) gather(ctx context.Context) bool {
+	timer := time.NewTimer(gatherTime)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-a.urgent:
+	case <-timer.C:
+	}
+	return true
 }
 
 // sleep answers false when ctx ended first.
