@@ -36,10 +36,8 @@ func (p *Proxy) hold(name string, prog *ebpf.Program, same func(*link.Info) bool
 		if l, err = attach(); err != nil {
 			return fmt.Errorf("attach %s: %w", name, err)
 		}
-	}
-	if p.pins.root != "" {
-		if err := l.Pin(p.pins.path(linksDir, name)); err != nil {
-			return errors.Join(fmt.Errorf("pin link %s: %w", name, err), l.Close())
+		if err := p.pinLink(l, name); err != nil {
+			return err
 		}
 	}
 	p.linkMu.Lock()
@@ -51,20 +49,28 @@ func (p *Proxy) hold(name string, prog *ebpf.Program, same func(*link.Info) bool
 	if p.handover {
 		return err // an earlier process' maps may be wanted yet
 	}
-	return errors.Join(err, p.pins.dropOlder())
+	return errors.Join(err, p.pins.dropOthers())
 }
 
-// takeLink answers the pinned link of that name with prog in it, or nil when there is none that serves.
+// pinLink puts a link where this version looks for it, in one step from where it may be.
+func (p *Proxy) pinLink(l link.Link, name string) error {
+	if p.pins.root == "" {
+		return nil
+	}
+	if err := l.Pin(p.pins.path(linksDir, name)); err != nil {
+		return errors.Join(fmt.Errorf("pin link %s: %w", name, err), l.Close())
+	}
+	return nil
+}
+
+// takeLink answers the pinned link of that name with prog in it, or nil when there is none that serves. The pin is moved
+// before the program changes: while a link is in another version's folder, that version's tables are the ones that serve.
 func (p *Proxy) takeLink(name string, prog *ebpf.Program, same func(*link.Info) bool) (link.Link, error) {
 	if p.pins.root == "" {
 		return nil, nil
 	}
-	paths := []string{p.pins.path(linksDir, name)}
-	if p.pins.older != 0 {
-		paths = append(paths, p.pins.olderPath(linksDir, name))
-	}
-	for _, path := range paths {
-		l, err := link.LoadPinnedLink(path, nil)
+	for _, v := range append([]int{p.pins.schema}, p.pins.others...) {
+		l, err := link.LoadPinnedLink(p.pins.pathOf(v, linksDir, name), nil)
 		if errors.Is(err, os.ErrNotExist) {
 			continue
 		}
@@ -72,6 +78,9 @@ func (p *Proxy) takeLink(name string, prog *ebpf.Program, same func(*link.Info) 
 			return nil, fmt.Errorf("take over link %s: %w", name, err)
 		}
 		if info, err := l.Info(); err == nil && same(info) {
+			if err := p.pinLink(l, name); err != nil {
+				return nil, err
+			}
 			// A link whose cgroup or interface went away cannot be updated: it is replaced.
 			if err := l.Update(prog); err == nil {
 				return l, nil
@@ -117,19 +126,20 @@ func (p *Proxy) closeLinks() error {
 	return err
 }
 
-// hasLinks: an earlier process left programs that serve.
-func (p pins) hasLinks() bool {
+// serving tells whether socket programs of an earlier process serve, with this version's tables or with another's.
+func (p pins) serving() (own, others bool) {
 	if p.root == "" {
-		return false
+		return false, false
 	}
-	dirs := []string{p.path(linksDir, "")}
-	if p.older != 0 {
-		dirs = append(dirs, p.olderPath(linksDir, ""))
-	}
-	for _, dir := range dirs {
-		if list, err := os.ReadDir(dir); err == nil && len(list) > 0 {
-			return true
+	for name := range socketHooks {
+		if _, err := os.Lstat(p.path(linksDir, name)); err == nil {
+			own = true
+		}
+		for _, v := range p.others {
+			if _, err := os.Lstat(p.pathOf(v, linksDir, name)); err == nil {
+				others = true
+			}
 		}
 	}
-	return false
+	return own, others
 }

@@ -15,10 +15,10 @@ import (
 
 // pins is where maps and links outlive the process: <root>/v<schema>/{maps,links}/<name>. Without a root nothing does.
 type pins struct {
-	root   string
-	schema int
-	older  int // the schema of what an earlier version left, or 0
-	carry  []string
+	root    string
+	schema  int
+	others  []int            // schemas of what other versions left, the newest first
+	carried map[int][]string // maps that are taken over from them
 }
 
 const (
@@ -28,7 +28,7 @@ const (
 
 // openPins makes the folders and finds what an earlier version left.
 func openPins(root string, schema int, carried map[int][]string) (pins, error) {
-	p := pins{root: root, schema: schema}
+	p := pins{root: root, schema: schema, carried: carried}
 	if root == "" {
 		return p, nil
 	}
@@ -48,20 +48,21 @@ func openPins(root string, schema int, carried map[int][]string) (pins, error) {
 	if err != nil {
 		return p, err
 	}
-	for _, v := range versions {
+	for _, v := range slices.Backward(versions) {
 		if v != schema {
-			p.older = v // the newest of them: versions are in order
+			p.others = append(p.others, v)
 		}
 	}
-	p.carry = carried[p.older]
 	return p, nil
 }
 
 func (p pins) dir(schema int) string { return filepath.Join(p.root, "v"+strconv.Itoa(schema)) }
 
-func (p pins) path(kind, name string) string { return filepath.Join(p.dir(p.schema), kind, name) }
+func (p pins) path(kind, name string) string { return p.pathOf(p.schema, kind, name) }
 
-func (p pins) olderPath(kind, name string) string { return filepath.Join(p.dir(p.older), kind, name) }
+func (p pins) pathOf(schema int, kind, name string) string {
+	return filepath.Join(p.dir(schema), kind, name)
+}
 
 // versions answers the schemas that have a folder, in order.
 func (p pins) versions() ([]int, error) {
@@ -87,13 +88,12 @@ func (p pins) openMap(spec *ebpf.MapSpec) (m *ebpf.Map, fresh bool, err error) {
 		m, err := p.newMap(spec)
 		return m, true, err
 	}
-	path := p.path(mapsDir, spec.Name)
-	m, err = p.takeMap(path, spec)
-	if errors.Is(err, os.ErrNotExist) && slices.Contains(p.carry, spec.Name) {
-		m, err = p.takeMap(p.olderPath(mapsDir, spec.Name), spec)
+	if err := p.carryOver(spec.Name); err != nil {
+		return nil, false, err
 	}
+	m, err = p.takeMap(p.path(mapsDir, spec.Name), spec)
 	if err == nil {
-		return m, false, pinMap(m, path)
+		return m, false, nil
 	}
 	if !errors.Is(err, os.ErrNotExist) && !errors.Is(err, ebpf.ErrMapIncompatible) {
 		return nil, false, err
@@ -111,7 +111,24 @@ func (p pins) newMap(spec *ebpf.MapSpec) (*ebpf.Map, error) {
 	return m, pinMap(m, p.path(mapsDir, spec.Name))
 }
 
-// takeMap loads a pinned map, or a copy of the size that spec asks for.
+// carryOver moves a map to where this version looks for it, when an other version left one of the same layout.
+func (p pins) carryOver(name string) error {
+	to := p.path(mapsDir, name)
+	for _, v := range p.others {
+		if _, err := os.Lstat(to); err == nil {
+			return nil
+		}
+		if !slices.Contains(p.carried[v], name) {
+			continue
+		}
+		if err := os.Rename(p.pathOf(v, mapsDir, name), to); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("carry map %s over: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// takeMap loads a pinned map, or puts a copy of the size that spec asks for in its place.
 func (p pins) takeMap(path string, spec *ebpf.MapSpec) (*ebpf.Map, error) {
 	old, err := ebpf.LoadPinnedMap(path, nil)
 	if err != nil {
@@ -134,10 +151,10 @@ func (p pins) takeMap(path string, spec *ebpf.MapSpec) (*ebpf.Map, error) {
 		m.Close()
 		return nil, fmt.Errorf("copy pinned map %s: %w", path, err)
 	}
-	return m, nil
+	return m, pinMap(m, path)
 }
 
-// pinMap puts m at path, in place of what is there.
+// pinMap puts a map that has no pin at path, in place of what is there.
 func pinMap(m *ebpf.Map, path string) error {
 	fresh := path + "_new" // the file system takes no dots
 	err := os.Remove(fresh)
@@ -170,26 +187,13 @@ func copyMap(to, from *ebpf.Map) error {
 	return it.Err()
 }
 
-// dropOlder removes what earlier versions left and nobody needs any more: their maps, which the programs that still run
+// dropOthers removes what other versions left and nobody needs any more: their maps, which the programs that still run
 // hold by themselves, and the folders whose links were all taken over.
-func (p pins) dropOlder() error {
-	if p.older == 0 {
-		return nil
-	}
-	versions, err := p.versions()
-	if err != nil {
-		return err
-	}
-	for _, v := range versions {
-		if v == p.schema {
-			continue
-		}
-		dir := p.dir(v)
-		if v == p.older {
-			err = errors.Join(err, p.keepCarried())
-		}
-		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, mapsDir)))
-		for _, folder := range []string{filepath.Join(dir, linksDir), dir} {
+func (p pins) dropOthers() error {
+	err := p.keepCarried()
+	for _, v := range p.others {
+		err = errors.Join(err, os.RemoveAll(p.pathOf(v, mapsDir, "")))
+		for _, folder := range []string{p.pathOf(v, linksDir, ""), p.dir(v)} {
 			if e := os.Remove(folder); e != nil && !errors.Is(e, unix.ENOTEMPTY) && !errors.Is(e, os.ErrNotExist) {
 				err = errors.Join(err, e)
 			}
@@ -202,13 +206,9 @@ func (p pins) dropOlder() error {
 // later.
 func (p pins) keepCarried() error {
 	var errs []error
-	for _, name := range p.carry {
-		to := p.path(mapsDir, name)
-		if _, err := os.Lstat(to); err == nil {
-			continue
-		}
-		if err := os.Rename(p.olderPath(mapsDir, name), to); err != nil && !errors.Is(err, os.ErrNotExist) {
-			errs = append(errs, fmt.Errorf("carry map %s over: %w", name, err))
+	for _, v := range p.others {
+		for _, name := range p.carried[v] {
+			errs = append(errs, p.carryOver(name))
 		}
 	}
 	return errors.Join(errs...)

@@ -28,7 +28,7 @@ type Proxy struct {
 
 	pins     pins
 	programs *ebpf.Collection
-	handover bool // programs of an earlier schema serve until the first Sync
+	handover bool // programs of an earlier process serve, with their tables, until the first Sync
 
 	linkMu sync.Mutex // guards links and shared, which other parts of the package add to
 	links  map[string]link.Link
@@ -108,7 +108,9 @@ func (p *Proxy) open(ctx context.Context) error {
 		return fmt.Errorf("load socket programs: %w", err)
 	}
 	p.reaper.load(p)
-	if p.handover = p.fresh["petrel_svc"] && p.pins.hasLinks(); p.handover {
+	// Programs with other tables than these serve on until a Sync has filled these.
+	own, others := p.pins.serving()
+	if p.handover = others || own && p.fresh["petrel_svc"]; p.handover {
 		return nil
 	}
 	if err := ctx.Err(); err != nil {
@@ -138,7 +140,7 @@ func (p *Proxy) attach() error {
 		}
 	}
 	p.handover = false
-	return p.pins.dropOlder()
+	return p.pins.dropOthers()
 }
 
 func checkCgroup(path string) error {
