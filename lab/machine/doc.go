@@ -3,7 +3,7 @@
 // runs in one sees a host of its own; nothing that it sends leaves the switch.
 //
 // A machine is held by one process, its init: a mode of the calling program (Init must be the first thing main does)
-// that makes the mounts, reaps orphans and waits for the end of its standard input. When whoever started it goes, by
+// that makes the mounts, reaps orphans, gives sockets away and waits for the end of its standard input. When whoever started it goes, by
 // whatever death, the init ends, and the kernel ends every process of the machine with it and removes its network. Only
 // control groups stay, and Sweep removes them.
 //

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/signal"
@@ -17,9 +16,6 @@ import (
 
 // initName is the name under which the calling program is a machine's init.
 const initName = "petrel-lab-init"
-
-// ready is what the init says when the machine stands.
-const ready = "ready\n"
 
 // setup is what the init is told.
 type setup struct {
@@ -56,12 +52,16 @@ func runInit(told string) error {
 	if err := unix.Sethostname([]byte(s.Hostname)); err != nil {
 		return fmt.Errorf("set host name: %w", err)
 	}
-	if _, err := io.WriteString(os.Stdout, ready); err != nil {
+	conn, err := seqConn(os.Stdin)
+	if err != nil {
+		return err
+	}
+	if _, err := conn.Write([]byte{ready}); err != nil {
 		return fmt.Errorf("say ready: %w", err)
 	}
 	ended := make(chan struct{})
 	go func() { // ends with the process
-		_, _ = io.Copy(io.Discard, os.Stdin)
+		giveSockets(conn)
 		close(ended)
 	}()
 	for {

@@ -1,12 +1,10 @@
 package machine
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -64,8 +62,8 @@ func (c *Config) Validate() error {
 type Machine struct {
 	Place
 
-	init  *exec.Cmd
-	alive io.Closer // the init's standard input: it ends with it
+	init *exec.Cmd
+	ask  asker // over the init's standard input: it ends when that is closed
 }
 
 // Boot starts a machine. It has a loopback interface that is down, and no other.
@@ -103,24 +101,30 @@ func boot(ctx context.Context, cfg Config, all []hierarchy, g groups) (*Machine,
 		program = "/proc/self/exe"
 	}
 	cmd := &exec.Cmd{Path: program, Args: []string{initName, string(told)}, Stderr: log, Env: []string{}, Dir: "/"}
-	alive, err := cmd.StdinPipe()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("make pipe: %w", err)
+		return nil, fmt.Errorf("make sockets: %w", err)
 	}
-	said, err := cmd.StdoutPipe()
+	theirs := os.NewFile(uintptr(pair[1]), "init")
+	defer theirs.Close()
+	cmd.Stdin = theirs
+	ours, err := seqConn(os.NewFile(uintptr(pair[0]), "init"))
 	if err != nil {
-		return nil, fmt.Errorf("make pipe: %w", err)
+		return nil, err
 	}
 	attr := &syscall.SysProcAttr{Cloneflags: spaces, Unshareflags: afterGroups, Setsid: true}
 	if err := g.start(cmd, attr, func() error { return nil }); err != nil {
-		return nil, fmt.Errorf("start init of %s: %w", cfg.Name, err)
+		return nil, errors.Join(fmt.Errorf("start init of %s: %w", cfg.Name, err), ours.Close())
 	}
-	m := &Machine{init: cmd, alive: alive}
-	stop := context.AfterFunc(ctx, func() { _ = alive.Close() })
+	_ = theirs.Close() // the init alone has it now, and we hear when that ends
+	m := &Machine{init: cmd, ask: asker{conn: ours}}
+	stop := context.AfterFunc(ctx, func() { _ = ours.Close() })
 	defer stop()
-	timer := time.AfterFunc(bootLimit, func() { _ = alive.Close() })
-	defer timer.Stop()
-	if line, err := bufio.NewReader(said).ReadString('\n'); line != ready {
+	if err := ours.SetReadDeadline(time.Now().Add(bootLimit)); err != nil {
+		return nil, errors.Join(err, m.Stop())
+	}
+	said := make([]byte, 1)
+	if _, err := ours.Read(said); said[0] != ready {
 		return nil, errors.Join(fmt.Errorf("start %s: its init ended (see %s): %w", cfg.Name, cfg.Log, err), context.Cause(ctx), m.Stop())
 	}
 	if m.Place, err = newPlace(cmd.Process.Pid, g); err != nil {
@@ -161,7 +165,7 @@ func unsupported(err error) error {
 
 // Stop ends the machine and all its processes, and removes its groups. Its network goes with it.
 func (m *Machine) Stop() error {
-	_ = m.alive.Close()
+	_ = m.ask.conn.Close()
 	ended := make(chan struct{})
 	go func() {
 		_ = m.init.Wait() // how it ends does not matter: it may have been killed

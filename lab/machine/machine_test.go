@@ -199,7 +199,7 @@ func TestSwitch(t *testing.T) {
 		s.Links[0].Host(1)[0], s.Links[0].Host(2)[0], s.Links[0].Host(2)[1], s.Links[0].Router[0],
 		s.Links[1].Host(3)[0], s.Links[1].Host(3)[1], Outside4, Outside6,
 	} {
-		heard(t, &machines[0].Place, netip.AddrPortFrom(to, echoPort))
+		heard(t, machines[0], netip.AddrPortFrom(to, echoPort))
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -241,7 +241,7 @@ func echoes(t *testing.T, start func(*exec.Cmd) error) {
 }
 
 // heard asks an echo from a machine.
-func heard(t *testing.T, from *Place, at netip.AddrPort) {
+func heard(t *testing.T, from *Machine, at netip.AddrPort) {
 	t.Helper()
 	var conn net.Conn
 	var err error
