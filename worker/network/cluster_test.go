@@ -95,7 +95,7 @@ func introduce(nodes ...*testNode) {
 func (n *testNode) settle() {
 	n.t.Helper()
 	eventually(n.t, func() error {
-		n.turn()
+		_ = n.turn()
 		if p := n.Problems(); len(p) > 0 {
 			return fmt.Errorf("problems of %s: %v", n.machine.name, p)
 		}

@@ -35,7 +35,7 @@ func TestATurnWithoutCauseWritesNothing(t *testing.T) {
 	must(t, netlink.NeighSubscribeWithOptions(neighs, done, netlink.NeighSubscribeOptions{Namespace: ns}))
 	must(t, netlink.AddrSubscribeWithOptions(addrs, done, netlink.AddrSubscribeOptions{Namespace: ns}))
 	before := ruleHandles(t, a)
-	a.turn()
+	_ = a.turn()
 	if after := ruleHandles(t, a); !slices.Equal(before, after) || len(before) == 0 {
 		t.Errorf("the filters were written anew: rules %v became %v", before, after)
 	}

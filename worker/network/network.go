@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 var errNotOpen = errors.New("pod network is not open")
@@ -31,8 +32,7 @@ type Network struct {
 	nodes    []Node
 	mtu      int
 	problems []string
-	turned   chan struct{} // closed by each turn that ends
-	told     string        // the problems that the log was told of last
+	told     string // the problems that the log was told of last
 }
 
 // New makes a network. It does nothing before Open.
@@ -41,7 +41,7 @@ func New(cfg Config) (*Network, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	n := &Network{cfg: cfg, addrs: newAddresses(), poke: make(chan struct{}, 1), turned: make(chan struct{})}
+	n := &Network{cfg: cfg, addrs: newAddresses(), poke: make(chan struct{}, 1)}
 	if err := n.addrs.use(cfg.PodCIDRs); err != nil {
 		return nil, err
 	}
@@ -49,7 +49,8 @@ func New(cfg Config) (*Network, error) {
 }
 
 // Open takes over what stands and makes it what it should be, as far as is known yet: with the nodes that were known
-// last, where Config.Dir remembers them. That a node cannot be reached, say, is no error of Open; see Problems.
+// last, where Config.Dir remembers them. That a node cannot be reached, say, is no error of Open, but a lack of rights
+// is; see Problems.
 func (n *Network) Open(context.Context) error {
 	if n.cfg.Mode == Loopback {
 		return nil
@@ -77,7 +78,9 @@ func (n *Network) Open(context.Context) error {
 	if !known {
 		n.adoptCIDRs(nodes)
 	}
-	n.turn()
+	if err := n.turn(); errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("%w: a cluster of several machines needs root, or CAP_NET_ADMIN", err)
+	}
 	return nil
 }
 
@@ -139,8 +142,8 @@ func (n *Network) wake() {
 	}
 }
 
-// turn compares everything with what it should be and mends it.
-func (n *Network) turn() {
+// turn compares everything with what it should be and mends it. Its error is among the problems, too.
+func (n *Network) turn() error {
 	n.kernel.Lock()
 	p, err := n.mend()
 	n.kernel.Unlock()
@@ -161,8 +164,7 @@ func (n *Network) turn() {
 		}
 		n.cfg.Logger.Log(context.Background(), level, message, "problems", n.problems)
 	}
-	close(n.turned)
-	n.turned = make(chan struct{})
+	return err
 }
 
 // mend is one turn. Parts do not wait for one another's success, apart from what is made of them.

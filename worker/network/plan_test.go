@@ -4,9 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // atlas answers ways as a routing table would.
@@ -163,4 +167,26 @@ func TestLoopbackModeTouchesNothing(t *testing.T) {
 		t.Errorf("attaching a container: %v", err)
 	}
 	must(t, errors.Join(n.Close(), n.Remove()))
+}
+
+// TestWithoutRights: a worker that cannot do its work says so at once, and not pod by pod.
+func TestWithoutRights(t *testing.T) {
+	n, err := New(Config{Mode: Cluster, NodeName: "a", NodeIPs: []netip.Addr{netip.MustParseAddr("192.168.7.1")}, PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.42.1.0/24")}})
+	must(t, err)
+	defer n.Close()
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // the thread ends with the goroutine, and its lack of rights with it
+		if os.Geteuid() == 0 {
+			none := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+			if err := errors.Join(unix.Unshare(unix.CLONE_NEWNET), unix.Capset(&none, &make([]unix.CapUserData, 2)[0])); err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- n.Open(t.Context())
+	}()
+	if err := <-done; err == nil || !strings.Contains(err.Error(), "CAP_NET_ADMIN") {
+		t.Errorf("opened with %v", err)
+	}
 }

@@ -54,7 +54,7 @@ func (n *Network) Run(ctx context.Context) error {
 		case <-wait.C:
 		}
 		last = time.Now()
-		n.turn()
+		_ = n.turn() // told by Problems
 		took = time.Since(last)
 		if len(n.Problems()) > 0 {
 			wait.Reset(retryInterval)

@@ -27,12 +27,12 @@ func BenchmarkTurn(b *testing.B) {
 				all = append(all, node(fmt.Sprint("n", i), ip, fmt.Sprintf("10.%d.%d.0/24", 1+i>>8, i&0xff)))
 			}
 			n.SetNodes(all)
-			n.turn()
+			_ = n.turn()
 			if p := n.Problems(); len(p) > 0 {
 				b.Fatal(p)
 			}
 			for b.Loop() {
-				n.turn()
+				_ = n.turn()
 			}
 		})
 	}
