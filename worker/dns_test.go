@@ -58,10 +58,10 @@ func (n *testNode) withHostDNS() {
 }
 
 func TestPodsGetTheClustersDNS(t *testing.T) {
-	const ip = "127.204.1.10"
+	ip := fmt.Sprintf("127.204.%d.10", os.Getpid()%250) // no other process's
 	n := newTestNode(t, kubeDNS(ip))
 	n.withHostDNS()
-	if !mayListenOn53(t, "127.204.2.10") {
+	if !mayListenOn53(t, fmt.Sprintf("127.204.%d.11", os.Getpid()%250)) {
 		t.Skip("not root: ports below 1024 cannot be listened on, and other runtimes than Petrel's own know no other for DNS")
 	}
 	n.create(testPod("first", "idle", func(p *corev1.Pod) {
@@ -73,7 +73,7 @@ func TestPodsGetTheClustersDNS(t *testing.T) {
 		p.Spec.DNSPolicy, p.Spec.DNSConfig = corev1.DNSNone, &corev1.PodDNSConfig{Nameservers: []string{"192.0.2.9"}, Searches: []string{"a.example"}}
 	}))
 	for name, want := range map[string]string{
-		"first": "[127.204.1.10] [default.svc.cluster.local svc.cluster.local cluster.local corp.example] [ndots:2]",
+		"first": "[" + ip + "] [default.svc.cluster.local svc.cluster.local cluster.local corp.example] [ndots:2]",
 		"hosts": "[192.0.2.1] [corp.example] [rotate]",
 		"own":   "[192.0.2.9] [a.example] []",
 	} {

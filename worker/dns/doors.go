@@ -31,6 +31,7 @@ type doors struct {
 	settle  func()
 
 	mu     sync.Mutex
+	known  bool // what is wanted was the last word on it when the doors were seen to
 	doors  map[netip.AddrPort]context.CancelFunc
 	tried  map[netip.AddrPort]bool
 	opened map[netip.AddrPort]bool
@@ -111,9 +112,12 @@ func (d *doors) run(ctx context.Context) {
 }
 
 func (d *doors) follow(ctx context.Context, running *sync.WaitGroup) {
+	// Asked before what is wanted: a table that becomes known in between counts the next time.
+	known := d.server.table.isKnown() || len(d.server.cfg.Listen) > 0
 	wanted := d.wanted()
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.known = known
 	for at, end := range d.doors {
 		if !slices.Contains(wanted, at) {
 			end()
@@ -134,11 +138,12 @@ func (d *doors) follow(ctx context.Context, running *sync.WaitGroup) {
 
 // checkSettled is called with mu held.
 func (d *doors) checkSettled() {
-	known := d.server.table.isKnown() || len(d.server.cfg.Listen) > 0
 	for at := range d.doors {
-		known = known && d.tried[at]
+		if !d.tried[at] {
+			return
+		}
 	}
-	if known {
+	if d.known {
 		d.settle()
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -128,10 +129,19 @@ func short(question string, list []dns.RR) string {
 	return strings.Join(out, ", ")
 }
 
+var lastAddress atomic.Int64
+
+// ownAddress is a loopback address that no other test has, here or in a process beside this one: who takes a port of
+// 127.0.0.1 for UDP finds it in use for TCP now and then.
+func ownAddress() string {
+	n := lastAddress.Add(1)
+	return netip.AddrFrom4([4]byte{127, 203, byte(os.Getpid() % 250), byte(10 + n%240)}).String()
+}
+
 // serveUpstream is a DNS server on a loopback port; handle answers its queries.
 func serveUpstream(t *testing.T, handle func(dns.ResponseWriter, *dns.Msg)) netip.AddrPort {
 	t.Helper()
-	packets, err := net.ListenPacket("udp", "127.0.0.1:0")
+	packets, err := net.ListenPacket("udp", ownAddress()+":0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +171,7 @@ func serveUpstream(t *testing.T, handle func(dns.ResponseWriter, *dns.Msg)) neti
 // freeAddress is a loopback address with a port that is free for UDP and TCP.
 func freeAddress(t *testing.T) netip.AddrPort {
 	t.Helper()
-	packets, err := net.ListenPacket("udp", "127.0.0.1:0")
+	packets, err := net.ListenPacket("udp", ownAddress()+":0")
 	if err != nil {
 		t.Fatal(err)
 	}
