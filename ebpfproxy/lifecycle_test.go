@@ -98,7 +98,7 @@ func TestWithoutPinsNothingStays(t *testing.T) {
 func TestRestart(t *testing.T) {
 	a := newArena(t)
 	dir := filepath.Join(bpffs(t), "petrel")
-	cfg := Config{PinDir: dir, Grace: 300 * time.Millisecond}
+	cfg := Config{PinDir: dir, Grace: time.Second}
 	one, two := a.serve("127.0.0.2:0"), a.serve("127.0.0.3:0")
 	svc := clusterIP("10.96.0.1:80", TCP, one.backend(), two.backend())
 	leaving := clusterIP("10.96.0.2:80", TCP, one.backend())
