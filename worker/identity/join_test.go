@@ -35,7 +35,9 @@ func (i *Identity) kubernetes(t *testing.T) kubernetes.Interface {
 // whoami is who the API takes the node for.
 func (i *Identity) whoami(t *testing.T) string {
 	t.Helper()
-	r, err := i.kubernetes(t).AuthenticationV1().SelfSubjectReviews().Create(t.Context(), &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
+	ctx, cancel := context.WithTimeout(t.Context(), callTimeout)
+	defer cancel()
+	r, err := i.kubernetes(t).AuthenticationV1().SelfSubjectReviews().Create(ctx, &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
 	ok(t, err)
 	return r.Status.UserInfo.Username + " " + strings.Join(r.Status.UserInfo.Groups, " ")
 }

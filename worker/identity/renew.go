@@ -32,6 +32,9 @@ func (i *Identity) Run(ctx context.Context) error {
 
 // attempt renews a certificate and answers how long to wait before the next attempt; 0 is success.
 func (i *Identity) attempt(ctx context.Context, w want, last time.Duration) time.Duration {
+	if ctx.Err() != nil {
+		return renewLook
+	}
 	err := i.renew(ctx, w)
 	if err == nil {
 		return 0
