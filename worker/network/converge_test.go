@@ -77,6 +77,7 @@ func ruleHandles(t *testing.T, n *testNode) []uint64 {
 // TestWhatIsAmissIsMended breaks each thing that is ours and lets Run find it, by the kernel's events where there are
 // some.
 func TestWhatIsAmissIsMended(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	nodes, _ := routed(t, nil)
 	a, c := nodes[0], nodes[2]
 	near, far := a.container("near"), c.container("far")
@@ -204,6 +205,7 @@ func TestNodeGetsAnotherCIDR(t *testing.T) {
 
 // TestRestart: what runs goes on while the worker is away and after it came back, without the control plane.
 func TestRestart(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	nodes, _ := routed(t, nil)
 	pods := []*testPod{nodes[0].container("c-a"), nodes[0].wasmPod("w-a"), nodes[2].container("c-c")}
 	nodes[0].stop()
@@ -311,6 +313,7 @@ func inventory(t *testing.T, m *machine) []string {
 
 // TestRunFollowsEvents holds that Run, and not a test's own turn, does the mending.
 func TestRunFollowsEvents(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	nodes := bridged(t, nil)
 	a := nodes[0]
 	route := func() bool {

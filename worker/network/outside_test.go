@@ -57,6 +57,7 @@ func TestMasquerade(t *testing.T) {
 
 // TestUnknownPodsAreUnreachable: what no node has is answered at once, and does not leave for the world.
 func TestUnknownPodsAreUnreachable(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	nodes, _ := routed(t, nil)
 	a := nodes[0].container("c-a")
 	for _, to := range []string{"10.42.77.7", "fd42:0:0:77::7"} {
