@@ -60,7 +60,8 @@ tidy:
 generate: ## everything generated, made again
 	go generate ./...
 
-bench: deps build examples ## the benchmark table; BENCH=regexp measures the rows that match; a full run writes docs/benchmarks.md
+bench: test-deps build examples ## the benchmark table; BENCH=regexp measures the rows that match; a full run writes docs/benchmarks.md
+	@./test/deps.sh wrk iproute2 nftables iptables haproxy nginx-light # what is compared with
 	go build -o $(BIN)/tools/bench ./bench
 	$(BIN)/tools/bench $(if $(filter .,$(BENCH)),-write,-run '$(BENCH)')
 

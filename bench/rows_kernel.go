@@ -1,0 +1,69 @@
+package main
+
+import "github.com/petrelrun/petrel/bench/table"
+
+const (
+	proxyPackage  = "./ebpfproxy"
+	kernelPackage = "./worker/service/kernel"
+	// connects is how often each side connects.
+	connects = 20_000
+)
+
+// kernelRows are those of services in the kernel. All need root.
+func kernelRows() []row {
+	const turns = " Both sides take turns in one process, in network namespaces of their own, and the value is the ratio of medians."
+	rows := []row{
+		{
+			name: "proxy/connect-10", direction: table.AtMost, bar: 1.08,
+			measure: goBenchmark{pkg: proxyPackage, name: "BenchmarkConnect/10", times: connects, metric: "ratio"}.measure,
+			what: "connect() to a service with 10 in the table, divided by connect() to its backend by a socket that no program sees." + turns + "\n" +
+				"A look-up and two words rewritten are some 700 ns of the loopback's 13 µs.",
+		},
+		{
+			name: "proxy/connect-100000", direction: table.AtMost, bar: 1.10,
+			measure: goBenchmark{pkg: proxyPackage, name: "BenchmarkConnect/100000", times: connects, metric: "ratio"}.measure,
+			what:    "The same with 100,000 services, divided by the same: a hash table's look-up costs as much, but for the caches.",
+		},
+		{
+			name: "proxy/http-new-connection", direction: table.AtLeast, bar: 0.95,
+			measure: goBenchmark{pkg: proxyPackage, name: "BenchmarkPeerHTTP/direct", times: connects / 4, metric: "ratio"}.measure,
+			what:    "The rate of HTTP requests on connections of their own through a service among 5,000, divided by that straight to the backend." + turns,
+		},
+		{
+			name: "proxy/nodeport-connect", direction: table.AtMost, bar: 1.15,
+			measure: goBenchmark{pkg: proxyPackage, name: "BenchmarkNATConnect", times: connects / 40, metric: "ratio"}.measure,
+			what: "connect() from outside to a node port whose backend is on another node, divided by connect() to the backend through the same node's plain\n" +
+				"routing: client, node and backend in three network namespaces." + turns,
+		},
+		{
+			name: "proxy/endpoint-change", direction: table.AtMost, bar: 0.2,
+			measure: goBenchmark{pkg: kernelPackage, name: "BenchmarkEndpointChange", times: 100, metric: "nft/ebpf", inverse: true}.measure,
+			what: "Seconds from one service's changed EndpointSlice to the kernel's tables, with 10,000 services in them, divided by those that nft takes for\n" +
+				"the same change of a verdict map, which it has been shown to need 42 ms for.",
+		},
+		{
+			name: "proxy/load-10000", direction: table.AtMost, bar: 0.05,
+			measure: goBenchmark{pkg: kernelPackage, name: "BenchmarkLoad", times: 5, metric: "nft/ebpf", inverse: true}.measure,
+			what:    "Seconds to put 10,000 services with two endpoints each into an empty kernel, divided by those that nft takes for the same as a verdict map.",
+		},
+	}
+	for _, peer := range []struct{ row, benchmark, what string }{
+		{"nft-map", "BenchmarkPeerConnect/nft_verdict_map", "an nftables verdict map"},
+		{"nft-linear", "BenchmarkPeerConnect/nft_linear", "nftables rules, one a service"},
+		{"iptables", "BenchmarkPeerConnect/iptables", "iptables rules, one a service"},
+	} {
+		rows = append(rows, row{
+			name: "proxy/connect-vs-" + peer.row, direction: table.AtMost, bar: 1,
+			measure: goBenchmark{pkg: proxyPackage, name: peer.benchmark, times: connects / 4, metric: "ratio"}.measure,
+			what:    "connect() to the service in the middle of 5,000, divided by the same through " + peer.what + "." + turns,
+		})
+	}
+	for _, peer := range []string{"haproxy", "nginx"} {
+		rows = append(rows, row{
+			name: "proxy/http-vs-" + peer, direction: table.AtLeast, bar: 1,
+			measure: goBenchmark{pkg: proxyPackage, name: "BenchmarkPeerHTTP/" + peer, times: connects / 10, metric: "ratio"}.measure,
+			what:    "The rate of HTTP requests on connections of their own through a service among 5,000, divided by that through " + peer + " before one backend." + turns,
+		})
+	}
+	return rows
+}
