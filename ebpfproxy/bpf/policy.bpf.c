@@ -139,10 +139,10 @@ inline_fn int judge(struct __sk_buff *skb, bool ingress)
 	if (!isolates && !listener)
 		return PASS;
 	struct packet p = {};
-	if (!packet_read(skb, &p) || p.follows || addr16_equal(&p.source, &p.destination))
+	if (!packet_read(skb, &p) || p.follows)
 		return PASS;
 	struct endpoint none = {}, *local = NULL;
-	if (isolates)
+	if (isolates && !addr16_equal(&p.source, &p.destination)) /* a pod itself, or the node: it has the pod's own address */
 		local = bpf_map_lookup_elem(&petrel_endpoint, ingress ? &p.destination : &p.source);
 	if (!local) {
 		if (!listener)
