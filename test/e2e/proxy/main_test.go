@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,7 +22,7 @@ import (
 )
 
 // roleVariable makes the test's own binary a program of a machine: "serve NAME ADDRESS",
-// "ask COUNT ADDRESS" or "get URL".
+// "ask COUNT ADDRESS", "get URL" or "load URL".
 const roleVariable = "PETREL_TEST_ROLE"
 
 // petrel is the binary that is tried, tree what it is built from.
@@ -64,6 +66,8 @@ func play(role []string) int {
 		err = ask(role[1], role[2])
 	case len(role) == 2 && role[0] == "get":
 		err = get(role[1])
+	case len(role) == 2 && role[0] == "load":
+		load(role[1])
 	default:
 		err = fmt.Errorf("no such role: %q", role)
 	}
@@ -137,4 +141,59 @@ func get(url string) error {
 	fmt.Println(answer.StatusCode)
 	_, err = io.Copy(os.Stdout, answer.Body)
 	return err
+}
+
+// The load: clients that each make a new connection for every request, at a rate that they keep together.
+const (
+	loadClients = 10
+	loadPause   = 20 * time.Millisecond
+)
+
+// load asks until its standard input ends, and prints how often, how often in vain, and what went wrong first.
+func load(url string) {
+	var asked, failed atomic.Int64
+	var first atomic.Pointer[string]
+	done := make(chan struct{})
+	var clients sync.WaitGroup
+	client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	for range loadClients {
+		clients.Go(func() {
+			for tick := time.NewTicker(loadPause); ; {
+				select {
+				case <-done:
+					tick.Stop()
+					return
+				case <-tick.C:
+				}
+				asked.Add(1)
+				if err := tryOnce(client, url); err != nil {
+					text := err.Error()
+					failed.Add(1)
+					first.CompareAndSwap(nil, &text)
+				}
+			}
+		})
+	}
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	close(done)
+	clients.Wait()
+	fmt.Println(asked.Load(), failed.Load())
+	if text := first.Load(); text != nil {
+		fmt.Println(*text)
+	}
+}
+
+func tryOnce(client *http.Client, url string) error {
+	answer, err := client.Get(url)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	if _, err := io.Copy(io.Discard, answer.Body); err != nil {
+		return err
+	}
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("status %d", answer.StatusCode)
+	}
+	return nil
 }

@@ -6,19 +6,22 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
 	"github.com/petrelrun/petrel/lab/machine"
+	"github.com/petrelrun/petrel/test/toolchain"
 )
 
-// TestUpServesThroughTheKernel deploys an app on a machine of its own and asks it at the Service's address: nobody
-// listens there, and the kernel finds the Wasm pod.
+// TestUpServesThroughTheKernel deploys an app on a machine of its own, asks it at the Service's address, and replaces it
+// under load.
 func TestUpServesThroughTheKernel(t *testing.T) {
 	network, err := machine.NewSwitch(1)
 	if err != nil {
@@ -44,7 +47,11 @@ func TestUpServesThroughTheKernel(t *testing.T) {
 		nodes, err := client.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{})
 		return err == nil && len(nodes.Items) == 1
 	})
-	deploy(t, node, module)
+	code, err := os.ReadFile(module)
+	if err != nil {
+		t.Fatal(err)
+	}
+	deploy(t, node, code)
 	svc, err := client.CoreV1().Services("default").Get(t.Context(), "hello", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -54,23 +61,42 @@ func TestUpServesThroughTheKernel(t *testing.T) {
 		out, err := node.play("get " + url)
 		return err == nil && strings.HasPrefix(out, "200\n")
 	})
-	if conn, err := node.dial(t.Context(), "tcp", strings.TrimSuffix(strings.TrimPrefix(url, "http://"), "/")); err == nil {
-		conn.Close() // from the machine's network, but from none of its control groups
-		t.Errorf("somebody listens at %s", url)
-	}
+	updateUnderLoad(t, node, url, toolchain.WithCustomSection(code, "version", []byte("2")))
 	up.stop()
 	if out, err := node.play("get " + url); err == nil {
 		t.Errorf("the app is served after everything has ended: %s", out)
 	}
 }
 
-// deploy waits until the app serves.
-func deploy(t *testing.T, node *host, module string) {
+// updateUnderLoad replaces the app's pods while clients ask them at the Service's address.
+func updateUnderLoad(t *testing.T, node *host, url string, code []byte) {
 	t.Helper()
-	code, err := os.ReadFile(module)
+	const settle = 500 * time.Millisecond // of load before and after
+	var out bytes.Buffer
+	cmd := &exec.Cmd{Path: node.self, Args: []string{node.self}, Env: []string{roleVariable + "=load " + url}, Stdout: &out, Stderr: &out}
+	stop, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := node.Start(cmd, nil); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(settle)
+	deploy(t, node, code)
+	time.Sleep(settle)
+	stop.Close()
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	var asked, failed int
+	if _, err := fmt.Sscan(out.String(), &asked, &failed); err != nil || asked < 100 || failed > 0 {
+		t.Errorf("requests and failures during the update: %s", out.String())
+	}
+}
+
+// deploy waits until the app serves.
+func deploy(t *testing.T, node *host, code []byte) {
+	t.Helper()
 	client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true, DialContext: node.dial}}
 	last := "nothing"
 	defer func() {

@@ -198,11 +198,11 @@ func BenchmarkEndpointChange(b *testing.B) {
 
 func report(b *testing.B, ours, theirs []time.Duration) {
 	b.Helper()
-	b.ReportMetric(float64(median(ours).Microseconds()), "ebpf-µs")
+	b.ReportMetric(float64(median(ours).Microseconds()), "ebpf-us")
 	if len(theirs) == 0 {
 		b.Log("nft is not installed: there is no peer to compare with")
 		return
 	}
-	b.ReportMetric(float64(median(theirs).Microseconds()), "nft-µs")
-	b.ReportMetric(float64(median(theirs))/float64(median(ours)), "nft/ebpf")
+	b.ReportMetric(float64(median(theirs).Microseconds()), "nft-us")
+	b.ReportMetric(float64(median(theirs))/float64(median(ours)), "ratio")
 }
