@@ -14,6 +14,7 @@ import (
 //	prerouting:  what comes from a container bears an address of that container, or goes no further;
 //	             containers do not speak VXLAN to nodes, which would take the packets for another node's
 //	output:      Wasm pods, whose sockets are this machine's own, do not either
+//	input:       VXLAN comes from nodes alone
 //	postrouting: what leaves for the world bears this node's address
 func (b *builder) compose() {
 	pre := b.chain("prerouting", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, filterPriority)
@@ -21,10 +22,11 @@ func (b *builder) compose() {
 	b.add(pre, fromContainer(), foreignSource(), verdict(expr.VerdictDrop))
 	for _, is4 := range []bool{true, false} {
 		if nodes := b.set(setName("nodes", is4), b.nodes, is4); nodes != nil {
-			b.add(pre, fromContainer(), b.toTunnel(is4, nodes), verdict(expr.VerdictDrop))
+			b.add(pre, fromContainer(), b.tunnelled(is4), lookup(load(false, is4), nodes, false), verdict(expr.VerdictDrop))
 		}
 	}
 	b.composeOutput()
+	b.composeInput()
 	if b.masquerade {
 		b.composeMasquerade()
 	}
@@ -41,8 +43,20 @@ func (b *builder) composeOutput() {
 		if out == nil {
 			out = b.chain("output", nftables.ChainTypeFilter, nftables.ChainHookOutput, filterPriority)
 		}
-		b.add(out, family(is4), match(true, own), b.toTunnel(is4, nodes), verdict(expr.VerdictDrop))
+		b.add(out, family(is4), match(true, own), b.tunnelled(is4), lookup(load(false, is4), nodes, false), verdict(expr.VerdictDrop))
 	}
+}
+
+// composeInput keeps strangers out of the tunnel: VXLAN itself takes packets from everybody, with whatever they bear as
+// source within. Nodes send from the addresses that they are known by.
+func (b *builder) composeInput() {
+	is4 := b.outer.Is4()
+	nodes := b.sets[setName("nodes", is4)]
+	if nodes == nil {
+		return
+	}
+	in := b.chain("input", nftables.ChainTypeFilter, nftables.ChainHookInput, filterPriority)
+	b.add(in, b.tunnelled(is4), lookup(load(true, is4), nodes, true), verdict(expr.VerdictDrop))
 }
 
 // composeMasquerade lets the kernel pick any port: counting up, as it does by default, has two connections that begin
@@ -55,7 +69,7 @@ func (b *builder) composeMasquerade() {
 			if own.Addr().Is4() != is4 || inside == nil {
 				continue
 			}
-			b.add(post, family(is4), match(true, own), notIn(is4, inside), notLoopback(), []expr.Any{&expr.Masq{FullyRandom: true}})
+			b.add(post, family(is4), match(true, own), lookup(load(false, is4), inside, true), notLoopback(), []expr.Any{&expr.Masq{FullyRandom: true}})
 		}
 	}
 }
@@ -129,20 +143,18 @@ func match(source bool, p netip.Prefix) []expr.Any {
 	}
 }
 
-// notIn matches destinations that are not in a set.
-func notIn(is4 bool, set *nftables.Set) []expr.Any {
-	return []expr.Any{load(false, is4), &expr.Lookup{SourceRegister: 1, SetName: set.Name, SetID: set.ID, Invert: true}}
+// lookup matches an address that is in a set, or not in it.
+func lookup(address *expr.Payload, set *nftables.Set, not bool) []expr.Any {
+	return []expr.Any{address, &expr.Lookup{SourceRegister: 1, SetName: set.Name, SetID: set.ID, Invert: not}}
 }
 
-// toTunnel matches UDP to the tunnel's port of a node.
-func (b *builder) toTunnel(is4 bool, nodes *nftables.Set) []expr.Any {
+// tunnelled matches UDP to the tunnel's port.
+func (b *builder) tunnelled(is4 bool) []expr.Any {
 	return append(family(is4),
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_UDP}},
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.BigEndian.PutUint16(uint16(b.tunnelPort))},
-		load(false, is4),
-		&expr.Lookup{SourceRegister: 1, SetName: nodes.Name, SetID: nodes.ID},
 	)
 }
 

@@ -32,11 +32,12 @@ type filters struct {
 	inside     []netip.Prefix // all pods, and multicast: never masqueraded
 	nodes      []netip.Prefix // the nodes' addresses
 	masquerade bool
-	tunnelPort int // 0: no node is reached through a tunnel
+	tunnelPort int        // 0: no node is reached through a tunnel
+	outer      netip.Addr // where this node's tunnel begins and ends
 }
 
 func (n *Network) filters(p *plan) filters {
-	f := filters{own: p.own, masquerade: n.cfg.Masquerade, inside: []netip.Prefix{multicast4, multicast6}}
+	f := filters{own: p.own, masquerade: n.cfg.Masquerade, outer: n.cfg.NodeIPs[0], inside: []netip.Prefix{multicast4, multicast6}}
 	f.inside = append(f.inside, p.own...)
 	f.inside = append(f.inside, n.cfg.ClusterCIDRs...)
 	for _, h := range p.hops {
@@ -74,7 +75,7 @@ func disjoint(prefixes []netip.Prefix) []netip.Prefix {
 
 // fingerprint tells one table from another. Each of its rules carries it.
 func (f *filters) fingerprint() string {
-	sum := sha256.Sum256([]byte(fmt.Sprintf("petrel filters 1 %+v", *f)))
+	sum := sha256.Sum256([]byte(fmt.Sprintf("petrel filters 2 %+v", *f)))
 	return hex.EncodeToString(sum[:8])
 }
 

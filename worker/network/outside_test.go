@@ -169,3 +169,52 @@ func sendTo(t *testing.T, p *testPod, from netip.Addr, to netip.AddrPort) {
 		return err
 	}))
 }
+
+// TestStrangersDoNotGetIntoTheTunnel sends a packet to a pod, wrapped as a node would, from a machine that is no node.
+func TestStrangersDoNotGetIntoTheTunnel(t *testing.T) {
+	nodes, router := routed(t, nil)
+	a, c := nodes[0], nodes[2]
+	pod, friend := c.container("c-c"), a.container("c-a")
+	frame := func(payload string) []byte {
+		from, to := friend.ips[0].As4(), pod.ips[0].As4()
+		udp := append([]byte{0x27, 0x0f, 0x27, 0x0f, 0, byte(8 + len(payload)), 0, 0}, payload...) // without checksum
+		ip := append([]byte{0x45, 0, 0, byte(20 + len(udp)), 0, 1, 0, 0, 64, unix.IPPROTO_UDP, 0, 0}, append(from[:], to[:]...)...)
+		sum := uint32(0)
+		for i := 0; i < len(ip); i += 2 {
+			sum += uint32(ip[i])<<8 | uint32(ip[i+1])
+		}
+		for sum > 0xffff {
+			sum = sum>>16 + sum&0xffff
+		}
+		ip[10], ip[11] = byte(^sum>>8), byte(^sum)
+		vni := uint32(DefaultVXLANID)
+		head := []byte{8, 0, 0, 0, byte(vni >> 16), byte(vni >> 8), byte(vni), 0}
+		ether := append(append(append([]byte{}, tunnelMAC("c")...), tunnelMAC("a")...), 8, 0)
+		return append(append(append(head, ether...), ip...), udp...)
+	}
+	send := func(from *machine, ip netip.Addr, payload string) {
+		must(t, from.in(func() error {
+			conn, err := net.DialUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(ip, 0)), net.UDPAddrFromAddrPort(netip.AddrPortFrom(c.self.IPs[0], DefaultVXLANPort)))
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			_, err = conn.Write(frame(payload))
+			return err
+		}))
+	}
+	var u net.PacketConn
+	must(t, pod.at.in(func() (err error) {
+		u, err = net.ListenPacket("udp", netip.AddrPortFrom(pod.ips[0], 9999).String())
+		return err
+	}))
+	defer u.Close()
+	send(router, netip.MustParseAddr("192.168.8.254"), "stranger")
+	send(a.machine, a.self.IPs[0], "node")
+	_ = u.SetReadDeadline(time.Now().Add(5 * time.Second))
+	buf := make([]byte, 100)
+	n, _, err := u.ReadFrom(buf)
+	if err != nil || string(buf[:n]) != "node" {
+		t.Errorf("the first to arrive is %q, %v; want the node's", buf[:n], err)
+	}
+}

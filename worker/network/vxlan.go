@@ -58,10 +58,7 @@ func (n *Network) vxlanLink() (netlink.Link, error) {
 	}
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.HardwareAddr, attrs.MTU = vxlanName, tunnelMAC(n.cfg.NodeName), defaultMTU-overhead6
-	made := &netlink.Vxlan{LinkAttrs: attrs, VxlanId: n.cfg.VXLANID, Port: n.cfg.VXLANPort}
-	if n.cfg.NodeIPs[0].Is6() {
-		made.SrcAddr = net.IPv6zero // it tells the family of the outer packets; the route tells the address
-	}
+	made := &netlink.Vxlan{LinkAttrs: attrs, VxlanId: n.cfg.VXLANID, Port: n.cfg.VXLANPort, SrcAddr: net.IP(n.cfg.NodeIPs[0].AsSlice())}
 	if err := n.space.LinkAdd(made); err != nil {
 		return nil, fmt.Errorf("make %s: %w", vxlanName, err)
 	}
@@ -76,9 +73,8 @@ func (n *Network) vxlanLink() (netlink.Link, error) {
 
 func (n *Network) isOurTunnel(link netlink.Link) bool {
 	v, ok := link.(*netlink.Vxlan)
-	outer6 := ok && v.SrcAddr != nil && v.SrcAddr.To4() == nil
 	return ok && v.VxlanId == n.cfg.VXLANID && v.Port == n.cfg.VXLANPort && !v.FlowBased &&
-		outer6 == n.cfg.NodeIPs[0].Is6() && bytes.Equal(v.HardwareAddr, tunnelMAC(n.cfg.NodeName))
+		v.SrcAddr.Equal(net.IP(n.cfg.NodeIPs[0].AsSlice())) && bytes.Equal(v.HardwareAddr, tunnelMAC(n.cfg.NodeName))
 }
 
 // mendTunnelAddrs gives the device this node's addresses among the pods'.
