@@ -4,9 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
 	"github.com/petrelrun/petrel/ebpfproxy/bpf"
@@ -91,6 +94,58 @@ func TestFullNodeAddresses(t *testing.T) {
 	}
 	if err := p.SetNodeAddresses([]netip.Addr{three, two}); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestKernelsOwnLimit: a map that is full before the table thinks so is told of like a full table, half-way put services are
+// finished later, and nothing is lost.
+func TestKernelsOwnLimit(t *testing.T) {
+	r := newRig(t)
+	svc := r.maps["petrel_svc"]
+	small, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Hash, KeySize: svc.KeySize(), ValueSize: svc.ValueSize(), MaxEntries: 5, Flags: svc.Flags()})
+	must(t, err)
+	defer svc.Close()
+	r.maps["petrel_svc"] = small
+	r.reopen(t)
+	var list []Service
+	for i := range 4 {
+		s := clusterIP(fmt.Sprintf("192.0.2.%d:80", i+1), TCP, Backend{Addr: netip.MustParseAddr("127.0.0.1"), Port: 80})
+		s.Frontend.Scope = External // of two keys each
+		list = append(list, s)
+	}
+	var full *FullError
+	if err := r.sync(t.Context(), list); !errors.As(err, &full) || full.Missing != 3 {
+		t.Errorf("8 keys in a map of 5: %v", err)
+	}
+	if got := len(r.dump(t)); got != 5 {
+		t.Errorf("%d keys are served", got)
+	}
+	list[2].Backends[0].Port = 81 // the one that is half there changes
+	if err := r.sync(t.Context(), list); !errors.As(err, &full) {
+		t.Error(err)
+	}
+	r.now = r.now.Add(2 * rest)
+	must(t, r.sync(t.Context(), list[2:]))
+	fresh := newRig(t)
+	must(t, fresh.sync(t.Context(), list[2:]))
+	if got, want := r.dump(t), fresh.dump(t); !slices.Equal(got, want) {
+		t.Errorf("the table is %v, a fresh one %v", got, want)
+	}
+	checkNothingLeft(t, r)
+}
+
+// TestWhatConcernsAllIsToldFirst of several complaints.
+func TestWhatConcernsAllIsToldFirst(t *testing.T) {
+	r := newRig(t)
+	var list []Service
+	for i := range modelSizes.Frontends + 1 {
+		list = append(list, clusterIP(fmt.Sprintf("10.96.0.%d:80", i+1), TCP))
+	}
+	list[0].Affinity = -1
+	list[1].Frontend.Scope = External
+	err := r.sync(t.Context(), list)
+	if text := fmt.Sprint(err); !strings.HasPrefix(text, "table Frontends is full at 48") || !errors.Is(err, ErrInvalid) {
+		t.Error(text)
 	}
 }
 

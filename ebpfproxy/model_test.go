@@ -1,6 +1,7 @@
 package ebpfproxy
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -19,8 +20,9 @@ import (
 // rig is a table in maps of its own that no program reads.
 type rig struct {
 	*tables
-	maps map[string]*ebpf.Map
-	now  time.Time
+	maps   map[string]*ebpf.Map
+	frozen *ebpf.Map // refuses every write
+	now    time.Time
 }
 
 var modelSizes = Sizes{Frontends: 48, Backends: 160, Slots: 512, Maglev: 7, Affinity: 1, Datagrams: 1, SourceRanges: 64, NodeAddresses: 1}
@@ -50,8 +52,27 @@ func newRig(t testing.TB) *rig {
 		}
 		r.maps[name] = m
 	}
+	frozen, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Hash, KeySize: r.maps["petrel_svc"].KeySize(), ValueSize: r.maps["petrel_svc"].ValueSize(), MaxEntries: 8})
+	must(t, err)
+	t.Cleanup(func() { frozen.Close() })
+	must(t, frozen.Freeze())
+	r.frozen = frozen
 	r.reopen(t)
 	return r
+}
+
+// twice does something first while the kernel takes no frontend, and then once more: what failed must be made good.
+func (r *rig) twice(t testing.TB, fault bool, do func() error) {
+	t.Helper()
+	if fault {
+		r.svc = r.frozen
+		var full *FullError
+		if err := do(); errors.As(err, &full) || errors.Is(err, ErrInvalid) {
+			t.Errorf("a refused write is told as %v", err)
+		}
+		r.svc = r.maps["petrel_svc"]
+	}
+	must(t, do())
 }
 
 // reopen reads the maps as a new process does.
@@ -203,13 +224,13 @@ func playModel(t testing.TB, s *source, steps int) {
 				list = append(list, s.service())
 				set(list[len(list)-1])
 			}
-			must(t, r.update(t.Context(), list, nil))
+			r.twice(t, s.next(3) == 1, func() error { return r.update(t.Context(), list, nil) })
 		case 3, 4:
 			f := s.frontend()
 			for _, f := range families(f) {
 				delete(model, f)
 			}
-			must(t, r.update(t.Context(), nil, []Frontend{f}))
+			r.twice(t, s.next(3) == 1, func() error { return r.update(t.Context(), nil, []Frontend{f}) })
 		case 5: // another whole table, which keeps some
 			for f := range model {
 				if s.next(2) == 0 {
@@ -222,7 +243,7 @@ func playModel(t testing.TB, s *source, steps int) {
 					set(svc)
 				}
 			}
-			must(t, r.sync(t.Context(), slices.Collect(maps.Values(model))))
+			r.twice(t, s.next(3) == 1, func() error { return r.sync(t.Context(), slices.Collect(maps.Values(model))) })
 		case 6:
 			r.bury()
 		case 7:
