@@ -100,6 +100,9 @@ func makePlan(cfg *Config, own []netip.Prefix, nodes []Node, home way, look func
 // node plans the ways to one node. taken says who has which prefix: of two with the same one the first has it, by name.
 // Prefixes within others are well: the routing table takes the longest.
 func (p *planner) node(node Node, taken map[netip.Prefix]string) {
+	if len(node.IPs) == 0 {
+		return // it is about to join
+	}
 	var tunnelled []netip.Prefix
 	for _, cidr := range node.PodCIDRs {
 		if other := taken[cidr]; other != "" {

@@ -74,7 +74,7 @@ func TestPlan(t *testing.T) {
 			[]Node{self, node("b", "192.168.7.2", "fd07::2", "10.42.2.0/24")}, "[10.42.2.0/24] in fd07::2; mtu 1430", 0},
 		{"no address of the tunnels' family", VXLAN, nil, []Node{self, node("b", "fd07::2", "10.42.2.0/24")}, "mtu 1500", 1},
 		{"no route to it", Auto, nil, []Node{self, node("x", "203.0.113.9", "10.42.9.0/24")}, "[10.42.9.0/24] in 203.0.113.9; mtu 1500", 1},
-		{"no address yet", Auto, nil, []Node{self, node("b", "10.42.2.0/24")}, "mtu 1500", 1},
+		{"no address yet", Auto, nil, []Node{self, node("b", "10.42.2.0/24")}, "mtu 1500", 0},
 		{"no CIDR yet", Auto, nil, []Node{self, node("b", "192.168.7.2")}, "mtu 1500", 0},
 		{"a loopback address", Auto, nil, []Node{self, node("b", "127.0.0.1", "10.42.2.0/24")}, "mtu 1500", 1},
 		{"our own address", Auto, nil, []Node{self, node("b", "192.168.7.1", "10.42.2.0/24")}, "mtu 1500", 1},
