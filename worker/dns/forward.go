@@ -127,6 +127,8 @@ func (f *forwarder) ask(key question) (*flight, error) {
 		fl.msg, fl.err = f.query(ctx, key)
 		if fl.err == nil {
 			f.cache.put(key, fl.msg)
+		} else if ctx.Err() == nil { // RFC 9520: that nobody answers is kept for a moment as well
+			f.cache.put(key, key.failed())
 		}
 		f.mu.Lock()
 		delete(f.flights, key)
@@ -191,11 +193,15 @@ func (f *forwarder) query(ctx context.Context, key question) (*dns.Msg, error) {
 	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
 	defer cancel()
 	servers, err := f.pool.ranked(), errNoUpstream
-	for range 2 {
+	rounds, patience := 2, attemptTimeout
+	if f.pool.allDown() { // no client waits long for those who most likely do not answer
+		rounds, patience = 1, downTimeout
+	}
+	for range rounds {
 		var refusal *dns.Msg
 		for _, u := range servers {
 			var answer *dns.Msg
-			if answer, err = f.queryOne(ctx, u, key); err != nil {
+			if answer, err = f.queryOne(ctx, u, key, patience); err != nil {
 				if ctx.Err() != nil {
 					return refusal, orNil(refusal, err)
 				}
@@ -221,9 +227,9 @@ func orNil(answer *dns.Msg, err error) error {
 	return err
 }
 
-func (f *forwarder) queryOne(ctx context.Context, u *upstream, key question) (*dns.Msg, error) {
+func (f *forwarder) queryOne(ctx context.Context, u *upstream, key question, patience time.Duration) (*dns.Msg, error) {
 	f.metrics.upstreamQueries.WithLabelValues(u.addr.String()).Inc()
-	answer, err := u.exchange(ctx, key.message())
+	answer, err := u.exchange(ctx, key.message(), patience)
 	switch {
 	case err == nil:
 		f.noteWell(u)
@@ -231,6 +237,13 @@ func (f *forwarder) queryOne(ctx context.Context, u *upstream, key question) (*d
 		f.noteUnwell(u, err)
 	}
 	return answer, err
+}
+
+// failed is the answer when nobody answers.
+func (q question) failed() *dns.Msg {
+	m := new(dns.Msg)
+	m.SetRcode(q.message(), dns.RcodeServerFailure)
+	return m
 }
 
 // message is the question as it is asked.

@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
@@ -333,4 +334,43 @@ func TestServesStale(t *testing.T) {
 			t.Errorf("with a fresh answer: %v from %s: %v", m, from, err)
 		}
 	})
+}
+
+// When every server is down, clients learn it soon, and again at once for a moment.
+func TestNobodyAnswers(t *testing.T) {
+	silent, err := net.ListenPacket("udp", ownAddress()+":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	s := newTestServer(t, up(silent.LocalAddr().(*net.UDPAddr).AddrPort()))
+	start(t, s)
+	eventually(t, "an upstream", func() bool { return len(s.forwarder.pool.all()) == 1 })
+	s.forwarder.pool.all()[0].down.Store(true)
+	began := time.Now()
+	if m := s.ask(t, query("www.example.com", dns.TypeA)); m.Rcode != servfail {
+		t.Errorf("answer %v", m)
+	}
+	if took := time.Since(began); took < downTimeout || took > attemptTimeout {
+		t.Errorf("it took %v", took)
+	}
+	hit, fresh := s.forwarder.cache.get(question{name: "www.example.com.", qtype: dns.TypeA})
+	if hit == nil || !fresh || hit.msg.Rcode != servfail {
+		t.Errorf("the failure is not kept: %v", hit)
+	}
+}
+
+// Who asks when the time to wait is over is told what is known, each time.
+func TestServersOfAnEndedContext(t *testing.T) {
+	s, at := listening(t, Config{})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 100 {
+		if got, err := s.Servers(ctx); err != nil || len(got) != 1 || got[0] != at {
+			t.Fatalf("%v, %v", got, err)
+		}
+	}
+	if _, err := newTestServer(t, Config{}).Servers(ctx); err == nil {
+		t.Error("a server that does not run knows where it serves")
+	}
 }

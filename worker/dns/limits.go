@@ -45,6 +45,8 @@ const (
 	// attemptTimeout bounds one question to one server, resolveTimeout all of them for one name. Clients wait five seconds.
 	attemptTimeout = 1500 * time.Millisecond
 	resolveTimeout = 4500 * time.Millisecond
+	// downTimeout bounds one question when every server counts as down.
+	downTimeout = 300 * time.Millisecond
 	// maxFlights is how many names are asked for at a time; each holds a socket.
 	maxFlights = 1024
 	// failuresToDown is how many failures in a row make a server count as down: it is then asked last, and probed every

@@ -74,10 +74,14 @@ func (s *Server) listening() []netip.AddrPort { return s.doors.open() }
 func (s *Server) Servers(ctx context.Context) ([]netip.AddrPort, error) {
 	select {
 	case <-s.doors.settled:
-		return s.doors.serving(), nil
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		select {
+		case <-s.doors.settled: // a caller whose time is over is told what is known
+		default:
+			return nil, ctx.Err()
+		}
 	}
+	return s.doors.serving(), nil
 }
 
 // Domain is the cluster's domain.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/miekg/dns"
 )
@@ -23,8 +24,8 @@ type upstream struct {
 var errForeign = errors.New("the answer is to another question")
 
 // exchange asks the server once, over TCP when the answer does not fit into a datagram.
-func (u *upstream) exchange(ctx context.Context, query *dns.Msg) (*dns.Msg, error) {
-	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+func (u *upstream) exchange(ctx context.Context, query *dns.Msg, patience time.Duration) (*dns.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	answer, err := u.over(ctx, "udp", query)
 	if err == nil && answer.Truncated {
@@ -73,7 +74,7 @@ func (u *upstream) unwell() bool {
 func (u *upstream) probe(ctx context.Context) error {
 	query := new(dns.Msg)
 	query.SetQuestion(".", dns.TypeNS)
-	_, err := u.exchange(ctx, query)
+	_, err := u.exchange(ctx, query, attemptTimeout)
 	return err
 }
 
