@@ -185,9 +185,10 @@ func advertised(listen string) (netip.Addr, error) {
 	return netip.Addr{}, fmt.Errorf("this machine has no address that others reach it by: give one with --advertise-address")
 }
 
-// own is the way of the control plane to its own API.
+// own is the way of the control plane to its own API. Connections are not kept: they would outlive the certificates
+// that they were opened with.
 func (s *security) own() http.RoundTripper {
-	return &http.Transport{TLSClientConfig: s.self.Client(s.cluster.Pool()), ForceAttemptHTTP2: true}
+	return &http.Transport{TLSClientConfig: s.self.Client(s.cluster.Pool()), DisableKeepAlives: true}
 }
 
 // serverTLS is for the API server, nodesTLS for its way to the nodes.

@@ -43,6 +43,10 @@ func (s *Server) authenticate(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		user, err := s.cfg.Authenticator.Authenticate(c.Request())
 		if err != nil {
+			if tls := c.Request().TLS; tls != nil && len(tls.PeerCertificates) > 0 {
+				// The next connection may be opened with a certificate that was renewed since.
+				c.Response().Header().Set("Connection", "close")
+			}
 			return err
 		}
 		c.SetRequest(c.Request().WithContext(auth.WithUser(c.Request().Context(), user)))

@@ -139,6 +139,9 @@ func TestTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
+	if !resp.Close {
+		t.Error("a connection with a certificate that is not taken stays open")
+	}
 	if body, _ := io.ReadAll(resp.Body); resp.StatusCode != 401 || !strings.Contains(string(body), "not of this cluster's authority") {
 		t.Errorf("%s: %s", resp.Status, body)
 	}

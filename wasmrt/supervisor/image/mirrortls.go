@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"time"
 )
 
 // maxCredentialFile bounds a file of certificates and keys.
@@ -111,9 +112,32 @@ func newByHost(mirrors Mirrors, files *MirrorTLS) *byHost {
 		if err := conn.HandshakeContext(ctx); err != nil {
 			return nil, errors.Join(err, ignoreClosed(plain.Close()))
 		}
-		return conn, nil
+		return untilItEnds(conn, config.Certificates), nil
 	}
 	return b
+}
+
+// expiring is a connection that ends with the certificate it was opened with: a server refuses what comes later, and
+// the next connection is opened with the next certificate.
+type expiring struct {
+	*tls.Conn
+	timer *time.Timer
+}
+
+// endsBefore is how much earlier, so that no request is on its way when the certificate ends.
+const endsBefore = time.Second
+
+func untilItEnds(conn *tls.Conn, shown []tls.Certificate) net.Conn {
+	if len(shown) == 0 {
+		return conn
+	}
+	return &expiring{conn, time.AfterFunc(time.Until(shown[0].Leaf.NotAfter)-endsBefore, func() { _ = conn.Close() })}
+}
+
+// Close implements net.Conn.
+func (e *expiring) Close() error {
+	e.timer.Stop()
+	return e.Conn.Close()
 }
 
 // RoundTrip implements http.RoundTripper.

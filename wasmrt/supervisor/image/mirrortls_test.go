@@ -1,6 +1,7 @@
 package image
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -26,6 +27,7 @@ type signer struct {
 	t    *testing.T
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
+	life time.Duration // 0: an hour
 }
 
 func (s *signer) make(name string, ca bool) []byte {
@@ -33,7 +35,7 @@ func (s *signer) make(name string, ca bool) []byte {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	fatal(s.t, err)
 	template := &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, IsCA: ca, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(cmp.Or(s.life, time.Hour)), KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
 	parent, by := s.cert, s.key
 	if ca {
@@ -132,5 +134,48 @@ func TestMirrorsAreAskedWithACertificate(t *testing.T) {
 	fatal(t, os.WriteFile(files.Credential, make([]byte, maxCredentialFile+1), 0o600))
 	if _, err := get("/"); !errors.Is(err, ErrTooLarge) {
 		t.Error(err)
+	}
+}
+
+// TestConnectionsEndWithTheirCertificate keeps asking over the end of a certificate that is renewed beneath.
+func TestConnectionsEndWithTheirCertificate(t *testing.T) {
+	ca := &signer{t: t}
+	authority := ca.make("ca", true)
+	serving := ca.make("server", false)
+	cert, err := tls.X509KeyPair(serving, serving)
+	fatal(t, err)
+	pool := x509.NewCertPool()
+	pool.AddCert(ca.cert)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if time.Now().After(r.TLS.PeerCertificates[0].NotAfter) {
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	}))
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool}
+	server.StartTLS()
+	defer server.Close()
+	dir := t.TempDir()
+	files := &MirrorTLS{CA: filepath.Join(dir, "ca.crt"), Credential: filepath.Join(dir, "client.pem")}
+	fatal(t, os.WriteFile(files.CA, authority, 0o600))
+	ca.life = 3 * time.Second
+	fatal(t, os.WriteFile(files.Credential, ca.make("node", false), 0o600))
+	mirrors := Mirrors{}
+	fatal(t, mirrors.Add("registry.test="+server.URL))
+	transport := newByHost(mirrors, files)
+	defer transport.closeIdle()
+	ca.life = 0
+	renewal := ca.make("node", false)
+	for begun := time.Now(); time.Since(begun) < 4*time.Second; time.Sleep(50 * time.Millisecond) {
+		resp, err := (&http.Client{Transport: transport}).Get(server.URL)
+		fatal(t, err)
+		_, _ = io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			t.Fatalf("after %s: %s", time.Since(begun), resp.Status)
+		}
+		if renewal != nil && time.Since(begun) > time.Second {
+			fatal(t, os.WriteFile(files.Credential, renewal, 0o600))
+			renewal = nil
+		}
 	}
 }
