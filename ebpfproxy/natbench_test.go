@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/petrelrun/petrel/ebpfproxy/bpf"
 )
 
 // BenchmarkNATConnect compares connecting to a node port whose backend is on another node with connecting to that
@@ -69,4 +71,24 @@ func connectTime(to netip.AddrPort) (time.Duration, error) {
 	start := time.Now()
 	err = unix.Connect(fd, &unix.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())})
 	return time.Since(start), err
+}
+
+// BenchmarkNATSweep looks through a full table of the default size.
+func BenchmarkNATSweep(b *testing.B) {
+	r := newNATRig(b, NATConfig{})
+	now, err := kernelNow()
+	must(b, err)
+	for i := range defaultNATConnections {
+		client := netip.AddrFrom4([4]byte{192, 0, byte(i >> 16), byte(i >> 8)})
+		k := bpf.NatNatTuple{Src: natAddr(client), Dst: natAddr(netip.MustParseAddr("192.0.2.10")), Sport: swap16(uint16(1000 + i&255)), Dport: swap16(80), Proto: 6}
+		e := bpf.NatNatEntry{Src: natAddr(netip.MustParseAddr("10.9.0.10")), Dst: natAddr(netip.MustParseAddr("10.9.0.20")), Sport: uint16(i), Dport: swap16(80), Kind: natForward, State: natAnswered, Last: now}
+		must(b, r.table().Put(&k, &e))
+		peer := natPeer(&k, &e)
+		e.Kind, e.Src, e.Dst, e.Sport, e.Dport = natReply, k.Dst, k.Src, k.Dport, k.Sport
+		must(b, r.table().Put(&peer, &e))
+	}
+	for b.Loop() {
+		must(b, r.nat.sweep(now))
+	}
+	b.ReportMetric(float64(r.nat.entries), "entries")
 }
