@@ -10,9 +10,13 @@
 //     generation, so that what a program remembers of an old backend never leads to another's.
 //   - Sync and Update are level-triggered: both end in the same maps as a fresh load of the same services. After an error
 //     everything that fitted serves, and the next Sync does the rest.
-//   - A socket whose backend left its service is ended: datagram sockets at once, streams after Config.Grace.
+//   - A socket whose backend left its service is ended: datagram sockets at once, streams after Config.Grace unless the
+//     backend serves another service still.
 //   - An Enforcer never lets a rule be missing that the old and the new policy both have, and denies what it has no room
 //     for. A Steer's addresses are always some listener's: the old one's or the new one's.
+//   - A NAT's connection keeps its backend and its ports while packets come, over restarts, and when a full table throws
+//     one of its two entries away: each is made again from the other. Of connections towards one backend no two have the
+//     same ends; when ports run out, those that are closing make room.
 //   - Flows cost nothing while nobody listens, and a slow listener costs nobody else.
 //   - With Config.PinDir, maps and links outlive the process; the next Open takes them over without a connection refused.
 //     Remove leaves nothing.
