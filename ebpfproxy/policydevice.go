@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -99,22 +100,27 @@ func (e *Enforcer) unguard(index int) error {
 
 // dropStaleGuards ends what an earlier process pinned for interfaces that are gone, or are nobody's now.
 func (e *Enforcer) dropStaleGuards(want map[int]bool) error {
-	p := e.cfg.Proxy
-	if p.pins.root == "" {
-		return nil
-	}
-	list, err := os.ReadDir(p.pins.path(linksDir, ""))
-	if err != nil {
-		return fmt.Errorf("list pinned links: %w", err)
-	}
 	var errs []error
-	for _, entry := range list {
-		for _, h := range policyDeviceHooks {
-			number, ok := strings.CutPrefix(entry.Name(), h.name)
-			if index, err := strconv.Atoi(number); ok && err == nil && !want[index] {
-				errs = append(errs, dropPinned(p.pins.path(linksDir, entry.Name())))
+	for _, dir := range e.pinned("") {
+		list, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("list pinned links: %w", err))
+		}
+		for _, entry := range list {
+			if index, ok := policyDeviceIndex(entry.Name()); ok && !want[index] {
+				errs = append(errs, dropPinned(filepath.Join(dir, entry.Name())))
 			}
 		}
 	}
 	return errors.Join(errs...)
+}
+
+func policyDeviceIndex(name string) (int, bool) {
+	for _, h := range policyDeviceHooks {
+		if number, ok := strings.CutPrefix(name, h.name); ok {
+			index, err := strconv.Atoi(number)
+			return index, err == nil
+		}
+	}
+	return 0, false
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"slices"
 	"sync"
 
 	"github.com/cilium/ebpf"
@@ -93,6 +95,7 @@ type Enforcer struct {
 	guarded    map[int]bool // interfaces, by index
 	attached   bool         // the programs on the control group
 	listeners  int          // readings of flows
+	synced     bool         // the maps hold what they should, as far as it fits
 }
 
 // NewEnforcer makes an Enforcer that is not open.
@@ -140,14 +143,14 @@ func (e *Enforcer) open() error {
 	if err != nil {
 		return fmt.Errorf("load programs: %w", err)
 	}
-	e.attached = false
+	e.attached, e.synced = false, false
 	// An earlier process may have ended while somebody listened to its flows.
 	err = collection.Maps[mapFlowConf].Put(uint32(0), bpf.PolicyFlowConf{})
 	if err == nil {
 		err = e.takeOver(collection)
 	}
 	if err == nil {
-		err = e.hook(collection, len(e.endpoints.have))
+		err = e.hook(collection)
 	}
 	if err != nil {
 		collection.Close()
@@ -188,8 +191,13 @@ func (e *Enforcer) takeOver(collection *ebpf.Collection) error {
 
 // hook attaches the programs of the control group while there is something for them to do, and detaches them when there
 // is not: they cost each packet of the node.
-func (e *Enforcer) hook(collection *ebpf.Collection, isolated int) error {
-	if isolated == 0 && e.listeners == 0 {
+//
+// Until the first Sync, programs of another version's schema enforce what they know: this one's maps are empty.
+func (e *Enforcer) hook(collection *ebpf.Collection) error {
+	if !e.synced && e.othersServe() {
+		return nil
+	}
+	if len(e.endpoints.have) == 0 && e.listeners == 0 {
 		return e.unhook()
 	}
 	if e.attached {
@@ -211,11 +219,32 @@ func (e *Enforcer) unhook() error {
 	var err error
 	for _, hook := range policyHooks {
 		err = errors.Join(err, p.release(hook.link))
-		if p.pins.root != "" {
-			err = errors.Join(err, dropPinned(p.pins.path(linksDir, hook.link)))
+		for _, path := range e.pinned(hook.link) {
+			err = errors.Join(err, dropPinned(path))
 		}
 	}
 	return err
+}
+
+// pinned are the paths where a link of that name may be, of this version and of others.
+func (e *Enforcer) pinned(name string) (paths []string) {
+	p := e.cfg.Proxy.pins
+	if p.root == "" {
+		return nil
+	}
+	for _, schema := range append([]int{p.schema}, p.others...) {
+		paths = append(paths, p.pathOf(schema, linksDir, name))
+	}
+	return paths
+}
+
+// othersServe: programs of another version's schema are attached.
+func (e *Enforcer) othersServe() bool {
+	paths := e.pinned(policyHooks[0].link)
+	return len(paths) > 0 && slices.ContainsFunc(paths[1:], func(path string) bool {
+		_, err := os.Stat(path)
+		return err == nil
+	})
 }
 
 // listen has the programs attached for flows, and answers the maps that these are read with.
@@ -226,7 +255,7 @@ func (e *Enforcer) listen() (conf, ring *ebpf.Map, err error) {
 		return nil, nil, fmt.Errorf("listen to flows: %w", ErrClosed)
 	}
 	e.listeners++
-	if err := e.hook(e.collection, len(e.endpoints.have)); err != nil {
+	if err := e.hook(e.collection); err != nil {
 		e.listeners--
 		return nil, nil, fmt.Errorf("listen to flows: %w", err)
 	}
@@ -240,7 +269,7 @@ func (e *Enforcer) unlisten() error {
 	if e.collection == nil {
 		return nil // whoever closed it settled what stays attached
 	}
-	return e.hook(e.collection, len(e.endpoints.have))
+	return e.hook(e.collection)
 }
 
 // Close lets go of the programs. Those that the proxy pinned hold on to the last policy; others end with the proxy.

@@ -301,6 +301,54 @@ func TestPolicyTakeOver(t *testing.T) {
 	}
 }
 
+// TestPolicyNewSchema: the programs of another version enforce what they know until the first Sync of this one.
+func TestPolicyNewSchema(t *testing.T) {
+	for name, next := range map[string]Policy{"isolated still": isolateA(), "not any more": {}} {
+		t.Run(name, func(t *testing.T) {
+			a := newArena(t)
+			dir := bpffs(t)
+			a.serve(policyA + policyAt)
+			ask := func(when string, want error) {
+				t.Helper()
+				if err := a.policyAsk("127.42.0.3", policyA+policyAt); !errors.Is(err, want) {
+					t.Errorf("%s: %v, want %v", when, err, want)
+				}
+			}
+			first := a.openRaw(Config{PinDir: dir})
+			e := a.openEnforcer(first, testPolicySizes)
+			mustPolicy(t, e, isolateA())
+			if err := errors.Join(e.Close(), first.Close()); err != nil {
+				t.Fatal(err)
+			}
+			second := a.proxy(Config{PinDir: dir})
+			second.schema = schemaVersion + 1
+			if err := second.Open(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				if err := second.Remove(); err != nil {
+					t.Error(err)
+				}
+			})
+			e = a.openEnforcer(second, testPolicySizes)
+			ask("before the first sync", unix.EACCES)
+			mustSync(t, second)
+			ask("when services are there", unix.EACCES)
+			mustPolicy(t, e, next)
+			var want error
+			if len(next.Endpoints) > 0 {
+				want = unix.EACCES
+			}
+			ask("after the first sync", want)
+			if e.othersServe() {
+				t.Error("programs of the other version are left")
+			}
+			mustPolicy(t, e, Policy{})
+			ask("without policies", nil)
+		})
+	}
+}
+
 // TestPolicyFull: what fits is enforced and what does not is told, and denied rather than allowed.
 func TestPolicyFull(t *testing.T) {
 	a := newArena(t)

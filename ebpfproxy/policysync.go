@@ -134,11 +134,11 @@ func (e *Enforcer) write(ctx context.Context, want policyMaps) error {
 		func() error { return e.allow.put(want.allow) },
 		func() error { return e.peers.put(want.peers) },
 		func() error { return e.setIsolated(max(want.isolated, uint32(len(e.endpoints.have)))) },
-		func() error { return e.hook(e.collection, max(len(want.endpoints), len(e.endpoints.have))) },
 		func() error { return e.endpoints.put(want.endpoints) },
+		func() error { e.synced = true; return e.hook(e.collection) }, // with everything there that the programs ask for
 		func() error { return e.endpoints.drop(want.endpoints) },
 		func() error { return e.setIsolated(want.isolated) },
-		func() error { return e.hook(e.collection, len(e.endpoints.have)) },
+		func() error { return e.hook(e.collection) },
 		func() error { return e.peers.drop(want.peers) },
 		func() error { return e.allow.drop(want.allow) },
 	} {

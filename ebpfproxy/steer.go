@@ -20,7 +20,8 @@ type SteerConfig struct {
 	Proxy *Proxy
 	// NetNS is the path of the network namespace in which addresses are steered. Empty: the caller's thread's.
 	NetNS string
-	// Addresses bounds the pairs of address and port, Listeners the sockets. 0: the defaults.
+	// Addresses bounds the pairs of address and port, Listeners the sockets; of pinned ones the latter stays as it is.
+	// 0: the defaults.
 	Addresses, Listeners int
 }
 
@@ -110,7 +111,7 @@ func (s *Steer) open() error {
 		return err
 	}
 	spec.Maps[mapListen].MaxEntries = uint32(s.cfg.Addresses)
-	spec.Maps[mapSockets].MaxEntries = uint32(s.cfg.Listeners)
+	spec.Maps[mapSockets].MaxEntries = s.listenersSize()
 	collection, err := s.cfg.Proxy.loadShared(spec)
 	if err != nil {
 		return fmt.Errorf("load program: %w", err)
@@ -125,6 +126,17 @@ func (s *Steer) open() error {
 	}
 	s.collection = collection
 	return nil
+}
+
+// listenersSize is that of the pinned map where there is one: sockets cannot be copied to one of another size.
+func (s *Steer) listenersSize() uint32 {
+	if pins := s.cfg.Proxy.pins; pins.root != "" {
+		if m, err := ebpf.LoadPinnedMap(pins.path(mapsDir, mapSockets), nil); err == nil {
+			defer m.Close()
+			return m.MaxEntries()
+		}
+	}
+	return uint32(s.cfg.Listeners)
 }
 
 // takeOver reads which addresses are steered, and to which sockets.

@@ -237,7 +237,7 @@ func TestSteerTakeOver(t *testing.T) {
 	if got := a.mustAsk(pod); got != "one "+pod.String() {
 		t.Errorf("between two processes: %q", got)
 	}
-	s = a.openSteer(SteerConfig{Proxy: a.open(Config{PinDir: dir})})
+	s = a.openSteer(SteerConfig{Proxy: a.open(Config{PinDir: dir}), Addresses: 1 << 10, Listeners: 64})
 	if s.Len() != 1 {
 		t.Errorf("%d addresses, want 1", s.Len())
 	}
