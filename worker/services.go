@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 
@@ -61,16 +62,30 @@ func (w *Worker) newServices(files paths, events *events) (*service.Server, erro
 	if w.cfg.Proxy.Mode == service.Userspace {
 		cfg.Kernel = nil
 		w.guard.without()
-		if err := machine.Remove(); err != nil { // they would go on serving what was, beside what is
-			w.cfg.Logger.Warn("eBPF programs of an earlier run were not removed", "error", err)
-		}
 	}
+	w.removeStale()
 	services, err := service.New(cfg)
 	if err != nil {
 		return nil, err
 	}
 	w.metrics.registry.MustRegister(path, services)
 	return services, nil
+}
+
+// removeStale takes away what an earlier run has pinned where this one will not look: it would go on serving what was,
+// beside what is.
+func (w *Worker) removeStale() {
+	for _, dir := range []string{w.cfg.Proxy.PinDir, DefaultPinDir(w.cfg.RootDir)} {
+		if dir == "" || dir == w.cfg.Proxy.PinDir && w.cfg.Proxy.Mode != service.Userspace {
+			continue
+		}
+		if _, err := os.Stat(dir); err != nil {
+			continue
+		}
+		if err := (kernel.Machine{Cgroup: w.cfg.Proxy.Cgroup, PinDir: dir, Logger: w.cfg.Logger}).Remove(); err != nil {
+			w.cfg.Logger.Warn("eBPF programs of an earlier run were not removed", "error", err)
+		}
+	}
 }
 
 // RemoveProxy takes away what serves Services in the kernel. The worker must not run.

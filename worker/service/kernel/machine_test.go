@@ -7,8 +7,11 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/kubernetes/fake"
 
 	"github.com/petrelrun/petrel/ebpfproxy"
@@ -45,9 +48,15 @@ func TestMachine(t *testing.T) {
 	if err := connect(vip); err != nil || connections() != before+1 {
 		t.Errorf("counted %v connections, then %v after one more (%v)", before, connections(), err)
 	}
+	if names := families(t, path); !slices.Contains(names, "petrel_proxy_outside_total") || !slices.Contains(names, "petrel_proxy_outside_entries") {
+		t.Errorf("metrics are %v", names)
+	}
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+	if names := families(t, path); slices.Contains(names, "petrel_proxy_outside_total") {
+		t.Errorf("metrics after the end are %v", names)
 	}
 	if others != "opened 0, closed" {
 		t.Errorf("what else works on the tables was %q", others)
@@ -65,6 +74,33 @@ func TestMachine(t *testing.T) {
 	}
 	if _, err := os.Stat(m.PinDir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("pins are left behind: %v", err)
+	}
+}
+
+// families are the names of the metrics that are told now.
+func families(t *testing.T, path *Path) (names []string) {
+	t.Helper()
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(path)
+	all, err := registry.Gather()
+	if err != nil {
+		t.Error(err)
+	}
+	for _, f := range all {
+		names = append(names, f.GetName())
+	}
+	return names
+}
+
+func TestEveryOutsideCounterIsTold(t *testing.T) {
+	want := 0
+	for f := range reflect.TypeFor[ebpfproxy.NATStats]().Fields() {
+		if f.Type.Kind() == reflect.Uint64 {
+			want++
+		}
+	}
+	if got := len(outsideCounters(&ebpfproxy.NATStats{})); got != want {
+		t.Errorf("%d counters are told, want %d", got, want)
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/petrelrun/petrel/ebpfproxy"
 )
 
 // syncBuckets reach from one endpoint's change to a hundred thousand Services.
@@ -13,6 +15,7 @@ var syncBuckets = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, 
 type metrics struct {
 	syncs    prometheus.Histogram
 	failures prometheus.Counter
+	unserved prometheus.Counter
 	changes  prometheus.Counter
 	last     prometheus.Gauge
 }
@@ -24,6 +27,9 @@ func newMetrics() *metrics {
 		}),
 		failures: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "petrel_proxy_sync_failures_total", Help: "Times that the kernel's tables did not take a change; it is tried again.",
+		}),
+		unserved: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "petrel_proxy_unserved_total", Help: "Times that a service could not be put into the kernel's tables as it is; the log says why.",
 		}),
 		changes: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "petrel_proxy_changes_total", Help: "Services whose own or whose endpoints' change was put into the kernel's tables.",
@@ -51,10 +57,16 @@ func (p *Path) Describe(to chan<- *prometheus.Desc) { prometheus.DescribeByColle
 func (p *Path) Collect(to chan<- prometheus.Metric) {
 	p.metrics.syncs.Collect(to)
 	p.metrics.failures.Collect(to)
+	p.metrics.unserved.Collect(to)
 	p.metrics.changes.Collect(to)
 	p.metrics.last.Collect(to)
 	if p.counters != nil {
 		p.counters.collect(to)
+	}
+	if outside, ok := p.cfg.Proxy.(interface {
+		OutsideStats() (ebpfproxy.NATStats, error)
+	}); ok {
+		collectOutside(outside.OutsideStats, to)
 	}
 	services, frontends, endpoints := p.size()
 	for name, value := range map[string]struct {

@@ -283,6 +283,30 @@ func TestFailuresAreTriedAgain(t *testing.T) {
 	})
 }
 
+func TestWhatCannotBeServedHoldsNothingUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		to := newTable()
+		p := path(t, to)
+		p.Settled()
+		synctest.Wait()
+		to.history = nil
+		to.failWith(errors.Join(fmt.Errorf("%w ns/a: odd", ebpfproxy.ErrInvalid), fmt.Errorf("%w ns/b: odd too", ebpfproxy.ErrInvalid)))
+		p.Apply(svc("a", "10.43.0.1"))
+		to.want(t, "update 1 -0")
+		time.Sleep(time.Minute)
+		to.want(t, "") // it is not tried again
+		if _, waiting := p.Progress(); !waiting.IsZero() || testutil.ToFloat64(p.metrics.unserved) != 2 || testutil.ToFloat64(p.metrics.failures) != 0 {
+			t.Errorf("waiting since %v, %v unserved, %v failures", waiting, testutil.ToFloat64(p.metrics.unserved), testutil.ToFloat64(p.metrics.failures))
+		}
+		to.failWith(errors.Join(fmt.Errorf("%w ns/a: odd", ebpfproxy.ErrInvalid), errors.New("no room")))
+		p.Apply(svc("a", "10.43.0.2"))
+		synctest.Wait()
+		if _, waiting := p.Progress(); waiting.IsZero() {
+			t.Error("what may be mended is not waited for")
+		}
+	})
+}
+
 func TestNodeAddressesAreFollowed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		to := newTable()
@@ -326,7 +350,7 @@ func TestMetrics(t *testing.T) {
 		if want := map[string]float64{"petrel_proxy_services": 2, "petrel_proxy_frontends": 2, "petrel_proxy_endpoints": 3}; !maps.Equal(got, want) {
 			t.Errorf("gauges are %v, want %v", got, want)
 		}
-		if len(families) != 7 {
+		if len(families) != 8 {
 			t.Errorf("%d families", len(families))
 		}
 	})

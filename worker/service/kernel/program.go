@@ -3,6 +3,7 @@ package kernel
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -30,12 +31,29 @@ func (p *Path) program(ctx context.Context) error {
 	} else {
 		err = p.cfg.Proxy.Update(ctx, values, gone)
 	}
+	if err = p.serious(err); err != nil {
+		err = fmt.Errorf("program services: %w", err)
+	}
 	p.metrics.synced(time.Since(began), len(work.changed), err)
 	p.done(work, err)
-	if err != nil {
-		return fmt.Errorf("program services: %w", err)
+	return err
+}
+
+// serious is what trying again may mend. Services that the kernel's tables cannot hold are told of, and the others serve.
+func (p *Path) serious(err error) error {
+	if all, ok := err.(interface{ Unwrap() []error }); ok {
+		var rest []error
+		for _, e := range all.Unwrap() {
+			rest = append(rest, p.serious(e))
+		}
+		return errors.Join(rest...)
 	}
-	return nil
+	if errors.Is(err, ebpfproxy.ErrInvalid) {
+		p.metrics.unserved.Inc()
+		p.cfg.Logger.Warn("service is not served", "error", err)
+		return nil
+	}
+	return err
 }
 
 func (p *Path) programAddresses() error {
