@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -69,19 +70,24 @@ func (c *Cluster) token(ctx context.Context) (string, error) {
 	return strings.TrimSpace(out.String()), nil
 }
 
-// WaitReady waits until a node is Ready.
+// WaitReady waits until a node's worker has said that it is Ready. What an earlier one has said does not count.
 func (c *Cluster) WaitReady(ctx context.Context, name string) error {
 	n, err := c.Node(name)
 	if err != nil {
 		return err
 	}
+	worker, err := n.process(Worker)
+	if err != nil {
+		return err
+	}
+	since := worker.began.Truncate(time.Second) // all that heartbeats tell
 	return c.waitFor(ctx, joinLimit, name+" to be Ready", n, Worker, func(ctx context.Context) error {
 		node, err := c.client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
 		if err != nil {
 			return err
 		}
 		for _, condition := range node.Status.Conditions {
-			if condition.Type == corev1.NodeReady && condition.Status == corev1.ConditionTrue {
+			if condition.Type == corev1.NodeReady && condition.Status == corev1.ConditionTrue && !condition.LastHeartbeatTime.Time.Before(since) {
 				return nil
 			}
 		}

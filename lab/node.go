@@ -46,6 +46,7 @@ type process struct {
 	args  []string
 	log   string
 	cmd   *exec.Cmd
+	began time.Time
 	ended chan struct{} // closed when it is reaped; err is set then
 	err   error
 }
@@ -85,7 +86,7 @@ func (n *Node) Start(name, path string, args ...string) error {
 }
 
 func (n *Node) launch(name, path string, args []string) (*process, error) {
-	p := &process{name: name, path: path, args: args, log: n.LogPath(name), ended: make(chan struct{})}
+	p := &process{name: name, path: path, args: args, log: n.LogPath(name), began: time.Now(), ended: make(chan struct{})}
 	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, filePerm)
 	if err != nil {
 		return nil, fmt.Errorf("open log: %w", err)

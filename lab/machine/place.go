@@ -32,17 +32,21 @@ func newPlace(pid int, g groups) (Place, error) {
 	return Place{Init: pid, Started: started, Groups: g.dirs()}, err
 }
 
-// StartTime tells two processes apart that had the same number.
+// StartTime tells two processes apart that had the same number. One that has ended has none, though its parent may not
+// have taken note yet.
 func StartTime(pid int) (string, error) {
 	raw, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
 	if err != nil {
 		return "", fmt.Errorf("read process %d: %w", pid, err)
 	}
 	// The second field is the program's name in parentheses and may hold anything, parentheses too.
-	const startField = 22 - 3 // counted from the third, which follows it
+	const stateField, startField = 3 - 3, 22 - 3 // counted from the third, which follows it
 	fields := strings.Fields(string(raw[strings.LastIndexByte(string(raw), ')')+1:]))
 	if len(fields) <= startField {
 		return "", fmt.Errorf("read process %d: its status is cut off", pid)
+	}
+	if state := fields[stateField]; state == "Z" || state == "X" {
+		return "", fmt.Errorf("read process %d: %w", pid, os.ErrProcessDone)
 	}
 	return fields[startField], nil
 }
