@@ -21,7 +21,7 @@ type Config struct {
 
 	Sizes Sizes
 
-	// Grace is how long streams to a backend that left its service live on. 0: defaultGrace.
+	// Grace is how long streams to a backend that left its service, and every other, live on. 0: defaultGrace.
 	Grace time.Duration
 }
 

@@ -134,6 +134,36 @@ func TestKernelsOwnLimit(t *testing.T) {
 	checkNothingLeft(t, r)
 }
 
+// TestHalfPutService: a process ended between the two keys of an external service. The next one keeps both forms' slots
+// until its first Sync has put one for both.
+func TestHalfPutService(t *testing.T) {
+	r := newRig(t)
+	svc := clusterIP("192.0.2.1:80", TCP, Backend{Addr: netip.MustParseAddr("127.0.0.1"), Port: 80})
+	svc.Frontend.Scope = External
+	must(t, r.sync(t.Context(), []Service{svc}))
+	e := r.entries[svc.Frontend]
+	other, ok := r.spans.take(1, r.now)
+	if !ok {
+		t.Fatal("no slot is free")
+	}
+	r.slots.at[other.base] = r.slots.at[e.span.base]
+	value := e.value
+	value.Base = other.base
+	must(t, r.svc.Put(keyOf(svc.Frontend, Internal), value))
+	r.reopen(t)
+	e = r.entries[svc.Frontend]
+	if !e.dirty || len(e.stale) != 1 || e.stale[0].size != 1 || e.stale[0].base == e.span.base {
+		t.Errorf("the entry is %+v", e)
+	}
+	must(t, r.sync(t.Context(), []Service{svc}))
+	fresh := newRig(t)
+	must(t, fresh.sync(t.Context(), []Service{svc}))
+	if got, want := r.dump(t), fresh.dump(t); !slices.Equal(got, want) {
+		t.Errorf("the table is %v, a fresh one %v", got, want)
+	}
+	checkNothingLeft(t, r)
+}
+
 // TestWhatConcernsAllIsToldFirst of several complaints.
 func TestWhatConcernsAllIsToldFirst(t *testing.T) {
 	r := newRig(t)

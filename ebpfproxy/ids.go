@@ -37,6 +37,9 @@ func (s *ids) give(id uint32, now time.Time) {
 	s.back = append(s.back, resting[uint32]{id, now})
 }
 
+// used counts those that are out.
+func (s *ids) used() uint32 { return s.next - uint32(len(s.back)) }
+
 // adopt marks what an earlier process had given out. Ids between them are free but are given out last, as if rested.
 func (s *ids) adopt(used []uint32) {
 	taken := make(map[uint32]bool, len(used))

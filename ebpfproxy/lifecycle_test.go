@@ -101,7 +101,7 @@ func TestRestart(t *testing.T) {
 	cfg := Config{PinDir: dir, Grace: time.Second}
 	one, two := a.serve("127.0.0.2:0"), a.serve("127.0.0.3:0")
 	svc := clusterIP("10.96.0.1:80", TCP, one.backend(), two.backend())
-	leaving := clusterIP("10.96.0.2:80", TCP, one.backend())
+	leaving := clusterIP("10.96.0.2:80", TCP, a.serve("127.0.0.4:0").backend())
 	port := Service{Frontend: Frontend{Port: 30080, Protocol: TCP, Scope: External}, Backends: []Backend{two.backend()},
 		SourceRanges: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}
 	node := netip.MustParseAddr("192.0.2.1")

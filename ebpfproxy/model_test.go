@@ -279,6 +279,9 @@ func checkNothingLeft(t testing.TB, r *rig) {
 	if len(r.svcIDs.back) != int(r.svcIDs.next) || len(r.backendIDs.back) != int(r.backendIDs.next) {
 		t.Errorf("ids are lost: %d of %d services, %d of %d backends", len(r.svcIDs.back), r.svcIDs.next, len(r.backendIDs.back), r.backendIDs.next)
 	}
+	if len(r.alive) != 0 {
+		t.Errorf("these are held for alive: %v", r.alive)
+	}
 	if r.ranges != 0 || len(r.keys) != 0 || len(r.entries) != 0 || len(r.byID) != 0 {
 		t.Errorf("still noted: %d ranges, %d keys, %d entries", r.ranges, len(r.keys), len(r.entries))
 	}

@@ -138,6 +138,9 @@ func (p *Proxy) due(now time.Time) (map[Protocol]map[uint32]*leaver, time.Durati
 		if l.protocol == UDP {
 			left = 0
 		}
+		if left <= 0 && p.servesElsewhere(l) {
+			left = p.cfg.Grace
+		}
 		if left > 0 {
 			next = min(next, left)
 			continue

@@ -79,6 +79,25 @@ func TestSocketsToALostBackendAreEnded(t *testing.T) {
 	eventually(t, func() bool { p.mu.RLock(); defer p.mu.RUnlock(); return len(p.leavers) == 0 })
 }
 
+// TestStreamsLiveWhileTheirBackendServesElsewhere, as when a service gets another port; datagram sockets find out at once.
+func TestStreamsLiveWhileTheirBackendServesElsewhere(t *testing.T) {
+	a := newArena(t)
+	p := a.open(Config{Grace: 50 * time.Millisecond})
+	s := a.serve("127.0.0.2:0")
+	svc, names, other := clusterIP("10.96.0.1:80", TCP, s.backend()), clusterIP("10.96.0.1:80", UDP, s.backend()), clusterIP("10.96.0.1:81", TCP, s.backend())
+	mustSync(t, p, svc, names, other)
+	stream, datagrams := a.connected(unix.SOCK_STREAM, svc.at()), a.connected(unix.SOCK_DGRAM, svc.at())
+	mustSync(t, p, other)
+	eventually(t, datagrams.ended)
+	time.Sleep(250 * time.Millisecond)
+	if stream.ended() {
+		t.Error("a stream was ended though its backend serves another service")
+	}
+	mustSync(t, p)
+	eventually(t, stream.ended)
+	eventually(t, func() bool { p.mu.RLock(); defer p.mu.RUnlock(); return len(p.leavers) == 0 && len(p.alive) == 0 })
+}
+
 // TestBackendThatComesBackKeepsItsStreams, as when a pod's address is taken away and given again within the grace.
 func TestBackendThatComesBackKeepsItsStreams(t *testing.T) {
 	a := newArena(t)

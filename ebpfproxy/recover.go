@@ -90,6 +90,7 @@ func (t *tables) recoverBackends(now time.Time) error {
 		used = append(used, uint32(id))
 		m := member{id: uint32(id), gen: b.Gen, Backend: Backend{
 			Addr: addrOf(b.Addr), Port: swap(b.Port), Local: b.Flags&backendLocal != 0}}
+		t.alive[m.addrPort()]++ // leave takes it back
 		e := t.byID[b.Svc]
 		if e == nil || b.State >= stateLeaving {
 			protocol := TCP // the longer way to go

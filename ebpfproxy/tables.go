@@ -36,6 +36,7 @@ type tables struct {
 	nodes   map[netip.Addr]struct{}   // what petrel_node holds
 	leavers map[uint32]*leaver        // by the backend's id
 	homes   map[leaverKey]uint32      // the last backend that left a service at an address
+	alive   map[netip.AddrPort]int    // how many services have a backend there
 }
 
 // entry is a service as the kernel has it, or is about to.
@@ -91,6 +92,7 @@ func openTables(shared map[string]*ebpf.Map, sizes Sizes, clock func() time.Time
 		nodes:      map[netip.Addr]struct{}{},
 		leavers:    map[uint32]*leaver{},
 		homes:      map[leaverKey]uint32{},
+		alive:      map[netip.AddrPort]int{},
 	}
 	err := errors.Join(
 		mapInto(&t.slots, shared["petrel_slot"]),
@@ -133,6 +135,7 @@ func (t *tables) addBackend(svc uint32, b Backend, now time.Time) (member, bool)
 		gen = 1
 	}
 	atomic.StoreUint32(&at.Gen, gen)
+	t.alive[b.addrPort()]++
 	return member{Backend: b, id: id, gen: gen}, true
 }
 
@@ -150,6 +153,7 @@ func (t *tables) setState(id uint32, b Backend, state uint8) {
 // leave starts the end of a backend that its service has no more.
 func (t *tables) leave(svc uint32, p Protocol, m member, now time.Time) {
 	t.setState(m.id, m.Backend, stateLeaving)
+	t.noLongerAlive(m.addrPort())
 	key := leaverKey{svc, m.addrPort()}
 	t.leavers[m.id] = &leaver{leaverKey: key, gen: m.gen, protocol: p, since: now}
 	t.homes[key] = m.id
@@ -164,7 +168,20 @@ func (t *tables) comeBack(svc uint32, b Backend) (member, bool) {
 	m := member{Backend: b, id: id, gen: t.leavers[id].gen}
 	t.forget(id)
 	t.setState(id, b, kernelState(b.State))
+	t.alive[b.addrPort()]++
 	return m, true
+}
+
+func (t *tables) noLongerAlive(addr netip.AddrPort) {
+	if t.alive[addr]--; t.alive[addr] <= 0 {
+		delete(t.alive, addr)
+	}
+}
+
+// servesElsewhere: the stream's server left this service alone, as when a service gets another port: it is not lost. Its
+// entry stays until it is, unless entries run short.
+func (t *tables) servesElsewhere(l *leaver) bool {
+	return l.protocol == TCP && t.alive[l.addr] > 0 && t.backendIDs.used() < t.backendIDs.limit/2
 }
 
 func (t *tables) forget(id uint32) {

@@ -56,7 +56,8 @@ const (
 	Unready                      // serves what is open, never a new client
 )
 
-// Backend is one server of a service. A backend that is no longer listed is gone, and sockets to it are ended.
+// Backend is one server of a service. A backend that is no longer listed is gone: datagram sockets to it are ended, and
+// streams after a while unless another service lists it.
 type Backend struct {
 	Addr  netip.Addr
 	Port  uint16
