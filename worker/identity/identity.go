@@ -115,6 +115,8 @@ func (i *Identity) join(ctx context.Context) error {
 
 // checkClock compares clocks before there are certificates whose times are wrong here.
 func (i *Identity) checkClock(ctx context.Context, transport http.RoundTripper) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, i.cfg.Server+"/livez", nil)
 	if err != nil {
 		return fatal{err}
