@@ -15,6 +15,8 @@ const (
 	// A node's share has at least as many addresses as make a node worth having.
 	maxNodeMaskIPv4 = 28
 	maxNodeMaskIPv6 = 120
+	// maxFormer bounds the memory of nodes that are gone; beyond it any may be forgotten.
+	maxFormer = 10_000
 )
 
 // errCIDRsExhausted says that every share of a cluster CIDR is some node's.
@@ -45,17 +47,19 @@ func checkClusterCIDRs(cluster []netip.Prefix, mask4, mask6 int) error {
 }
 
 // cidrBook knows who has which share of the cluster's prefixes. What it gave to a node stays the node's until the node
-// is gone or shows another.
+// is gone or shows another. A node that comes back, deleted and registered anew, gets what it had so long as nobody else
+// does: its pods run on, under addresses of that.
 type cidrBook struct {
 	ranges []*cidrRange
 	held   map[string][]netip.Prefix
+	former map[string][]netip.Prefix
 }
 
 func newCIDRBook(cluster []netip.Prefix, mask4, mask6 int) (*cidrBook, error) {
 	if err := checkClusterCIDRs(cluster, mask4, mask6); err != nil {
 		return nil, err
 	}
-	b := &cidrBook{held: map[string][]netip.Prefix{}}
+	b := &cidrBook{held: map[string][]netip.Prefix{}, former: map[string][]netip.Prefix{}}
 	for _, c := range cluster {
 		bits := mask6
 		if c.Addr().Is4() {
@@ -83,16 +87,44 @@ func (b *cidrBook) note(node string, shown []netip.Prefix) {
 
 // forget frees what a node had.
 func (b *cidrBook) forget(node string) {
-	for _, p := range b.held[node] {
+	have := b.held[node]
+	if len(have) == 0 {
+		return
+	}
+	for _, p := range have {
 		b.count(p, -1)
 	}
 	delete(b.held, node)
+	for other := range b.former {
+		if len(b.former) < maxFormer {
+			break
+		}
+		delete(b.former, other)
+	}
+	b.former[node] = have
+}
+
+// back answers what a node had before it went, if that is still to be had.
+func (b *cidrBook) back(node string) []netip.Prefix {
+	had := b.former[node]
+	if len(had) != len(b.ranges) {
+		return nil
+	}
+	for i, r := range b.ranges {
+		if p := had[i]; !r.cluster.Contains(p.Addr()) || p.Bits() != r.bits || r.used[r.slot(p.Addr())] != 0 {
+			return nil
+		}
+	}
+	return had
 }
 
 // give answers a node's shares, the ones it has when it has some.
 func (b *cidrBook) give(node string) ([]netip.Prefix, error) {
 	if have := b.held[node]; len(have) > 0 {
 		return have, nil
+	}
+	if had := b.back(node); had != nil {
+		return b.given(node, had), nil
 	}
 	var out []netip.Prefix
 	for _, r := range b.ranges {
@@ -102,8 +134,13 @@ func (b *cidrBook) give(node string) ([]netip.Prefix, error) {
 		}
 		out = append(out, p)
 	}
-	b.note(node, out)
-	return out, nil
+	return b.given(node, out), nil
+}
+
+func (b *cidrBook) given(node string, prefixes []netip.Prefix) []netip.Prefix {
+	b.note(node, prefixes)
+	delete(b.former, node)
+	return prefixes
 }
 
 func (b *cidrBook) count(p netip.Prefix, by int) {

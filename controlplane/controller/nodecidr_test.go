@@ -87,12 +87,15 @@ func TestCIDRBookModel(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		model := map[string][]netip.Prefix{}
+		model, former := map[string][]netip.Prefix{}, map[string][]netip.Prefix{}
 		for range moves {
 			node := fmt.Sprint("n", rng.IntN(nodes))
 			switch rng.IntN(8) {
 			case 0, 1:
 				book.forget(node)
+				if had, ok := model[node]; ok {
+					former[node] = had
+				}
 				delete(model, node)
 			case 2: // somebody else gave it prefixes, of another size perhaps, or of elsewhere
 				var shown []netip.Prefix
@@ -107,7 +110,7 @@ func TestCIDRBookModel(t *testing.T) {
 				book.note(node, nil)
 				book.note(node, model[node])
 			default:
-				checkGiven(t, book, cluster, model, node)
+				checkGiven(t, book, cluster, model, former, node)
 			}
 		}
 		for node := range model {
@@ -122,7 +125,7 @@ func TestCIDRBookModel(t *testing.T) {
 }
 
 // checkGiven has the book give to a node, and holds what comes to the model.
-func checkGiven(t *testing.T, book *cidrBook, cluster []netip.Prefix, model map[string][]netip.Prefix, node string) {
+func checkGiven(t *testing.T, book *cidrBook, cluster []netip.Prefix, model, former map[string][]netip.Prefix, node string) {
 	t.Helper()
 	free := func(p netip.Prefix) bool {
 		for _, held := range model {
@@ -148,12 +151,27 @@ func checkGiven(t *testing.T, book *cidrBook, cluster []netip.Prefix, model map[
 	if err != nil || len(got) != len(cluster) {
 		t.Fatalf("%s was given %v, %v", node, got, err)
 	}
+	had := former[node]
+	delete(former, node)
 	for i, p := range got {
+		if len(had) == len(cluster) && p != had[i] && fits(book, had) && free(had[0]) && free(had[1]) {
+			t.Fatalf("%s came back and was given %v; it had %v, which is free", node, got, had)
+		}
 		if !cluster[i].Contains(p.Addr()) || p.Bits() != book.ranges[i].bits || !free(p) {
 			t.Fatalf("%s was given %s, which is another's or not of %s", node, p, cluster[i])
 		}
 	}
 	model[node] = got
+}
+
+// fits tells whether prefixes are shares as they are cut now.
+func fits(book *cidrBook, had []netip.Prefix) bool {
+	for i, r := range book.ranges {
+		if !r.cluster.Contains(had[i].Addr()) || had[i].Bits() != r.bits {
+			return false
+		}
+	}
+	return true
 }
 
 func noneFree(r *cidrRange, free func(netip.Prefix) bool) bool {
@@ -243,6 +261,22 @@ func TestCIDRsOfDeletedNodesAreFreed(t *testing.T) {
 			t.Errorf("after a node went, the one that waited has %s", got)
 		}
 	}, cidrs("10.42.0.0/23"), worker("a"), worker("b"))
+}
+
+// TestNodeComesBack: one that was deleted by mistake registers anew within seconds, and its pods have run on.
+func TestNodeComesBack(t *testing.T) {
+	inCIDRWorld(t, func(w *world) {
+		before := given(w, "b")
+		w.delete(worker("b"), metav1.DeletePropagationBackground)
+		w.settle(time.Second)
+		w.create(worker("c"))
+		w.settle(time.Second)
+		w.create(worker("b"))
+		w.settle(time.Second)
+		if got := given(w, "b"); got != before || given(w, "c") == before {
+			t.Errorf("it had %s and was given %s; another node has %s", before, got, given(w, "c"))
+		}
+	}, cidrs("10.42.0.0/16", "fd42::/48"), worker("a"), worker("b"))
 }
 
 // TestCIDRWriteFails has writes fail in every way: a node gets one prefix, and no two the same.
