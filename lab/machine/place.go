@@ -40,7 +40,7 @@ func StartTime(pid int) (string, error) {
 		return "", fmt.Errorf("read process %d: %w", pid, err)
 	}
 	// The second field is the program's name in parentheses and may hold anything, parentheses too.
-	const stateField, startField = 3 - 3, 22 - 3 // counted from the third, which follows it
+	const stateField, startField = 0, 22 - 3 // counted from the third, which follows it
 	fields := strings.Fields(string(raw[strings.LastIndexByte(string(raw), ')')+1:]))
 	if len(fields) <= startField {
 		return "", fmt.Errorf("read process %d: its status is cut off", pid)
