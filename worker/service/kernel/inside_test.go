@@ -118,7 +118,7 @@ func prepareLoopback() error {
 			prefix uint32
 			index  int32
 		}{ip.As16(), 128, 1}
-		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCSIFADDR, uintptr(unsafe.Pointer(&request))); errno != 0 {
+		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCSIFADDR, uintptr(unsafe.Pointer(&request))); errno != 0 && errno != unix.EEXIST { // which fuzzing's workers find
 			return fmt.Errorf("add %s: %w", ip, errno)
 		}
 	}
