@@ -11,14 +11,14 @@ import (
 
 // TestGenerateMakesTheCommittedObjects, byte for byte.
 func TestGenerateMakesTheCommittedObjects(t *testing.T) {
-	version, err := exec.Command("clang", "--version").Output()
-	if err != nil || !strings.Contains(string(version), "clang version 14.") {
-		t.Skip("needs clang 14, which the committed objects are made with")
-	}
 	out := t.TempDir()
 	cmd := exec.Command("./generate.sh")
 	cmd.Env = append(os.Environ(), "OUT="+out)
-	if said, err := cmd.CombinedOutput(); err != nil || len(said) > 0 {
+	said, err := cmd.CombinedOutput()
+	if err == nil && strings.Contains(string(said), "the committed") {
+		t.Skip(strings.TrimSpace(string(said))) // what it needs is not here
+	}
+	if err != nil || len(said) > 0 {
 		t.Fatalf("generate.sh: %v\n%s", err, said)
 	}
 	made, err := filepath.Glob(filepath.Join(out, "*"))
