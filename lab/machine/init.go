@@ -84,8 +84,37 @@ func reap() {
 	}
 }
 
+// forget takes away what the machine is to have of its own: covered by it, the host's would still be in the list of
+// mounts, where programs look for them. BPF file systems go wherever they are: pins there would be the host's.
+func forget() error {
+	raw, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return fmt.Errorf("list mounts: %w", err)
+	}
+	for line := range strings.Lines(string(raw)) {
+		before, after, _ := strings.Cut(line, " - ")
+		const mountField = 4
+		fields, kind := strings.Fields(before), strings.Fields(after)
+		if len(fields) <= mountField || len(kind) == 0 {
+			continue
+		}
+		at := unescape(fields[mountField])
+		if kind[0] != "bpf" && at != "/proc" && at != "/sys" && at != "/run" {
+			continue
+		}
+		// What is mounted below goes with it, and is not found later.
+		if err := unix.Unmount(at, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("unmount %s: %w", at, err)
+		}
+	}
+	return nil
+}
+
 // mounts makes the machine's own views of the kernel. The tree was made private when the namespace was made.
 func (s *setup) mounts() error {
+	if err := forget(); err != nil {
+		return err
+	}
 	const flags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 	type mount struct{ kind, at, options string }
 	all := []mount{{"proc", "/proc", ""}, {"sysfs", "/sys", ""}, {"bpf", "/sys/fs/bpf", "mode=0700"}, {"tmpfs", "/run", "mode=0755"}}

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // boots boots a machine for a test, which is over when the test is.
@@ -102,6 +104,18 @@ func TestMachineIsAHostOfItsOwn(t *testing.T) {
 		if dir := outer[len(outer)-1]; dir == "" || !exists(dir) {
 			t.Errorf("%s/inner is not %s", h.Mount, dir)
 		}
+	}
+	// Of the kernel's own file systems it knows its own, and none of the host's, which the list of mounts may name too.
+	bpffs := t.TempDir()
+	want := []string{"1", "cgroup2", "1", "proc", "1", "sysfs"}
+	if err := unix.Mount("bpf", bpffs, "bpf", 0, ""); err == nil { // else it is a kernel without BPF
+		defer func() { _ = unix.Unmount(bpffs, unix.MNT_DETACH) }()
+		want = append([]string{"1", "bpf"}, want...)
+	}
+	late := boots(t, "late")
+	kinds := shell(t, &late.Place, `sed 's/.* - //' /proc/self/mountinfo | cut -d' ' -f1 | sort | uniq -c | grep -e ' bpf$' -e ' cgroup2$' -e ' sysfs$' -e ' proc$'`)
+	if got := strings.Fields(kinds); !slices.Equal(got, want) {
+		t.Errorf("mounts in there: %v, want %v", got, want)
 	}
 	hidden := shell(t, &m.Place, "mount -t tmpfs none /run && touch /run/x && echo done")
 	if hidden != "done" || exists("/run/x") {
