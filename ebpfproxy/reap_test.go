@@ -162,3 +162,23 @@ func TestUnseenThreadsEnd(t *testing.T) {
 	eventually(t, func() bool { return strange() == 1 }) // the arena's own
 	runtime.KeepAlive(a)
 }
+
+// TestLingeringIsBounded: streams of backends that serve elsewhere are kept only while there is room to keep them.
+func TestLingeringIsBounded(t *testing.T) {
+	a := newArena(t)
+	sizes := smallSizes
+	sizes.Backends = 16
+	p := a.open(Config{Sizes: sizes, Grace: 20 * time.Millisecond})
+	s := a.serve("127.0.0.2:0")
+	stay := clusterIP("10.96.0.1:80", TCP, s.backend())
+	table := append(many(10, 1, s), stay)
+	mustSync(t, p, table...)
+	stream := a.connected(unix.SOCK_STREAM, table[0].at())
+	mustSync(t, p, stay)
+	eventually(t, func() bool { p.mu.RLock(); defer p.mu.RUnlock(); return p.backendIDs.used() < 8 })
+	if stream.ended() {
+		return // it was among those that had to make room
+	}
+	mustSync(t, p)
+	eventually(t, stream.ended)
+}

@@ -178,10 +178,13 @@ func (t *tables) noLongerAlive(addr netip.AddrPort) {
 	}
 }
 
+// maxLingering bounds the backends that left one service and serve another: each change looks at all of them.
+const maxLingering = 4096
+
 // servesElsewhere: the stream's server left this service alone, as when a service gets another port: it is not lost. Its
-// entry stays until it is, unless entries run short.
+// entry stays until it is, unless there are too many such, or entries run short.
 func (t *tables) servesElsewhere(l *leaver) bool {
-	return l.protocol == TCP && t.alive[l.addr] > 0 && t.backendIDs.used() < t.backendIDs.limit/2
+	return l.protocol == TCP && t.alive[l.addr] > 0 && len(t.leavers) <= maxLingering && t.backendIDs.used() < t.backendIDs.limit/2
 }
 
 func (t *tables) forget(id uint32) {
