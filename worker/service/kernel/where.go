@@ -10,11 +10,13 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/petrelrun/petrel/ebpfproxy"
 )
 
-// DefaultPinRoot is where Linux systems mount the bpf file system.
-const DefaultPinRoot = "/sys/fs/bpf"
+// defaultPinRoot is where Linux systems mount the bpf file system.
+const defaultPinRoot = "/sys/fs/bpf"
 
 // ethernetLen is the length of an Ethernet address.
 const ethernetLen = 6
@@ -23,11 +25,32 @@ const ethernetLen = 6
 // themselves.
 var podInterfaces = []string{"veth", "cali", "lxc", "cni", "docker", "br-", "ptl"}
 
-// CgroupRoot finds where the cgroup2 file system is mounted.
-func CgroupRoot() (string, error) { return mountOf("cgroup2") }
+// cgroupRoots are where systems mount the cgroup2 file system, alone and beside the first version.
+var cgroupRoots = []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"}
 
-// PinRoot finds where the bpf file system is mounted.
-func PinRoot() (string, error) { return mountOf("bpf") }
+// CgroupRoot finds where the cgroup2 file system is mounted: at a usual place, else wherever it is.
+func CgroupRoot() (string, error) {
+	for _, dir := range cgroupRoots {
+		if isMounted(dir, unix.CGROUP2_SUPER_MAGIC) {
+			return dir, nil
+		}
+	}
+	return mountOf("cgroup2")
+}
+
+// PinRoot is where the bpf file system is mounted for everybody. One that is mounted elsewhere is somebody's own, and may
+// go.
+func PinRoot() (string, error) {
+	if isMounted(defaultPinRoot, unix.BPF_FS_MAGIC) {
+		return defaultPinRoot, nil
+	}
+	return "", fmt.Errorf("%w: no file system bpf is mounted at %s", ebpfproxy.ErrUnsupported, defaultPinRoot)
+}
+
+func isMounted(dir string, magic int64) bool {
+	var st unix.Statfs_t
+	return unix.Statfs(dir, &st) == nil && int64(st.Type) == magic
+}
 
 func mountOf(kind string) (string, error) {
 	file, err := os.Open("/proc/self/mountinfo")

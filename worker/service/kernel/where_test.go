@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestMountPoint(t *testing.T) {
@@ -50,5 +52,21 @@ func TestExternalInterfacesLeaveLoopbackOut(t *testing.T) {
 	names, err := ExternalInterfaces()
 	if err != nil || slices.Contains(names, "lo") {
 		t.Errorf("interfaces are %v, %v", names, err)
+	}
+}
+
+func TestRoots(t *testing.T) {
+	insideOrSkip(t)
+	root, err := CgroupRoot()
+	if err != nil || !isMounted(root, unix.CGROUP2_SUPER_MAGIC) {
+		t.Errorf("the cgroup2 file system is at %q, %v", root, err)
+	}
+	own := bpffs(t) // a file system bpf that is not everybody's
+	pins, err := PinRoot()
+	switch {
+	case err == nil && pins != defaultPinRoot:
+		t.Errorf("pins go to %q, beside %q", pins, own)
+	case err != nil && isMounted(defaultPinRoot, unix.BPF_FS_MAGIC):
+		t.Errorf("%s is not found: %v", defaultPinRoot, err)
 	}
 }
