@@ -39,7 +39,7 @@ func (g goBenchmark) measure(ctx context.Context, l *lab) (m measurement, err er
 	for name, v := range metrics {
 		if unit, ok := strings.CutSuffix(name, "-ns"); ok {
 			m.note("%s: median %.2f µs", unit, v/1000)
-		} else if unit, ok := strings.CutSuffix(name, "-µs"); ok {
+		} else if unit, ok := strings.CutSuffix(name, "-us"); ok {
 			m.note("%s: median %s µs", unit, table.Number(v))
 		}
 	}
