@@ -74,7 +74,7 @@ func (o *proxyOptions) addFlags(f *pflag.FlagSet) {
 	f.Float32Var(&o.QPS, "kube-api-qps", 5, "requests a second to the API")
 	f.IntVar(&o.Burst, "kube-api-burst", 10, "requests to the API that may come at once")
 	f.StringVar(&o.Cgroup, "cgroup", "", "control group whose programs reach services (default: the root of the cgroup2 file system)")
-	f.StringVar(&o.PinDir, "pin-dir", "", "folder on a bpffs for what serves on while the proxy is restarted (default: petrel/proxy where the bpffs is mounted)")
+	f.StringVar(&o.PinDir, "pin-dir", "", "folder on a bpffs for what serves on while the proxy is restarted (default: /sys/fs/bpf/petrel/proxy where that is a bpffs)")
 	f.BoolVar(&o.NoPins, "no-pins", false, "let what is in the kernel end with the proxy")
 	f.StringVar(&o.StateFile, "state-file", "", "file for the table of services, to serve from at the next start while the API is away")
 	f.StringSliceVar(&o.Interfaces, "interfaces", nil, "interfaces at which clients from outside come in (default: all that do not lead to pods)")

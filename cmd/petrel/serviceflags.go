@@ -31,7 +31,7 @@ func (o *serviceFlags) addFlags(f *pflag.FlagSet) {
 
 // addNodeFlags are those of a worker that outlives its pods' clients.
 func (o *serviceFlags) addNodeFlags(f *pflag.FlagSet) {
-	f.StringVar(&o.PinDir, "proxy-pin-dir", "", "folder on a bpffs in which eBPF programs serve on while the worker is away; "+noPins+" to let them end with it (default: one of the node's own where a bpffs is mounted)")
+	f.StringVar(&o.PinDir, "proxy-pin-dir", "", "folder on a bpffs in which eBPF programs serve on while the worker is away; "+noPins+" to let them end with it (default: one of the node's own below /sys/fs/bpf where that is a bpffs)")
 	f.StringVar(&o.Healthz, "proxy-healthz-bind-address", "", "where the service proxy's health is told (default "+clusterHealthz+" with --node-ip, else nowhere)")
 }
 

@@ -204,5 +204,5 @@ func report(b *testing.B, ours, theirs []time.Duration) {
 		return
 	}
 	b.ReportMetric(float64(median(theirs).Microseconds()), "nft-us")
-	b.ReportMetric(float64(median(theirs))/float64(median(ours)), "ratio")
+	b.ReportMetric(float64(median(theirs))/float64(median(ours)), "nft/ebpf")
 }

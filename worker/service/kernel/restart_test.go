@@ -28,7 +28,7 @@ import (
 // patience bounds each wait.
 const patience = 10 * time.Second
 
-func eventually(t *testing.T, what string, ok func() bool) {
+func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -84,7 +84,8 @@ type load struct {
 	stop          func()
 }
 
-func connecting(at netip.AddrPort) *load {
+// connecting has clients connect at every pause.
+func connecting(at netip.AddrPort, pause time.Duration) *load {
 	l := &load{}
 	done := make(chan struct{})
 	var clients sync.WaitGroup
@@ -94,7 +95,7 @@ func connecting(at netip.AddrPort) *load {
 				select {
 				case <-done:
 					return
-				case <-time.After(time.Millisecond):
+				case <-time.After(pause):
 				}
 				l.tried.Add(1)
 				if connect(at) != nil {
@@ -122,7 +123,7 @@ func TestRestartsUnderLoad(t *testing.T) {
 	eventually(t, "the service", func() bool { return connect(vip) == nil })
 	eventually(t, "the state on disk", func() bool { _, err := os.Stat(state); return err == nil })
 	away.Store(true)
-	clients := connecting(vip)
+	clients := connecting(vip, time.Millisecond)
 	for n := range 6 {
 		end()
 		time.Sleep(20 * time.Millisecond) // nobody is there but the kernel
@@ -151,8 +152,39 @@ func TestRestartsUnderLoad(t *testing.T) {
 	}
 }
 
+// BenchmarkRestart restarts the worker, which replaces its programs as an upgrade does, while clients connect without a
+// pause, 10,000 times at the least.
+func BenchmarkRestart(b *testing.B) {
+	insideOrSkip(b)
+	const least = 10_000
+	pins, state := bpffs(b), filepath.Join(b.TempDir(), "services.json")
+	vip := netip.MustParseAddrPort("10.96.0.3:80")
+	svc, slice := objects(vip, acceptor(b))
+	client := fake.NewClientset(svc, slice)
+	_, end := generation(b, client, pins, state)
+	eventually(b, "the service", func() bool { return connect(vip) == nil })
+	clients := connecting(vip, 0)
+	for b.Loop() {
+		end()
+		var path *Path
+		path, end = generation(b, client, pins, state)
+		eventually(b, "the table", func() bool { updated, _ := path.Progress(); return !updated.IsZero() })
+	}
+	for clients.tried.Load() < least {
+		time.Sleep(time.Millisecond)
+	}
+	clients.stop()
+	end()
+	_, proxy := newKernel(b, pins)
+	if err := proxy.Remove(); err != nil {
+		b.Error(err)
+	}
+	b.ReportMetric(float64(clients.tried.Load()), "connections")
+	b.ReportMetric(float64(clients.failed.Load()), "failed")
+}
+
 // generation is one run of the worker's services.
-func generation(t *testing.T, client kubernetes.Interface, pins, state string) (path *Path, end func()) {
+func generation(t testing.TB, client kubernetes.Interface, pins, state string) (path *Path, end func()) {
 	t.Helper()
 	path, _ = newKernel(t, pins, netip.MustParseAddr("127.0.0.1"))
 	server, err := service.New(service.Config{
