@@ -20,9 +20,9 @@ const (
 // Peer is who has the addresses of a prefix.
 type Peer struct {
 	Identity Identity
-	// Pod says that the addresses are pods', so that none can be a service's: a connection that a policy denies
-	// is then refused at connect(), where the connecting socket is bound to its pod's address.
-	Pod bool
+	// Refuse says that a connect() which a policy denies fails at once, where the socket is bound to its pod's address,
+	// rather than run into its timeout. A service's address is never refused: its backends are judged.
+	Refuse bool
 }
 
 // PolicyRule allows something.

@@ -28,7 +28,7 @@ func BenchmarkPolicyPrograms(b *testing.B) {
 	policy := programPolicy()
 	for i := range 10_000 { // as many as a node and its policies may have
 		addr := netip.AddrFrom4([4]byte{10, 44, byte(i / 250), byte(i % 250)})
-		policy.Peers[netip.PrefixFrom(addr, 32)] = Peer{Identity: Identity(100 + i%1000), Pod: true}
+		policy.Peers[netip.PrefixFrom(addr, 32)] = Peer{Identity: Identity(100 + i%1000), Refuse: true}
 		policy.Endpoints[addr] = Endpoint{Ingress: uint32(100 + i%500)}
 		policy.Subjects[uint32(100+i%500)] = append(policy.Subjects[uint32(100+i%500)], PolicyRule{Identity: Identity(100 + i%1000), Protocol: TCP, First: 80, Last: 80})
 	}

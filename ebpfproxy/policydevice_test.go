@@ -74,7 +74,7 @@ func containersPolicy() Policy {
 	return Policy{
 		Peers: map[netip.Prefix]Peer{
 			netip.MustParsePrefix("169.254.1.1/32"): {Identity: IdentityHost},
-			netip.MustParsePrefix("10.42.0.2/32"):   {Identity: 2, Pod: true},
+			netip.MustParsePrefix("10.42.0.2/32"):   {Identity: 2, Refuse: true},
 		},
 		Endpoints: map[netip.Addr]Endpoint{netip.MustParseAddr("10.42.0.1"): {Ingress: 1, Egress: 1}},
 		Subjects:  map[uint32][]PolicyRule{1: {{Identity: 2, Protocol: TCP, First: 8080, Last: 8080}, {Identity: 2, Protocol: UDP}}},

@@ -131,13 +131,13 @@ func programPolicy() Policy {
 	}
 	return Policy{
 		Peers: map[netip.Prefix]Peer{
-			netip.MustParsePrefix("10.42.1.0/24"):   {Identity: 7, Pod: true},
-			netip.MustParsePrefix("10.42.1.128/25"): {Pod: true}, // carved out
+			netip.MustParsePrefix("10.42.1.0/24"):   {Identity: 7, Refuse: true},
+			netip.MustParsePrefix("10.42.1.128/25"): {Refuse: true}, // carved out
 			netip.MustParsePrefix("fd42::1:0/112"):  {Identity: 7},
 			netip.MustParsePrefix("10.43.0.0/16"):   {Identity: 8},
 			netip.MustParsePrefix("10.0.0.1/32"):    {Identity: IdentityHost},
 			netip.MustParsePrefix("fd00::1/128"):    {Identity: IdentityHost},
-			netip.MustParsePrefix("10.42.0.0/30"):   {Pod: true},
+			netip.MustParsePrefix("10.42.0.0/30"):   {Refuse: true},
 		},
 		Endpoints: map[netip.Addr]Endpoint{
 			netip.MustParseAddr(podIn):     {Ingress: 1},

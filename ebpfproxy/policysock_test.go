@@ -21,10 +21,10 @@ func isolateA() Policy {
 	return Policy{
 		Peers: map[netip.Prefix]Peer{
 			netip.MustParsePrefix("127.0.0.0/8"):   {Identity: IdentityHost},
-			netip.MustParsePrefix("127.42.0.0/16"): {Pod: true},
-			netip.MustParsePrefix("127.42.0.2/32"): {Identity: 2, Pod: true},
-			netip.MustParsePrefix("10.42.0.0/16"):  {Pod: true},
-			netip.MustParsePrefix("fd42::/64"):     {Pod: true},
+			netip.MustParsePrefix("127.42.0.0/16"): {Refuse: true},
+			netip.MustParsePrefix("127.42.0.2/32"): {Identity: 2, Refuse: true},
+			netip.MustParsePrefix("10.42.0.0/16"):  {Refuse: true},
+			netip.MustParsePrefix("fd42::/64"):     {Refuse: true},
 		},
 		Endpoints: map[netip.Addr]Endpoint{netip.MustParseAddr(policyA): {Ingress: 1, Egress: 1}},
 		Subjects:  map[uint32][]PolicyRule{1: {{Identity: 2, Protocol: TCP, First: 8080, Last: 8080}, {Identity: 2, Protocol: UDP}}},
@@ -103,10 +103,10 @@ func TestPolicyOnConnections(t *testing.T) {
 			t.Errorf("%s: %v, want %v", tt.name, err, tt.want)
 		}
 	}
-	// Where a service might have the address, the packets are judged instead: nobody answers.
+	// Where nobody is to be refused the packets are judged, and there is no answer.
 	policy := isolateA()
 	for prefix, peer := range policy.Peers {
-		peer.Pod = false
+		peer.Refuse = false
 		policy.Peers[prefix] = peer
 	}
 	mustPolicy(t, e, policy)
@@ -211,6 +211,26 @@ func TestPolicyBehindAService(t *testing.T) {
 	}
 }
 
+// TestPolicyRefusesNoService: a connect() to a service that has not got its backend yet is left to what comes after.
+func TestPolicyRefusesNoService(t *testing.T) {
+	a := newArena(t)
+	p := a.open(Config{})
+	e := a.openEnforcer(p, testPolicySizes)
+	policy := isolateA()
+	policy.Peers[netip.MustParsePrefix("0.0.0.0/0")] = Peer{Refuse: true}
+	mustPolicy(t, e, policy)
+	mustSync(t, p, clusterIP("10.96.0.1:80", TCP, Backend{Addr: netip.MustParseAddr("10.42.0.3"), Port: 80}))
+	if err := p.release("petrel_connect4"); err != nil { // as if it ran after the policies' program
+		t.Fatal(err)
+	}
+	if err := a.policyAsk(policyA, "10.96.0.1:80"); err == nil || errors.Is(err, unix.EACCES) {
+		t.Errorf("a service: %v", err)
+	}
+	if err := a.policyAsk(policyA, "10.96.0.2:80"); !errors.Is(err, unix.EACCES) {
+		t.Errorf("no service: %v", err)
+	}
+}
+
 // TestPolicyChanges: each change takes effect at once, and an end of policies ends all of them.
 func TestPolicyChanges(t *testing.T) {
 	a := newArena(t)
@@ -226,7 +246,7 @@ func TestPolicyChanges(t *testing.T) {
 	policy := isolateA()
 	mustPolicy(t, e, policy)
 	ask(unix.EACCES)
-	policy.Peers[netip.MustParsePrefix("127.42.0.3/32")] = Peer{Identity: 2, Pod: true}
+	policy.Peers[netip.MustParsePrefix("127.42.0.3/32")] = Peer{Identity: 2, Refuse: true}
 	mustPolicy(t, e, policy)
 	ask(nil)
 	policy.Subjects[1] = policy.Subjects[1][1:]
@@ -282,8 +302,8 @@ func TestPolicyTakeOver(t *testing.T) {
 		t.Errorf("before the first sync, allowed: %v", err)
 	}
 	policy := isolateA()
-	policy.Peers[netip.MustParsePrefix("127.42.0.2/32")] = Peer{Pod: true}
-	policy.Peers[netip.MustParsePrefix("127.42.0.3/32")] = Peer{Identity: 2, Pod: true}
+	policy.Peers[netip.MustParsePrefix("127.42.0.2/32")] = Peer{Refuse: true}
+	policy.Peers[netip.MustParsePrefix("127.42.0.3/32")] = Peer{Identity: 2, Refuse: true}
 	for key := range mapsOf(policy, e.base).allow {
 		if _, was := e.allow.have[key]; was {
 			t.Errorf("%+v has the same numbers as an old rule", key)

@@ -15,7 +15,7 @@ const (
 	// Bits of an allow_key up to each field's end.
 	allowIdentityBits = 64
 	allowProtocolBits = 72
-	peerPod           = 1
+	peerRefuse        = 1
 )
 
 // policyMaps is a Policy as the kernel's maps hold it.
@@ -49,8 +49,8 @@ func mapsOf(p Policy, base uint32) policyMaps {
 	}
 	for prefix, peer := range p.Peers {
 		value := bpf.PolicyPeer{Identity: kernelIdentity(peer.Identity, base)}
-		if peer.Pod {
-			value.Flags |= peerPod
+		if peer.Refuse {
+			value.Flags |= peerRefuse
 		}
 		out.peers[peerKeyOf(prefix)] = value
 	}

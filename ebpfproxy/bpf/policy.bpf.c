@@ -13,7 +13,7 @@
 #include <linux/ipv6.h>
 #include "packet.h"
 #include "policy.h"
-#include "maps.h"
+#include "service.h"
 
 char __license[] SEC("license") = "Dual MIT/GPL";
 
@@ -240,12 +240,21 @@ int petrel_egress(struct __sk_buff *skb)
 	return judge(skb, false);
 }
 
-/* refuse ends a connect() at once that both ends' policies would let run into its timeout. It speaks up only where
- * both addresses are known: the source is bound, the destination is a pod's. */
+/* is_service: the destination is not what the connection will have. Behind the programs that replace services by their
+ * backends it never is. */
+inline_fn bool is_service(const struct packet *p)
+{
+	struct svc_key key = { .port = p->destination_port, .proto = p->protocol, .scope = SCOPE_INTERNAL };
+	addr_copy(key.addr, p->destination.word);
+	return service_find(&key) != NULL;
+}
+
+/* refuse ends a connect() at once that a policy would let run into its timeout. It speaks up only where the source is
+ * known, as the socket is bound. */
 inline_fn int refuse(struct bpf_sock *sk, struct packet *p)
 {
 	struct peer remote = peer_of(&p->destination);
-	if (!(remote.flags & PEER_POD) || addr16_equal(&p->source, &p->destination) || bpf_get_retval())
+	if (!(remote.flags & PEER_REFUSE) || addr16_equal(&p->source, &p->destination) || bpf_get_retval())
 		return PASS;
 	struct endpoint *from = bpf_map_lookup_elem(&petrel_endpoint, &p->source);
 	struct endpoint *to = bpf_map_lookup_elem(&petrel_endpoint, &p->destination);
@@ -254,7 +263,7 @@ inline_fn int refuse(struct bpf_sock *sk, struct packet *p)
 		direction = FLOW_EGRESS;
 	else if (to && !admits(to->ingress, p, true))
 		direction = FLOW_INGRESS;
-	if (!direction)
+	if (!direction || is_service(p))
 		return PASS;
 	count_verdict(direction, COUNT_REFUSED);
 	struct flow_conf *listener = flow_wanted();

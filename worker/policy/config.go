@@ -36,12 +36,6 @@ func (c CompilerConfig) isHost(p netip.Prefix) bool {
 	return narrowest(c.Hosts, p) > narrowest(c.PodCIDRs, p)
 }
 
-// isPod reports whether everything in the prefix is pods'.
-func (c CompilerConfig) isPod(p netip.Prefix) bool {
-	pods := narrowest(c.PodCIDRs, p)
-	return pods >= 0 && pods >= narrowest(c.Hosts, p)
-}
-
 // narrowest answers the length of the longest prefix of the list that covers p, or -1.
 func narrowest(list []netip.Prefix, p netip.Prefix) int {
 	best := -1

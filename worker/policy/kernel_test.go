@@ -33,7 +33,7 @@ func TestMatrix(t *testing.T) {
 			r.do(func() { m.connects(t, unix.EACCES); m.datagrams(t) })
 			// The same by packets alone, as for pods in a network namespace of their own: connect() hears nothing.
 			for prefix, peer := range rules.Peers {
-				peer.Pod = false
+				peer.Refuse = false
 				rules.Peers[prefix] = peer
 			}
 			if err := r.enforcer.Sync(context.Background(), rules); err != nil {
