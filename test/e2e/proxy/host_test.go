@@ -27,7 +27,7 @@ import (
 // patience bounds each wait.
 const patience = 30 * time.Second
 
-func eventually(t *testing.T, what string, ok func() bool) {
+func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !ok(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -39,13 +39,13 @@ func eventually(t *testing.T, what string, ok func() bool) {
 // host is one machine.
 type host struct {
 	*machine.Machine
-	t    *testing.T
+	t    testing.TB
 	dir  string
 	addr netip.Addr
 	self string
 }
 
-func boot(t *testing.T, on *machine.Switch, n int) *host {
+func boot(t testing.TB, on *machine.Switch, n int) *host {
 	t.Helper()
 	dir := t.TempDir()
 	name := fmt.Sprintf("proxy-%d", n)
@@ -82,7 +82,7 @@ func boot(t *testing.T, on *machine.Switch, n int) *host {
 
 // process is a program that runs on a machine.
 type process struct {
-	t    *testing.T
+	t    testing.TB
 	name string
 	log  string
 	cmd  *exec.Cmd

@@ -20,9 +20,16 @@ import (
 	"github.com/petrelrun/petrel/test/toolchain"
 )
 
-// TestUpServesThroughTheKernel deploys an app on a machine of its own, asks it at the Service's address, and replaces it
-// under load.
-func TestUpServesThroughTheKernel(t *testing.T) {
+// app is one that `petrel up` serves through the kernel, on a machine of its own.
+type app struct {
+	node *host
+	up   *process
+	url  string // of its Service's address
+	code []byte
+}
+
+func startApp(t testing.TB) *app {
+	t.Helper()
 	network, err := machine.NewSwitch(1)
 	if err != nil {
 		t.Skip(err)
@@ -36,10 +43,13 @@ func TestUpServesThroughTheKernel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	node := boot(t, network, 1)
-	up := node.start("up", petrel, []string{"PATH=/usr/bin:/bin"}, "up", "--data-dir", filepath.Join(node.dir, "data"), "--log-file", "-",
+	a := &app{node: boot(t, network, 1)}
+	if a.code, err = os.ReadFile(module); err != nil {
+		t.Fatal(err)
+	}
+	a.up = a.node.start("up", petrel, []string{"PATH=/usr/bin:/bin"}, "up", "--data-dir", filepath.Join(a.node.dir, "data"), "--log-file", "-",
 		"--listen", apiAt, "--proxy", "ebpf")
-	client, err := kubernetes.NewForConfig(&rest.Config{Host: "http://" + apiAt, Dial: node.dial, QPS: -1})
+	client, err := kubernetes.NewForConfig(&rest.Config{Host: "http://" + apiAt, Dial: a.node.dial, QPS: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,55 +57,78 @@ func TestUpServesThroughTheKernel(t *testing.T) {
 		nodes, err := client.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{})
 		return err == nil && len(nodes.Items) == 1
 	})
-	code, err := os.ReadFile(module)
-	if err != nil {
-		t.Fatal(err)
-	}
-	deploy(t, node, code)
+	deploy(t, a.node, a.code)
 	svc, err := client.CoreV1().Services("default").Get(t.Context(), "hello", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	url := fmt.Sprintf("http://%s:%d/", svc.Spec.ClusterIP, svc.Spec.Ports[0].Port)
-	eventually(t, "the app at "+url, func() bool {
-		out, err := node.play("get " + url)
+	a.url = fmt.Sprintf("http://%s:%d/", svc.Spec.ClusterIP, svc.Spec.Ports[0].Port)
+	eventually(t, "the app at "+a.url, func() bool {
+		out, err := a.node.play("get " + a.url)
 		return err == nil && strings.HasPrefix(out, "200\n")
 	})
-	updateUnderLoad(t, node, url, toolchain.WithCustomSection(code, "version", []byte("2")))
-	up.stop()
-	if out, err := node.play("get " + url); err == nil {
+	return a
+}
+
+// TestUpServesThroughTheKernel deploys an app, asks it at the Service's address, and replaces it under load.
+func TestUpServesThroughTheKernel(t *testing.T) {
+	a := startApp(t)
+	asked, failed, said := a.updateUnderLoad(t, 1)
+	if asked < 100 || failed > 0 {
+		t.Errorf("requests and failures during the update: %s", said)
+	}
+	a.up.stop()
+	if out, err := a.node.play("get " + a.url); err == nil {
 		t.Errorf("the app is served after everything has ended: %s", out)
 	}
 }
 
-// updateUnderLoad replaces the app's pods while clients ask them at the Service's address.
-func updateUnderLoad(t *testing.T, node *host, url string, code []byte) {
+// BenchmarkRollingUpdate replaces an app's pods again and again under 500 requests a second, each on a connection of its
+// own.
+func BenchmarkRollingUpdate(b *testing.B) {
+	a := startApp(b)
+	var asked, failed int
+	version := 0
+	for b.Loop() {
+		version++
+		n, bad, said := a.updateUnderLoad(b, version)
+		if bad > 0 {
+			b.Log(said)
+		}
+		asked, failed = asked+n, failed+bad
+	}
+	b.ReportMetric(float64(asked), "requests")
+	b.ReportMetric(float64(failed), "failed")
+}
+
+// updateUnderLoad replaces the app's pods by those of another version while clients ask them at the Service's address.
+func (a *app) updateUnderLoad(t testing.TB, version int) (asked, failed int, said string) {
 	t.Helper()
 	const settle = 500 * time.Millisecond // of load before and after
 	var out bytes.Buffer
-	cmd := &exec.Cmd{Path: node.self, Args: []string{node.self}, Env: []string{roleVariable + "=load " + url}, Stdout: &out, Stderr: &out}
+	cmd := &exec.Cmd{Path: a.node.self, Args: []string{a.node.self}, Env: []string{roleVariable + "=load " + a.url}, Stdout: &out, Stderr: &out}
 	stop, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := node.Start(cmd, nil); err != nil {
+	if err := a.node.Start(cmd, nil); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(settle)
-	deploy(t, node, code)
+	deploy(t, a.node, toolchain.WithCustomSection(a.code, "version", fmt.Append(nil, version)))
 	time.Sleep(settle)
 	stop.Close()
 	if err := cmd.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	var asked, failed int
-	if _, err := fmt.Sscan(out.String(), &asked, &failed); err != nil || asked < 100 || failed > 0 {
-		t.Errorf("requests and failures during the update: %s", out.String())
+	if _, err := fmt.Sscan(out.String(), &asked, &failed); err != nil {
+		t.Fatalf("the load said %q", out.String())
 	}
+	return asked, failed, out.String()
 }
 
 // deploy waits until the app serves.
-func deploy(t *testing.T, node *host, code []byte) {
+func deploy(t testing.TB, node *host, code []byte) {
 	t.Helper()
 	client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true, DialContext: node.dial}}
 	last := "nothing"
