@@ -138,11 +138,15 @@ func (f *forwarder) ask(key question) (*flight, error) {
 	return fl, nil
 }
 
-// run lets flights start until ctx ends, and waits for the last of them.
-func (f *forwarder) run(ctx context.Context) {
+// begin lets flights start; run has to follow.
+func (f *forwarder) begin(ctx context.Context) {
 	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.ctx = ctx
-	f.mu.Unlock()
+}
+
+// run looks after the servers until ctx ends, and waits for the last flight.
+func (f *forwarder) run(ctx context.Context) {
 	f.probe(ctx)
 	f.mu.Lock()
 	f.ctx = nil

@@ -90,6 +90,7 @@ func (s *Server) Domain() string { return s.cfg.ClusterDomain }
 // Run serves until ctx ends.
 func (s *Server) Run(ctx context.Context) error {
 	s.ctx.Store(&ctx)
+	s.forwarder.begin(ctx)
 	fallback, err := s.table.load(s.cfg.StateFile)
 	if err != nil {
 		s.cfg.Logger.Error("dns table of last time is not usable", "error", err)
