@@ -9,6 +9,8 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/petrelrun/petrel/worker/cri"
 	"github.com/petrelrun/petrel/worker/network"
@@ -52,22 +54,26 @@ func (w *Worker) serveCNI(ctx context.Context) error {
 
 // followNodes tells the pod network of the cluster's nodes until ctx ends. changed is called when this node was given
 // its pod CIDRs.
-func (w *Worker) followNodes(ctx context.Context, changed func()) {
+func (w *Worker) followNodes(ctx context.Context, m *manager, changed func()) {
 	if w.cfg.NodeIPs[0].IsLoopback() {
 		return
 	}
 	known, synced, cidrs := map[string]network.Node{}, false, w.pool.PodCIDRs()
+	numbered := false // no sandbox has an address of what the node had before
 	tell := func() {
 		if !synced {
 			return // half of the nodes would have the routes to the others removed
 		}
 		w.pool.SetNodes(slices.Collect(maps.Values(known)))
 		if now := w.pool.PodCIDRs(); !slices.Equal(now, cidrs) {
-			cidrs = now
+			cidrs, numbered = now, false
 			if err := tellPodCIDR(ctx, w.cri, w.pool); err != nil && !cri.IsUnimplemented(err) {
 				w.cfg.Logger.Debug("runtime was not told the pod addresses", "error", err) // it is when it comes
 			}
 			changed()
+		}
+		if !numbered && len(cidrs) > 0 && w.runtimeUp.Load() {
+			numbered = m.renumber(ctx, cidrs)
 		}
 	}
 	feed.New(w.cfg.Client, w.cfg.Client.CoreV1().Nodes(), &corev1.Node{}, "", feed.Handler[*corev1.Node]{
@@ -75,6 +81,33 @@ func (w *Worker) followNodes(ctx context.Context, changed func()) {
 		Gone:   func(k feed.Key) { delete(known, k.Name); tell() },
 		Synced: func() { synced = true; tell() },
 	}).Run(ctx)
+}
+
+// renumber stops the sandboxes whose addresses are of prefixes that the node no longer has: nothing leads to them, from
+// this machine or another. Their pods go on in new ones. Those that are not to be restarted are left to end by
+// themselves. It is false when it has to be tried again.
+func (m *manager) renumber(ctx context.Context, prefixes []netip.Prefix) bool {
+	sandboxes, err := m.rt.ListPodSandbox(ctx, nil)
+	done := err == nil
+	for _, s := range sandboxes {
+		addr, err := netip.ParseAddr(s.GetAnnotations()[annotationPodIP])
+		known := slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(addr) })
+		if err != nil || known || s.GetState() != runtimev1.PodSandboxState_SANDBOX_READY {
+			continue
+		}
+		object := m.newest(types.UID(s.GetLabels()[labelPodUID]))
+		if object == nil {
+			continue // nobody's; it is torn down as such
+		}
+		if object.Spec.RestartPolicy != corev1.RestartPolicyAlways {
+			m.events.warn(object, "", eventSandboxChanged, "The node's pod CIDR changed: nothing reaches the pod at %s any more.", addr)
+			continue
+		}
+		if err := m.rt.StopPodSandbox(ctx, s.GetId()); err != nil {
+			done = false
+		}
+	}
+	return done
 }
 
 // networkNode is what of a Node the pod network needs. What cannot be read is as if it was not there.

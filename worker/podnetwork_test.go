@@ -94,6 +94,20 @@ func TestClusterMode(t *testing.T) {
 		t.Errorf("the nodes were not written down: %v", err)
 	}
 
+	// The Node was deleted, and the control plane gave the one that was registered anew other prefixes.
+	n.eventually("other pod CIDRs to be written", func() bool {
+		object, err := n.client.CoreV1().Nodes().Get(t.Context(), "node-1", metav1.GetOptions{})
+		if err == nil {
+			object.Spec.PodCIDR, object.Spec.PodCIDRs = "10.42.9.0/24", []string{"10.42.9.0/24", "fd42:0:0:9::/64"}
+			_, err = n.client.CoreV1().Nodes().Update(t.Context(), object, metav1.UpdateOptions{})
+		}
+		return err == nil
+	})
+	n.eventually("the pod to have an address that leads to it", func() bool {
+		p := n.get("a")
+		return p != nil && strings.HasPrefix(p.Status.PodIP, "10.42.9.") && p.Status.Phase == corev1.PodRunning
+	})
+
 	n.stop()
 	n.away.Store(true)
 	n.start()

@@ -124,7 +124,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	close(w.nodeUp)
 
 	group.Go(func() error { return w.pool.Run(ctx) })
-	group.Go(func() error { w.followNodes(ctx, agent.Poke); return nil })
+	group.Go(func() error { w.followNodes(ctx, m, agent.Poke); return nil })
 	group.Go(func() error { return w.serveCNI(ctx) })
 	group.Go(func() error { return services.Run(ctx) })
 	group.Go(func() error { return names.Run(ctx) })
