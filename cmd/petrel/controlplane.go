@@ -48,6 +48,7 @@ type controlPlane struct {
 	apps      *controller.AppController
 	events    record.EventBroadcaster
 	sink      record.EventSink
+	objects   *resource.Registry
 	security  *security // nil: plain HTTP
 	join      *join.Controller
 }
@@ -83,7 +84,7 @@ func (cp *controlPlane) wire(ctx context.Context, cfg controlPlaneConfig) error 
 	if err != nil {
 		return err
 	}
-	cp.informers = resource.NewInformers(objects)
+	cp.objects, cp.informers = objects, resource.NewInformers(objects)
 	if cfg.TLS != nil {
 		if err := cp.secure(ctx, &cfg, objects, &serving); err != nil {
 			return err
@@ -161,10 +162,7 @@ func (cp *controlPlane) wireDeploys(cfg controlPlaneConfig, objects *resource.Re
 	if err := errors.Join(os.RemoveAll(spool), os.MkdirAll(spool, 0o700)); err != nil {
 		return nil, fmt.Errorf("prepare spool directory: %w", err)
 	}
-	logs := &apiLogs{address: cp.address}
-	if cp.security != nil {
-		logs.transport = cp.security.own()
-	}
+	logs := &apiLogs{address: cp.address, transport: cp.transport()}
 	return apps.New(apps.Config{
 		Client:        objects.Client("petrel-apps"),
 		Informers:     cp.informers,

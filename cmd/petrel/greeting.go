@@ -51,19 +51,25 @@ type greeting struct {
 	took  time.Duration
 	data  string
 	log   string
+	// kubeconfig is where the credentials are; empty: none are needed.
+	kubeconfig string
 }
 
 func greet(out io.Writer, g greeting) {
+	hint, deploy := "petrel kubeconfig --server "+g.where.API, "curl -T hello.wasm "+g.where.API+"/v1/apps/hello"
+	if g.kubeconfig != "" {
+		hint, deploy = "KUBECONFIG="+g.kubeconfig, "petrel deploy hello.wasm --kubeconfig "+g.kubeconfig
+	}
 	fmt.Fprintf(out, `petrel is up: node %s is ready (%s CPU, %s memory, %s pods) after %.1f s
-  API      %s   (petrel kubeconfig --server %[6]s)
+  API      %[6]s   (%[11]s)
   apps     http://<app>.localhost:%[7]s/   through %[8]s
   state    %[9]s
   log      %[10]s
-Deploy:    curl -T hello.wasm %[6]s/v1/apps/hello
+Deploy:    %[12]s
 Stop with Ctrl-C; state is kept.
 `,
 		g.node.Name, g.node.Status.Capacity.Cpu(), gibibytes(g.node), g.node.Status.Capacity.Pods(), g.took.Seconds(),
-		g.where.API, portOf(g.where.Gateway), g.where.Gateway, g.data, g.log)
+		g.where.API, portOf(g.where.Gateway), g.where.Gateway, g.data, g.log, hint, deploy)
 }
 
 func gibibytes(node *corev1.Node) string {

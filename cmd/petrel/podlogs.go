@@ -29,7 +29,7 @@ func (l *apiLogs) Open(ctx context.Context, namespace, pod string, opts *corev1.
 	if err != nil {
 		return nil, err
 	}
-	l.once.Do(func() { l.client, l.err = newClientOver(url, l.transport, "petrel-apps") })
+	l.once.Do(func() { l.client, l.err = newClient(url, l.transport, "petrel-apps") })
 	if l.err != nil {
 		return nil, l.err
 	}
@@ -37,12 +37,8 @@ func (l *apiLogs) Open(ctx context.Context, namespace, pod string, opts *corev1.
 }
 
 // newClient makes a typed client that leaves limiting its rate to the server, which has named limits for that.
-func newClient(server, userAgent string) (kubernetes.Interface, error) {
-	return newClientOver(server, nil, userAgent)
-}
-
-// newClientOver is newClient over a transport that brings credentials; nil: there are none.
-func newClientOver(server string, transport http.RoundTripper, userAgent string) (kubernetes.Interface, error) {
+// The transport brings credentials; nil: there are none.
+func newClient(server string, transport http.RoundTripper, userAgent string) (kubernetes.Interface, error) {
 	client, err := kubernetes.NewForConfig(&rest.Config{
 		Host:      server,
 		Transport: transport,

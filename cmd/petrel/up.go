@@ -16,7 +16,10 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/petrelrun/petrel/controlplane/auth"
+	"github.com/petrelrun/petrel/controlplane/join"
 	"github.com/petrelrun/petrel/worker"
+	"github.com/petrelrun/petrel/worker/identity"
 )
 
 // upOptions are the flags of `petrel up`. `petrel controlplane` and `petrel worker` have the ones that concern them.
@@ -33,6 +36,7 @@ type upOptions struct {
 	HostPaths     []string
 	DNS           dnsFlags
 	Proxy         serviceFlags
+	TLS           bool
 	logOptions
 
 	started time.Time
@@ -62,6 +66,7 @@ run on, and the next start on the same directory adopts them.`,
 	f.StringSliceVar(&o.EtcdEndpoints, "etcd-endpoints", nil, "use this etcd instead of the embedded one")
 	o.DNS.addFlags(f)
 	o.Proxy.addFlags(f)
+	f.BoolVar(&o.TLS, "tls", false, "serve TLS and ask for credentials: those of an administrator are in admin.kubeconfig in the data directory")
 	addWasmrtFlags(f, &o.Wasmrt, &o.MaxPods, &o.HostPaths)
 	o.addFlags(f)
 	return cmd
@@ -105,7 +110,7 @@ func (o *upOptions) runParts(ctx context.Context, io streams, dir *dataDir, logg
 	group.Go(func() error { return runtime.Run(ctx) })
 	group.Go(func() error { return cp.Run(ctx) })
 	group.Go(func() error {
-		addr, err := cp.server.Addr(ctx)
+		url, err := cp.address(ctx)
 		if err != nil {
 			return nil // ctx ended, or Run has the reason
 		}
@@ -113,17 +118,23 @@ func (o *upOptions) runParts(ctx context.Context, io streams, dir *dataDir, logg
 		if err != nil {
 			return fmt.Errorf("--service-cidr: %w", err)
 		}
-		url := "http://" + addr.String()
-		node, err := newWorker(workerOptions{
+		options := workerOptions{
 			Server: url, RootDir: dir.join("worker"), Socket: runtime.Socket, Metrics: runtime.Metrics, NodeName: o.NodeName,
 			GatewayListen: o.GatewayListen, PodCIDR: o.PodCIDR, ServiceCIDRs: []netip.Prefix{services}, DNS: o.DNS,
 			MaxPods: o.MaxPods, HostPaths: o.HostPaths, Proxy: o.Proxy,
-		}, logger)
+		}
+		if options.Identity, err = cp.joinOwn(ctx, &options, dir.join("identity"), logger); err != nil {
+			return err
+		}
+		node, err := newWorker(options, logger)
 		if err != nil {
 			return err
 		}
+		if options.Identity != nil {
+			group.Go(func() error { return options.Identity.Run(ctx) })
+		}
 		group.Go(func() error { return node.Run(ctx) })
-		group.Go(func() error { return o.announce(ctx, io, published, runtime, url) })
+		group.Go(func() error { return o.announce(ctx, io, published, runtime, cp, url) })
 		return nil
 	})
 	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
@@ -133,7 +144,7 @@ func (o *upOptions) runParts(ctx context.Context, io streams, dir *dataDir, logg
 }
 
 // announce tells people and scripts where everything is, and people when the node is ready.
-func (o *upOptions) announce(ctx context.Context, io streams, published *publisher, runtime *wasmrt, url string) error {
+func (o *upOptions) announce(ctx context.Context, io streams, published *publisher, runtime *wasmrt, cp *controlPlane, url string) error {
 	pid, err := runtime.PID(ctx)
 	if err != nil {
 		return nil // ctx ended
@@ -142,7 +153,7 @@ func (o *upOptions) announce(ctx context.Context, io streams, published *publish
 	if err := published.up(where); err != nil {
 		return err
 	}
-	client, err := newClient(url, "petrel-up")
+	client, err := newClient(url, cp.transport(), "petrel-up")
 	if err != nil {
 		return err
 	}
@@ -150,7 +161,11 @@ func (o *upOptions) announce(ctx context.Context, io streams, published *publish
 	if err != nil {
 		return nil // ctx ended
 	}
-	greet(io.Out, greeting{where: where, node: node, took: time.Since(o.started), data: published.dir.path, log: o.logPath(published.dir)})
+	hello := greeting{where: where, node: node, took: time.Since(o.started), data: published.dir.path, log: o.logPath(published.dir)}
+	if o.TLS {
+		hello.kubeconfig = published.dir.join(kubeconfigFile)
+	}
+	greet(io.Out, hello)
 	return nil
 }
 
@@ -159,16 +174,30 @@ func (o *upOptions) controlPlane(ctx context.Context, dir *dataDir, logger *slog
 	if err != nil {
 		return nil, fmt.Errorf("--service-cidr: %w", err)
 	}
-	return newControlPlane(ctx, controlPlaneConfig{
+	cfg := controlPlaneConfig{
 		DataDir: dir.path, Listen: o.Listen, GatewayListen: o.GatewayListen,
 		Addresses: clusterAddresses{Services: services}, EtcdEndpoints: o.EtcdEndpoints, Logger: logger,
-	})
+	}
+	if o.TLS {
+		if !auth.IsLoopbackHost(o.Listen) {
+			return nil, fmt.Errorf("--listen %s: petrel up listens on loopback only; beyond it run petrel controlplane and petrel worker", o.Listen)
+		}
+		cfg.TLS = &tlsFlags{Always: true, SigningLife: join.DefaultLife}
+	}
+	return newControlPlane(ctx, cfg)
 }
 
 func (o *upOptions) runtime(dir *dataDir, logger *slog.Logger) (*wasmrt, error) {
-	runtime, err := newWasmrt(o.Wasmrt, dir.join("wasmrt"), "http://"+o.Listen, logger)
+	scheme := "http://"
+	if o.TLS {
+		scheme = "https://"
+	}
+	runtime, err := newWasmrt(o.Wasmrt, dir.join("wasmrt"), scheme+o.Listen, logger)
 	if err != nil {
 		return nil, err
+	}
+	if o.TLS { // the files come when the worker joins, and are read when something is pulled
+		runtime.RegistryCA, runtime.RegistryCredential = dir.join("identity", identity.CAName), dir.join("identity", identity.ClientName)
 	}
 	runtime.AllowPaths, err = allowedPaths(dir.join("worker"), o.HostPaths)
 	return runtime, err
@@ -192,7 +221,7 @@ func newWorker(o workerOptions, logger *slog.Logger) (*worker.Worker, error) {
 	if o.Identity != nil {
 		transport, serving = o.Identity.Transport(), o.Identity.ServerTLS()
 	}
-	client, err := newClientOver(o.Server, transport, "petrel-worker")
+	client, err := newClient(o.Server, transport, "petrel-worker")
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"k8s.io/client-go/kubernetes"
@@ -76,6 +77,9 @@ func (c *Cluster) Up(ctx context.Context) error {
 		return err
 	}
 	c.State = state
+	if strings.HasPrefix(state.API, "https://") {
+		c.Kubeconfig = filepath.Join(c.DataDir(), "admin.kubeconfig")
+	}
 	return apiReady(ctx, state.API, p)
 }
 
@@ -83,7 +87,8 @@ func (c *Cluster) listen() string {
 	if c.State.API == "" {
 		return "127.0.0.1:0"
 	}
-	return c.State.API[len("http://"):]
+	_, address, _ := strings.Cut(c.State.API, "://")
+	return address
 }
 
 func (c *Cluster) gateway() string {

@@ -176,6 +176,13 @@ func (i *Identity) ServerTLS() *tls.Config {
 	}
 }
 
+// CAName and ClientName are the files of the authority and of the client certificate in Config.Dir. A machine that has
+// the latter has joined.
+const (
+	CAName     = caFile
+	ClientName = "client.pem"
+)
+
 // CAFile and ClientFile are where programs beside the worker find the authority, and the client certificate with its
 // key. The latter is replaced when it is renewed.
 func (i *Identity) CAFile() string     { return i.file(caFile) }
