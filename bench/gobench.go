@@ -20,6 +20,13 @@ type goBenchmark struct {
 	times     int    // how often it does what it does; each time both sides do it once
 	metric    string // that has the row's value
 	inverse   bool   // the metric is the value's reciprocal
+	here      bar    // of one of the metrics, on the machine of docs/benchmarks.md
+}
+
+// bar is a bound on a metric in microseconds.
+type bar struct {
+	metric string
+	most   float64
 }
 
 // measure runs it in a process of its own. The other metrics are the notes.
@@ -35,6 +42,9 @@ func (g goBenchmark) measure(ctx context.Context, l *lab) (m measurement, err er
 	m.value = value
 	if g.inverse {
 		m.value = 1 / value
+	}
+	if g.here.metric != "" {
+		m.barred(g.name, metrics[g.here.metric], g.here.most, "µs")
 	}
 	for name, v := range metrics {
 		if unit, ok := strings.CutSuffix(name, "-ns"); ok {

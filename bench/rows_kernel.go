@@ -1,6 +1,10 @@
 package main
 
-import "github.com/petrelrun/petrel/bench/table"
+import (
+	"context"
+
+	"github.com/petrelrun/petrel/bench/table"
+)
 
 const (
 	proxyPackage  = "./ebpfproxy"
@@ -37,16 +41,20 @@ func kernelRows() []row {
 		},
 		{
 			name: "proxy/endpoint-change", direction: table.AtMost, bar: 0.2,
-			measure: goBenchmark{pkg: kernelPackage, name: "BenchmarkEndpointChange", times: 100, metric: "ratio", inverse: true}.measure,
+			measure: goBenchmark{pkg: kernelPackage, name: "BenchmarkEndpointChange", times: 100, metric: "nft/ebpf", inverse: true, here: bar{"ebpf-us", 1000}}.measure,
 			what: "Seconds from one service's changed EndpointSlice to the kernel's tables, with 10,000 services in them, divided by those that nft takes for\n" +
 				"the same change of a verdict map, which it has been shown to need 42 ms for.",
 		},
 		{
 			name: "proxy/load-10000", direction: table.AtMost, bar: 0.05,
-			measure: goBenchmark{pkg: kernelPackage, name: "BenchmarkLoad", times: 5, metric: "ratio", inverse: true}.measure,
+			measure: goBenchmark{pkg: kernelPackage, name: "BenchmarkLoad", times: 5, metric: "nft/ebpf", inverse: true, here: bar{"ebpf-us", 100_000}}.measure,
 			what:    "Seconds to put 10,000 services with two endpoints each into an empty kernel, divided by those that nft takes for the same as a verdict map.",
 		},
 	}
+	rows = append(rows, row{
+		name: "proxy/load-100000", direction: table.AtMost, bar: 15, measure: loadGrowth,
+		what: "Seconds to put 100,000 services into an empty kernel, divided by those for 10,000: ten times the work, in tables that no cache holds.",
+	})
 	for _, peer := range []struct{ row, benchmark, what string }{
 		{"nft-map", "BenchmarkPeerConnect/nft_verdict_map", "an nftables verdict map"},
 		{"nft-linear", "BenchmarkPeerConnect/nft_linear", "nftables rules, one a service"},
@@ -66,4 +74,20 @@ func kernelRows() []row {
 		})
 	}
 	return rows
+}
+
+// loadGrowth compares loading ten times as many services.
+func loadGrowth(ctx context.Context, l *lab) (m measurement, err error) {
+	seconds := map[string]float64{}
+	for _, n := range []string{"10000", "100000"} {
+		metrics, err := goBenchmark{pkg: proxyPackage, name: "BenchmarkLoad/" + n, times: 5}.run(ctx, l)
+		if err != nil {
+			return m, err
+		}
+		seconds[n] = metrics["ns/op"] / 1e9
+	}
+	m.value = seconds["100000"] / seconds["10000"]
+	m.barred("100,000 services", seconds["100000"], 1, "s")
+	m.barred("10,000 services", seconds["10000"], 0.1, "s")
+	return m, nil
 }
