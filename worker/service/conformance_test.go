@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"testing"
+	"time"
 
 	"k8s.io/client-go/kubernetes"
 
@@ -12,14 +13,17 @@ import (
 	"github.com/petrelrun/petrel/worker/service/servicetest"
 )
 
+// grace is what connections have whose endpoint has gone.
+const grace = time.Second
+
 // TestUserSpaceConforms runs in the machine's own network: all addresses are loopback's.
 func TestUserSpaceConforms(t *testing.T) {
 	node := netip.MustParseAddr("127.0.0.1")
 	servicetest.Run(t, servicetest.Host{
-		VIPs: netip.MustParsePrefix("127.49.0.0/16"), Node: node, NodePorts: 29000,
+		VIPs: netip.MustParsePrefix("127.49.0.0/16"), Node: node, NodePorts: 29000, Grace: grace,
 		Serve: func(t *testing.T, client kubernetes.Interface) {
 			server, err := service.New(service.Config{
-				Client: client, NodeName: servicetest.NodeName, NodeAddrs: []netip.Addr{node}, Mode: service.Userspace,
+				Client: client, NodeName: servicetest.NodeName, NodeAddrs: []netip.Addr{node}, Mode: service.Userspace, Grace: grace,
 				Logger: slog.New(slog.DiscardHandler),
 			})
 			if err != nil {

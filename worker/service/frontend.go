@@ -48,7 +48,7 @@ func newFrontend(p *proxy, service types.NamespacedName, uid types.UID, at place
 	f.ranges.Store(&[]netip.Prefix{})
 	switch at.protocol {
 	case string(corev1.ProtocolTCP):
-		f.server = &tcpServer{choose: f.choose, at: at.addr, conns: map[*pair]struct{}{}}
+		f.server = &tcpServer{choose: f.choose, at: at.addr, grace: p.grace, conns: map[*pair]struct{}{}}
 	case string(corev1.ProtocolUDP):
 		f.server = &udpServer{choose: f.choose, at: at.addr}
 	default:

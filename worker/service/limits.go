@@ -8,7 +8,7 @@ const (
 	// maxDials is how many endpoints are tried for one connection or request, so long as they refuse within dialTimeout
 	// together: of an app that is scaled down or restarted most may have gone before the API says so.
 	maxDials = 16
-	// drainTimeout is how long connections may go on after their Service was removed.
+	// drainTimeout is how long connections may go on after their endpoint or their Service has gone, by default.
 	drainTimeout = 30 * time.Second
 
 	// Listening that failed is tried again after listenRetry, doubling to listenRetryMax.

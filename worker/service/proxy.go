@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -17,6 +18,7 @@ type proxy struct {
 	ctx      context.Context
 	nodes    []netip.Addr   // where node ports are
 	inside   []netip.Prefix // whose clients are on this node, beside the node's own addresses
+	grace    time.Duration
 	leavers  *leavers
 	recorder record.EventRecorder
 	log      *slog.Logger
@@ -35,7 +37,7 @@ type place struct {
 
 func newProxy(ctx context.Context, cfg *Config, leavers *leavers) *proxy {
 	return &proxy{
-		ctx: ctx, nodes: cfg.NodeAddrs, inside: cfg.Inside, leavers: leavers, recorder: cfg.Recorder, log: cfg.Logger,
+		ctx: ctx, nodes: cfg.NodeAddrs, inside: cfg.Inside, grace: cfg.Grace, leavers: leavers, recorder: cfg.Recorder, log: cfg.Logger,
 		frontends: map[place]*frontend{}, by: map[types.NamespacedName][]place{},
 	}
 }

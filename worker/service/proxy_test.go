@@ -81,7 +81,7 @@ func tcpService(name string, at netip.AddrPort, backends ...Backend) Service {
 func testProxy(t *testing.T, recorder record.EventRecorder) *proxy {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	p := newProxy(ctx, &Config{NodeAddrs: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, Recorder: recorder, Logger: discard}, newLeavers())
+	p := newProxy(ctx, &Config{NodeAddrs: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, Recorder: recorder, Logger: discard, Grace: drainTimeout}, newLeavers())
 	t.Cleanup(func() { cancel(); p.close() })
 	return p
 }

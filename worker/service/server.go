@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/types"
@@ -32,6 +34,9 @@ type Config struct {
 	Mode   Mode
 	// NodeAddrs are where node ports are.
 	NodeAddrs []netip.Addr
+	// Grace is how long connections through user space to an endpoint or of a Service that has gone may go on;
+	// 30 seconds.
+	Grace time.Duration
 	// HealthAddrs are where health check node ports are; none for all addresses of the machine.
 	HealthAddrs []netip.Addr
 	// HealthzListen is where the proxy's own health is told; empty for nowhere.
@@ -80,6 +85,7 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	cfg.Grace = cmp.Or(cfg.Grace, drainTimeout)
 	s := &Server{cfg: cfg, state: newState(cfg.NodeName, cfg.Logger), leavers: newLeavers(), up: make(chan struct{})}
 	var err error
 	s.health, err = s.newHealth()

@@ -19,6 +19,7 @@ type chooser func(client, at netip.Addr, tried []netip.AddrPort) (Backend, bool)
 type tcpServer struct {
 	choose chooser
 	at     netip.AddrPort
+	grace  time.Duration
 
 	mu     sync.Mutex
 	closed bool
@@ -64,7 +65,7 @@ func (t *tcpServer) drain(shutdown <-chan struct{}) {
 		defer close(ended)
 		t.open.Wait()
 	}()
-	timeout := time.NewTimer(drainTimeout)
+	timeout := time.NewTimer(t.grace)
 	defer timeout.Stop()
 	select {
 	case <-ended:
@@ -81,13 +82,13 @@ func (t *tcpServer) drain(shutdown <-chan struct{}) {
 	<-ended
 }
 
-// retain gives connections to endpoints that have gone drainTimeout to end.
+// retain gives connections to endpoints that have gone a while to end.
 func (t *tcpServer) retain(known map[netip.AddrPort]bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for c := range t.conns {
 		if alive := known[c.to]; alive != (c.doom == nil) {
-			c.sentence(alive)
+			c.sentence(alive, t.grace)
 		}
 	}
 }
@@ -104,7 +105,7 @@ func (t *tcpServer) track(c *pair) {
 func (t *tcpServer) untrack(c *pair) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	c.sentence(true)
+	c.sentence(true, 0)
 	delete(t.conns, c)
 }
 
@@ -148,11 +149,11 @@ type pair struct {
 	doom            *time.Timer // ends it: the endpoint has gone
 }
 
-// sentence has the pair live on or end after drainTimeout.
-func (p *pair) sentence(live bool) {
+// sentence has the pair live on or end after the grace.
+func (p *pair) sentence(live bool, grace time.Duration) {
 	switch {
 	case !live && p.doom == nil:
-		p.doom = time.AfterFunc(drainTimeout, func() { _ = p.Close() })
+		p.doom = time.AfterFunc(grace, func() { _ = p.Close() })
 	case live && p.doom != nil:
 		p.doom.Stop()
 		p.doom = nil

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"testing"
+	"time"
 
 	"k8s.io/client-go/kubernetes"
 
@@ -15,10 +16,13 @@ import (
 
 var discard = slog.New(slog.DiscardHandler)
 
+// grace is what connections have whose endpoint has gone.
+const grace = time.Second
+
 // newKernel is the data path in the kernel for the test's cgroup.
 func newKernel(t testing.TB, pins string, nodes ...netip.Addr) (*Path, *ebpfproxy.Proxy) {
 	t.Helper()
-	proxy, err := ebpfproxy.New(ebpfproxy.Config{Logger: discard, CgroupPath: insideOrSkip(t), PinDir: pins})
+	proxy, err := ebpfproxy.New(ebpfproxy.Config{Logger: discard, CgroupPath: insideOrSkip(t), PinDir: pins, Grace: grace})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,10 +40,10 @@ func TestConformance(t *testing.T) {
 	for mode, kernel := range map[service.Mode]bool{service.EBPF: true, service.Userspace: false} {
 		t.Run(string(mode), func(t *testing.T) {
 			servicetest.Run(t, servicetest.Host{
-				VIPs: netip.MustParsePrefix("127.49.0.0/16"), VIPs6: vips6(), Node: node, NodePorts: 29000,
+				VIPs: netip.MustParsePrefix("127.49.0.0/16"), VIPs6: vips6(), Node: node, NodePorts: 29000, Grace: grace,
 				Serve: func(t *testing.T, client kubernetes.Interface) {
 					cfg := service.Config{
-						Client: client, NodeName: servicetest.NodeName, NodeAddrs: []netip.Addr{node}, Mode: mode, Logger: discard,
+						Client: client, NodeName: servicetest.NodeName, NodeAddrs: []netip.Addr{node}, Mode: mode, Grace: grace, Logger: discard,
 					}
 					if kernel {
 						cfg.Kernel, _ = newKernel(t, "", node, netip.IPv6Loopback())

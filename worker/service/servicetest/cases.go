@@ -35,6 +35,7 @@ var (
 		"node ports":                                   nodePorts,
 		"external and load balancer addresses":         externalAddresses,
 		"open connections outlive their endpoint":      draining,
+		"connections end a while after their endpoint": endings,
 		"UDP leaves an endpoint that has gone":         deadDatagrams,
 		"a rolling update under load fails no request": rolling,
 	}
@@ -126,7 +127,7 @@ func hairpin(t *testing.T, w *world) {
 	all := named(t, w, corev1.ProtocolTCP, "a")
 	svc.endpoints(all...)
 	own := all[0].addr.Addr()
-	answeredBy(t, func() (string, error) { return askFrom(own, svc.at()) }, "a")
+	answeredBy(t, func() (string, error) { return askFrom(own, svc.at(), moment) }, "a")
 }
 
 func lastResort(t *testing.T, w *world) {

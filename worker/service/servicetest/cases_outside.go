@@ -1,10 +1,12 @@
 package servicetest
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -90,21 +92,58 @@ func externalAddresses(t *testing.T, w *world) {
 	answered(t, svc.at(), "a", "b")
 }
 
+// greeted is a connection to the Service that an endpoint of that name has taken.
+func greeted(t *testing.T, svc *service, name string) net.Conn {
+	t.Helper()
+	open, err := net.Dial("tcp", svc.at().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { open.Close() })
+	_ = open.SetDeadline(time.Now().Add(patience))
+	greeting := make([]byte, len(name)+1)
+	if _, err := io.ReadFull(open, greeting); err != nil || string(greeting) != name+" " {
+		t.Fatalf("greeted with %q, %v", greeting, err)
+	}
+	return open
+}
+
+// echoed sends over an open connection and reads it back.
+func echoed(conn net.Conn, message string) error {
+	if _, err := io.WriteString(conn, message); err != nil {
+		return err
+	}
+	answer := make([]byte, len(message))
+	if _, err := io.ReadFull(conn, answer); err != nil || string(answer) != message {
+		return fmt.Errorf("answered %q: %w", answer, err)
+	}
+	return nil
+}
+
+// endings: a client of an endpoint that has gone without a word is not left to wait.
+func endings(t *testing.T, w *world) {
+	svc := w.add(t)
+	all := named(t, w, corev1.ProtocolTCP, "old", "new")
+	svc.endpoints(all[0])
+	answered(t, svc.at(), "old")
+	open := greeted(t, svc, "old")
+	svc.endpoints(all[1])
+	answered(t, svc.at(), "new")
+	began := time.Now()
+	if err := echoed(open, "still there?"); err != nil && time.Since(began) < w.host.Grace/2 {
+		t.Errorf("it ended at once: %v", err)
+	}
+	if _, err := open.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("it has not ended in %v", patience)
+	}
+}
+
 func draining(t *testing.T, w *world) {
 	svc := w.add(t)
 	all := named(t, w, corev1.ProtocolTCP, "old", "new")
 	svc.endpoints(all[0])
 	answered(t, svc.at(), "old")
-	open, err := net.Dial("tcp", svc.at().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer open.Close()
-	_ = open.SetDeadline(time.Now().Add(patience))
-	greeting := make([]byte, len("old "))
-	if _, err := io.ReadFull(open, greeting); err != nil || string(greeting) != "old " {
-		t.Fatalf("greeted with %q, %v", greeting, err)
-	}
+	open := greeted(t, svc, "old")
 	all[0].state = terminating
 	svc.endpoints(all...)
 	answered(t, svc.at(), "new")
@@ -112,11 +151,8 @@ func draining(t *testing.T, w *world) {
 	svc.endpoints(all...)
 	answered(t, svc.at(), "new")
 	time.Sleep(moment)
-	if _, err := io.WriteString(open, "old?"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.ReadFull(open, greeting); err != nil || string(greeting) != "old?" {
-		t.Errorf("what was open was answered %q, %v", greeting, err)
+	if err := echoed(open, "old?"); err != nil {
+		t.Errorf("what was open was cut off: %v", err)
 	}
 }
 
@@ -173,7 +209,7 @@ func rolling(t *testing.T, w *world) {
 				case <-time.After(rollingPause):
 				}
 				asked.Add(1)
-				if _, err := ask(svc.at()); err != nil {
+				if _, err := askFrom(netip.Addr{}, svc.at(), patience); err != nil { // a busy machine may take its time
 					failed.Add(1)
 					first.CompareAndSwap(nil, ptr.To(err.Error()))
 				}

@@ -1,6 +1,7 @@
 package servicetest
 
 import (
+	"maps"
 	"net/netip"
 	"sync/atomic"
 	"testing"
@@ -30,6 +31,8 @@ type Host struct {
 	Node netip.Addr
 	// NodePorts is where the free node ports begin.
 	NodePorts uint16
+	// Grace is how long a connection goes on whose endpoint has gone: longer than a moment, and not much.
+	Grace time.Duration
 }
 
 // patience bounds each wait, interval is between looks, and moment is how long something is watched that must not happen.
@@ -43,14 +46,15 @@ const (
 func Run(t *testing.T, host Host) {
 	w := &world{host: host, client: fake.NewClientset(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: NodeName}})}
 	host.Serve(t, w.client)
-	for name, try := range cases {
-		t.Run(name, func(t *testing.T) { try(t, w) })
+	all := maps.Clone(cases)
+	if len(host.VIPs6) > 0 {
+		maps.Copy(all, cases6)
 	}
-	if len(host.VIPs6) == 0 {
-		return
-	}
-	for name, try := range cases6 {
-		t.Run(name, func(t *testing.T) { try(t, w) })
+	for name, try := range all {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel() // each has Services, addresses and endpoints of its own
+			try(t, w)
+		})
 	}
 }
 

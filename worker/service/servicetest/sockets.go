@@ -102,10 +102,11 @@ func (e *endpoint) serveUDP(t *testing.T, ip netip.Addr) {
 }
 
 // ask sends a message over a new connection and answers who echoed it.
-func ask(at netip.AddrPort) (string, error) { return askFrom(netip.Addr{}, at) }
+func ask(at netip.AddrPort) (string, error) { return askFrom(netip.Addr{}, at, moment) }
 
-func askFrom(from netip.Addr, at netip.AddrPort) (string, error) {
-	dialer := net.Dialer{Timeout: moment}
+// askFrom may bind the client's socket to an address.
+func askFrom(from netip.Addr, at netip.AddrPort, timeout time.Duration) (string, error) {
+	dialer := net.Dialer{Timeout: timeout}
 	if from.IsValid() {
 		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))
 	}
