@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/petrelrun/petrel/ebpfproxy"
 )
@@ -27,6 +28,10 @@ type Machine struct {
 	Logger *slog.Logger
 }
 
+// interfaceLook is how often it is looked whether interfaces have come or gone: as long as a new one may be without
+// services. A look is one request to the kernel.
+const interfaceLook = time.Second
+
 // Machine's programs are a Proxy.
 var _ Proxy = (*programs)(nil)
 
@@ -38,6 +43,7 @@ type programs struct {
 	proxy  *ebpfproxy.Proxy
 	nat    *ebpfproxy.NAT // nil where outside is not served
 	nodes  []netip.Addr
+	names  []string // interfaces that were attached to last
 	end    context.CancelFunc
 	tended chan struct{} // closed when the NAT's loop has ended; nil before it runs
 	others func() error  // closes what Opened has opened; nil when there is nothing
@@ -109,7 +115,8 @@ func (p *programs) openOutside(ctx context.Context) error {
 // Sync implements Proxy.
 func (p *programs) Sync(ctx context.Context, services []ebpfproxy.Service) error {
 	err := p.proxy.Sync(ctx, services)
-	return errors.Join(err, p.serveOutside())
+	p.serveOutside()
+	return err
 }
 
 // Update implements Proxy.
@@ -117,37 +124,21 @@ func (p *programs) Update(ctx context.Context, set []ebpfproxy.Service, gone []e
 	return p.proxy.Update(ctx, set, gone)
 }
 
-// serveOutside attaches to the interfaces, now that the tables say what to do with packets.
-func (p *programs) serveOutside() error {
+// serveOutside looks after packets from outside, now that the tables say what to do with them.
+func (p *programs) serveOutside() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.nat == nil || p.tended != nil {
-		return nil
+		return
 	}
-	if err := p.attach(); err != nil {
-		return err
-	}
+	o := &outside{nat: p.nat, interfaces: p.machine.Interfaces, log: p.machine.Logger}
+	o.attach() // who waits for the first Sync finds outside served
 	ctx, cancel := context.WithCancel(context.Background())
 	p.end, p.tended = cancel, make(chan struct{})
-	go func(nat *ebpfproxy.NAT, tended chan struct{}) {
+	go func(tended chan struct{}) {
 		defer close(tended)
-		if err := nat.Run(ctx); err != nil && ctx.Err() == nil {
-			p.machine.Logger.Error("connections from outside are not looked after", "error", err)
-		}
-	}(p.nat, p.tended)
-	return nil
-}
-
-// attach is called with mu held. An interface that cannot be served is told of and leaves the others alone.
-func (p *programs) attach() error {
-	names, err := p.machine.Interfaces()
-	if err != nil {
-		return fmt.Errorf("list interfaces: %w", err)
-	}
-	if err := p.nat.SetInterfaces(names); err != nil {
-		p.machine.Logger.Warn("packets from outside do not reach services on every interface", "error", err)
-	}
-	return nil
+		o.run(ctx)
+	}(p.tended)
 }
 
 // SetNodeAddresses implements Proxy.
@@ -157,7 +148,6 @@ func (p *programs) SetNodeAddresses(addrs []netip.Addr) error {
 	if err := p.proxy.SetNodeAddresses(addrs); err != nil {
 		return err
 	}
-	p.nodes = addrs
 	if p.nat == nil {
 		return nil
 	}
@@ -165,10 +155,7 @@ func (p *programs) SetNodeAddresses(addrs []netip.Addr) error {
 	if err := p.nat.SetAddresses(outside); err != nil {
 		return fmt.Errorf("set addresses for outside: %w", err)
 	}
-	if p.tended == nil {
-		return nil
-	}
-	return p.attach() // where addresses change, interfaces may have
+	return nil
 }
 
 // Close implements Proxy.

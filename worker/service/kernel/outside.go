@@ -1,12 +1,83 @@
 package kernel
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/petrelrun/petrel/ebpfproxy"
 )
+
+// interfacesEvery is how often new interfaces are looked for: a tunnel is made when the first node behind it is known.
+const interfacesEvery = 2 * time.Second
+
+// attacher is what of an *ebpfproxy.NAT it takes to follow the interfaces.
+type attacher interface {
+	SetInterfaces(names []string) error
+	Run(ctx context.Context) error
+}
+
+// outside looks after the programs for packets from outside.
+type outside struct {
+	nat        attacher
+	interfaces func() ([]string, error)
+	log        *slog.Logger
+
+	names []string // as they were last, sorted
+	said  string   // what was told of last
+}
+
+// run follows the interfaces, and has the table of connections swept, until ctx ends.
+func (o *outside) run(ctx context.Context) {
+	var sweeping sync.WaitGroup
+	defer sweeping.Wait()
+	sweeping.Go(func() {
+		if err := o.nat.Run(ctx); err != nil && ctx.Err() == nil {
+			o.log.Error("connections from outside are not looked after", "error", err)
+		}
+	})
+	every := time.NewTicker(interfacesEvery)
+	defer every.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-every.C:
+			o.attach()
+		}
+	}
+}
+
+// attach brings the programs to the interfaces that there are now. One that cannot be served is told of and leaves the
+// others alone.
+func (o *outside) attach() {
+	names, err := o.interfaces()
+	if err != nil {
+		o.tell(fmt.Errorf("list interfaces: %w", err))
+		return
+	}
+	slices.Sort(names)
+	if o.names != nil && slices.Equal(names, o.names) {
+		return
+	}
+	o.names = names
+	o.tell(o.nat.SetInterfaces(names))
+}
+
+// tell says what is new.
+func (o *outside) tell(err error) {
+	said := fmt.Sprint(err)
+	if err != nil && said != o.said {
+		o.log.Warn("packets from outside do not reach services on every interface", "error", err)
+	}
+	o.said = said
+}
 
 var (
 	outsideDesc = prometheus.NewDesc("petrel_proxy_outside_total", "Connections and packets from other machines, by what became of them.", []string{"what"}, nil)
