@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/petrelrun/petrel/ebpfproxy"
 )
@@ -28,10 +27,6 @@ type Machine struct {
 	Logger *slog.Logger
 }
 
-// interfaceLook is how often it is looked whether interfaces have come or gone: as long as a new one may be without
-// services. A look is one request to the kernel.
-const interfaceLook = time.Second
-
 // Machine's programs are a Proxy.
 var _ Proxy = (*programs)(nil)
 
@@ -42,8 +37,6 @@ type programs struct {
 	mu     sync.Mutex
 	proxy  *ebpfproxy.Proxy
 	nat    *ebpfproxy.NAT // nil where outside is not served
-	nodes  []netip.Addr
-	names  []string // interfaces that were attached to last
 	end    context.CancelFunc
 	tended chan struct{} // closed when the NAT's loop has ended; nil before it runs
 	others func() error  // closes what Opened has opened; nil when there is nothing
