@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -128,6 +129,10 @@ func (l *Lab) Node(name string) (*Node, error) {
 	}
 	return nil, fmt.Errorf("no node %q in this lab", name)
 }
+
+// ExecOutside starts a command on the router, which is the world outside of the cluster: in its network, all else is this
+// process's. The caller must wait for it.
+func (l *Lab) ExecOutside(cmd *exec.Cmd) error { return machine.StartIn(l.fabric.RouterNetns(), cmd) }
 
 // State answers what lab.json says.
 func (l *Lab) State() State {

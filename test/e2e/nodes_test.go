@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -57,7 +60,7 @@ apiVersion: v1
 kind: Pod
 metadata:
   name: caller
-  annotations: {petrel.run/egress: "tcp:10.43.0.0/16:80, tcp:10.42.0.0/16:8080"}
+  annotations: {petrel.run/egress: "dns, tcp:10.43.0.0/16:80, tcp:10.42.0.0/16:8080"}
 spec:
   nodeName: node-1
   containers:
@@ -88,6 +91,8 @@ func TestNodes(t *testing.T) {
 	})
 	t.Run("a service from every node", func(t *testing.T) { serviceFromEveryNode(w.in(t), n) })
 	t.Run("a guest reaches other nodes", func(t *testing.T) { guestReachesNodes(w.in(t), n) })
+	t.Run("names on every node", func(t *testing.T) { namesOnEveryNode(w.in(t), n) })
+	t.Run("a node port from outside", func(t *testing.T) { nodePortFromOutside(w.in(t), n) })
 	t.Run("logs of every node", func(t *testing.T) { logsOfEveryNode(w.in(t), n) })
 	t.Run("drain", func(t *testing.T) { drainOne(w.in(t)) })
 	t.Run("a node dies and comes back", func(t *testing.T) { nodeDies(w.in(t), n) })
@@ -155,39 +160,41 @@ func serviceFromEveryNode(w *world, n *cluster.Nodes) {
 
 // ask answers the name of the pod that serves a URL.
 func ask(ctx context.Context, client *http.Client, url string) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	res, _, err := request(ctx, client, url)
 	if err != nil {
 		return "", err
 	}
+	return res.Header.Get("X-Pod"), nil
+}
+
+// read answers what a URL serves.
+func read(ctx context.Context, client *http.Client, url string) (string, error) {
+	_, body, err := request(ctx, client, url)
+	return body, err
+}
+
+func request(ctx context.Context, client *http.Client, url string) (*http.Response, string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, "", err
+	}
 	res, err := client.Do(req)
 	if err != nil {
-		return "", err
+		return nil, "", err
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
 	if err == nil && res.StatusCode >= http.StatusMultipleChoices {
 		err = fmt.Errorf("%s: %s", res.Status, body)
 	}
-	return res.Header.Get("X-Pod"), err
+	return res, string(body), err
 }
 
 // guestReachesNodes has the guest on node-1 connect to the Service and to a pod on each node.
 func guestReachesNodes(w *world, n *cluster.Nodes) {
 	client := n.HTTP(0)
 	caller := "http://" + w.kubectl("get", "pod", "caller", "-o", "jsonpath={.status.podIP}") + ":8080/dial?address="
-	dial := func(address string) (string, error) {
-		req, err := http.NewRequestWithContext(w.Context(), http.MethodGet, caller+address, nil)
-		if err != nil {
-			return "", err
-		}
-		res, err := client.Do(req)
-		if err != nil {
-			return "", err
-		}
-		defer res.Body.Close()
-		body, err := io.ReadAll(res.Body)
-		return string(body), err
-	}
+	dial := func(address string) (string, error) { return read(w.Context(), client, caller+address) }
 	for _, pod := range w.pods() {
 		if pod.Labels["app"] != "web" {
 			continue
@@ -215,6 +222,54 @@ func guestReachesNodes(w *world, n *cluster.Nodes) {
 		}
 		return nil
 	})
+}
+
+// namesOnEveryNode asks the cluster's DNS from each node, and has a guest look a name up.
+func namesOnEveryNode(w *world, n *cluster.Nodes) {
+	ip := w.kubectl("get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")
+	name := "web." + w.ns + ".svc.cluster.local"
+	for i, node := range n.Lab.Nodes() {
+		resolver := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return n.Lab.Nodes()[i].Dial(ctx, netip.MustParseAddrPort("10.43.0.10:53")) // over TCP, as names may be asked for
+		}}
+		w.eventually(node.Name+" to know the service's name", func() error {
+			got, err := resolver.LookupHost(w.Context(), name+".")
+			if err == nil && !slices.Equal(got, []string{ip}) {
+				err = fmt.Errorf("it is %v, want %s", got, ip)
+			}
+			return err
+		})
+	}
+	caller := "http://" + w.kubectl("get", "pod", "caller", "-o", "jsonpath={.status.podIP}") + ":8080/lookup?name=web"
+	if body, err := read(w.Context(), n.HTTP(1), caller); err != nil || !strings.Contains(body, ip) {
+		w.Errorf("web is %q for a guest, want %s: %v", body, ip, err)
+	}
+}
+
+// nodePortFromOutside has a machine outside of the cluster ask each node for the Service.
+func nodePortFromOutside(w *world, n *cluster.Nodes) {
+	w.kubectl("patch", "service", "web", "-p", `{"spec": {"type": "NodePort"}}`)
+	port := w.kubectl("get", "service", "web", "-o", "jsonpath={.spec.ports[0].nodePort}")
+	curl, err := exec.LookPath("curl")
+	if err != nil {
+		w.Fatal(err)
+	}
+	for _, node := range n.Lab.Nodes() {
+		url := "http://" + net.JoinHostPort(node.Addresses[0].String(), port) + "/"
+		seen := map[string]bool{}
+		w.eventually("pods of three nodes behind "+url, func() error {
+			var out strings.Builder
+			cmd := &exec.Cmd{Path: curl, Args: []string{"curl", "--silent", "--show-error", "--max-time", "5", url}, Stdout: &out, Stderr: &out}
+			if err := errors.Join(n.Lab.ExecOutside(cmd), cmd.Wait()); err != nil {
+				return fmt.Errorf("%w: %s", err, out.String())
+			}
+			seen[strings.TrimSpace(out.String())] = true
+			if len(seen) < 6 {
+				return fmt.Errorf("answers so far: %v", seen)
+			}
+			return nil
+		})
+	}
 }
 
 // logsOfEveryNode has a pod on each node print a line and reads it through the API.
