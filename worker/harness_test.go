@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -36,13 +37,15 @@ const patience = 15 * time.Second
 // testNode is a worker over a fake runtime and a fake API, each of which can be taken away.
 type testNode struct {
 	*testing.T
-	client  *fake.Clientset
-	away    atomic.Bool // the API
-	runtime *crifake.Runtime
-	socket  string
-	cfg     Config
-	worker  *Worker
-	stop    func()
+	client   *fake.Clientset
+	away     atomic.Bool // the API
+	patching sync.Mutex
+	version  atomic.Uint64
+	runtime  *crifake.Runtime
+	socket   string
+	cfg      Config
+	worker   *Worker
+	stop     func()
 }
 
 // cidrs keeps tests that run at a time out of each other's addresses.
@@ -59,6 +62,7 @@ func newTestNode(t *testing.T, objects ...runtime.Object) *testNode {
 		}
 		return false, nil, nil
 	})
+	n.client.PrependReactor("patch", "pods", n.patchPod)
 	n.client.PrependWatchReactor("*", n.watchCopies)
 	n.runtime.AddImage("idle", crifake.Idle)
 	n.runtime.AddImage("task", crifake.Task)
@@ -78,6 +82,26 @@ func newTestNode(t *testing.T, objects ...runtime.Object) *testNode {
 	n.start()
 	t.Cleanup(func() { n.stop() })
 	return n
+}
+
+// patchPod gives each version of a pod a number of its own, as an API does and the fake does not: the worker tells by it
+// which of two it knows is the newer.
+func (n *testNode) patchPod(action clienttesting.Action) (bool, runtime.Object, error) {
+	if n.away.Load() {
+		return false, nil, nil // refused by the one before
+	}
+	n.patching.Lock()
+	defer n.patching.Unlock()
+	_, object, err := clienttesting.ObjectReaction(n.client.Tracker())(action)
+	if err != nil {
+		return true, nil, err
+	}
+	pod := object.(*corev1.Pod).DeepCopy()
+	pod.ResourceVersion = strconv.FormatUint(n.version.Add(1), 10)
+	if err := n.client.Tracker().Update(action.GetResource(), pod, pod.Namespace); err != nil {
+		return true, nil, err
+	}
+	return true, pod.DeepCopy(), nil
 }
 
 // watchCopies gives watchers objects of their own, as decoding does for those of a real client: the fake's are shared
