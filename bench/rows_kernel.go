@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/petrelrun/petrel/bench/table"
 )
@@ -51,7 +52,17 @@ func kernelRows() []row {
 			what:    "Seconds to put 10,000 services with two endpoints each into an empty kernel, divided by those that nft takes for the same as a verdict map.",
 		},
 	}
+	const none = " One is none lost: anything above is short."
 	rows = append(rows, row{
+		name: "proxy/restart", direction: table.AtMost, bar: 1,
+		measure: lossless(goBenchmark{pkg: kernelPackage, name: "BenchmarkRestart", times: 20}, "connections"),
+		what: "Connections to a service while its worker is restarted again and again and replaces its programs as an upgrade does, 10,000 at the least,\n" +
+			"divided by those that succeeded." + none,
+	}, row{
+		name: "proxy/rolling-update", direction: table.AtMost, bar: 1,
+		measure: lossless(goBenchmark{pkg: "./test/e2e/proxy", name: "BenchmarkRollingUpdate", times: 2}, "requests"),
+		what:    "Requests to a service, 500 a second on connections of their own, during rolling updates of its Deployment, divided by those that\nsucceeded." + none,
+	}, row{
 		name: "proxy/load-100000", direction: table.AtMost, bar: 15, measure: loadGrowth,
 		what: "Seconds to put 100,000 services into an empty kernel, divided by those for 10,000: ten times the work, in tables that no cache holds.",
 	})
@@ -90,4 +101,21 @@ func loadGrowth(ctx context.Context, l *lab) (m measurement, err error) {
 	m.barred("100,000 services", seconds["100000"], 1, "s")
 	m.barred("10,000 services", seconds["10000"], 0.1, "s")
 	return m, nil
+}
+
+// lossless compares how often something was tried with how often it succeeded.
+func lossless(g goBenchmark, tried string) func(context.Context, *lab) (measurement, error) {
+	return func(ctx context.Context, l *lab) (m measurement, err error) {
+		metrics, err := g.run(ctx, l)
+		if err != nil {
+			return m, err
+		}
+		all, failed := metrics[tried], metrics["failed"]
+		if all <= failed {
+			return m, fmt.Errorf("run %s: %.0f %s, %.0f failed", g.name, all, tried, failed)
+		}
+		m.value = all / (all - failed)
+		m.note("%.0f %s, %.0f failed", all, tried, failed)
+		return m, nil
+	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/petrelrun/petrel/bench/stats"
 	"github.com/petrelrun/petrel/wasmrt/engine"
 )
 
@@ -58,7 +59,13 @@ func measureClone(ctx context.Context, o options) (r result, err error) {
 		clones += n
 		return err
 	}
+	var pools []float64
 	for range rounds {
+		alone, err := each(cloneCalls, g.poolAlone)
+		if err != nil {
+			return r, err
+		}
+		pools = append(pools, alone)
 		ours, err := each(cloneCalls, once)
 		if err != nil {
 			return r, err
@@ -69,9 +76,19 @@ func measureClone(ctx context.Context, o options) (r result, err error) {
 		}
 		r.Ours, r.Peer = append(r.Ours, ours), append(r.Peer, peer)
 	}
+	r.fact("pool seconds", stats.Median(pools))
 	r.fact("clones", float64(clones))
 	r.fact("requests", rounds*cloneCalls)
 	return r, nil
+}
+
+// poolAlone makes a pool and closes it: what a measurement adds that needs one for each clone.
+func (g *guest) poolAlone() error {
+	pool, err := g.pool(engine.IsolationReset)
+	if err != nil {
+		return err
+	}
+	return pool.Close()
 }
 
 // cloneOnce makes an instance, calls it and ends it, and answers how many clones that took: one. The pool of its own is
