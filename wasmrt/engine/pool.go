@@ -141,14 +141,14 @@ func (p *Pool) make(ctx context.Context) (*Instance, error) {
 }
 
 func (p *Pool) clone(ctx context.Context, s *snapshot, system *wasi.System, ofParts bool) (*Instance, error) {
-	begun := time.Now()
+	begun := elapsed()
 	in, err := s.clone(ctx, p.cfg.Spec, system, ofParts)
 	if err != nil {
 		return nil, err
 	}
 	in.pool, in.line = p, &p.line
 	p.stats.clones.Add(1)
-	p.stats.clone.Add(int64(time.Since(begun)))
+	p.stats.clone.Add(int64(elapsed() - begun))
 	return in, nil
 }
 
