@@ -92,6 +92,8 @@ func (l *lab) withSplit(ctx context.Context, fn func(*cluster.Split) error) erro
 const (
 	probeGuest = "probe" // a program with routes, as applications are
 	plainGuest = "plain" // does what the baseline does, for rows that divide by it
+	// cPlainGuest is the same in C, without any library.
+	cPlainGuest = "cplain"
 )
 
 // guest answers the bytes of one of them.

@@ -27,7 +27,7 @@ func neighbourRows() []row {
 
 func neighbourRow(ctx context.Context, l *lab) (m measurement, err error) {
 	err = l.withCluster(ctx, nil, func(c *cluster.Cluster) error {
-		guest, err := l.servedGuest(ctx, c)
+		guest, err := l.servedGuest(ctx, c, plainGuest)
 		if err != nil {
 			return err
 		}

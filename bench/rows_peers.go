@@ -42,7 +42,7 @@ func (l *lab) againstPeer(ctx context.Context, name string, start func() (*serve
 	}
 	defer peer.stop()
 	err = l.withCluster(ctx, nil, func(c *cluster.Cluster) error {
-		guest, err := l.servedGuest(ctx, c)
+		guest, err := l.servedGuest(ctx, c, plainGuest)
 		if err != nil {
 			return err
 		}

@@ -237,10 +237,12 @@ func (w *response) finish() {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
+	streamed := w.sent
 	if w.drain() != nil || w.sendHead() != nil {
 		return // the client has gone, or the host knows better than this end
 	}
-	if len(w.header) == 0 {
+	// As in net/http, an answer whose length is known has no trailers that it did not announce.
+	if len(w.header) == 0 || !streamed && len(w.trailer) == 0 {
 		return
 	}
 	var trailer http.Header
