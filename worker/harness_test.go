@@ -18,12 +18,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/utils/ptr"
 
 	"github.com/petrelrun/petrel/worker/cri/crifake"
+	"github.com/petrelrun/petrel/worker/service/feed/feedtest"
 )
 
 // The fake API's watches lose a goroutine when they are stopped with an event on its way; a real one's do not.
@@ -63,7 +63,7 @@ func newTestNode(t *testing.T, objects ...runtime.Object) *testNode {
 		return false, nil, nil
 	})
 	n.client.PrependReactor("patch", "pods", n.patchPod)
-	n.client.PrependWatchReactor("*", n.watchCopies)
+	feedtest.CopyWatches(n.client)
 	n.runtime.AddImage("idle", crifake.Idle)
 	n.runtime.AddImage("task", crifake.Task)
 	n.runtime.AddImage("web", crifake.Server(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") })))
@@ -102,49 +102,6 @@ func (n *testNode) patchPod(action clienttesting.Action) (bool, runtime.Object, 
 		return true, nil, err
 	}
 	return true, pod.DeepCopy(), nil
-}
-
-// watchCopies gives watchers objects of their own, as decoding does for those of a real client: the fake's are shared
-// with its store.
-func (n *testNode) watchCopies(action clienttesting.Action) (bool, watch.Interface, error) {
-	var opts metav1.ListOptions
-	if a, ok := action.(clienttesting.WatchActionImpl); ok {
-		opts = a.ListOptions
-	}
-	w, err := n.client.Tracker().Watch(action.GetResource(), action.GetNamespace(), opts)
-	if err != nil {
-		return true, nil, err
-	}
-	c := &copies{inner: w, out: make(chan watch.Event), done: make(chan struct{})}
-	go c.run()
-	return true, c, nil
-}
-
-// copies is a watch whose events carry copies.
-type copies struct {
-	inner watch.Interface
-	out   chan watch.Event
-	done  chan struct{}
-	once  sync.Once
-}
-
-func (c *copies) ResultChan() <-chan watch.Event { return c.out }
-
-func (c *copies) Stop() {
-	c.once.Do(func() { close(c.done) })
-	c.inner.Stop()
-}
-
-func (c *copies) run() {
-	defer close(c.out)
-	for event := range c.inner.ResultChan() {
-		event.Object = event.Object.DeepCopyObject()
-		select {
-		case c.out <- event:
-		case <-c.done:
-			return
-		}
-	}
 }
 
 // start runs a worker; stop ends it as a killed process ends, without a word to pods.

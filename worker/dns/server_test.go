@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+	"github.com/petrelrun/petrel/worker/service/feed/feedtest"
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -175,7 +176,7 @@ func away(client *fake.Clientset) *atomic.Bool {
 // TestLastKnownState follows the API, goes on without it, and starts without it from what is on disk.
 func TestLastKnownState(t *testing.T) {
 	objects := objectsOf(specObjects())
-	client := fake.NewClientset(objects...)
+	client := feedtest.CopyWatches(fake.NewClientset(objects...))
 	gone := away(client)
 	config := Config{Client: client, StateFile: filepath.Join(t.TempDir(), "dns.json"), Listen: []netip.AddrPort{freeAddress(t)}, ResolvConf: "/nonexistent"}
 	s := newTestServer(t, config)
@@ -223,7 +224,7 @@ func TestLastKnownState(t *testing.T) {
 
 // A cluster that is not known yet is not an empty one: its names fail, they are not denied. Others are resolved.
 func TestNothingIsDeniedBeforeItIsKnown(t *testing.T) {
-	client := fake.NewClientset()
+	client := feedtest.CopyWatches(fake.NewClientset())
 	away(client).Store(true)
 	for _, content := range []string{"", "{", `{"services": 7}`} {
 		file := filepath.Join(t.TempDir(), "dns.json")
@@ -317,7 +318,7 @@ func takePort53(t *testing.T, ip string) net.PacketConn {
 func TestFollowsTheService(t *testing.T) {
 	clusterDNS, moved := ownAddress(), ownAddress()
 	_ = takePort53(t, clusterDNS).Close()
-	client := fake.NewClientset(dnsService(clusterDNS))
+	client := feedtest.CopyWatches(fake.NewClientset(dnsService(clusterDNS)))
 	s := newTestServer(t, Config{Client: client, ResolvConf: "/nonexistent"})
 	start(t, s)
 	if at, err := s.Servers(t.Context()); err != nil || len(at) != 1 || at[0].String() != clusterDNS+":53" {

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/petrelrun/petrel/worker/service/feed/feedtest"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -101,7 +102,7 @@ func runConfigured(t *testing.T, cfg Config) *Agent {
 }
 
 func TestAgentFollowsTheAPI(t *testing.T) {
-	client := fake.NewClientset(namespace("x", "ns=x"), newTestPod("x/a", "pod=a", here, "127.42.1.1"), newPolicy("x/p", "pod=a", denyAll(in)))
+	client := feedtest.CopyWatches(fake.NewClientset(namespace("x", "ns=x"), newTestPod("x/a", "pod=a", here, "127.42.1.1"), newPolicy("x/p", "pod=a", denyAll(in))))
 	n := &noted{fails: 2}
 	a := runAgent(t, client, n)
 	n.wait(t, "at first", isolated("127.42.1.1"))
@@ -136,7 +137,7 @@ func TestAgentFollowsTheAPI(t *testing.T) {
 
 // TestAgentWaitsForEverything: while any kind of object is not known, what was enforced before stays.
 func TestAgentWaitsForEverything(t *testing.T) {
-	client := fake.NewClientset(newTestPod("x/a", "", here, "127.42.1.1"), newPolicy("x/p", "", denyAll(in)))
+	client := feedtest.CopyWatches(fake.NewClientset(newTestPod("x/a", "", here, "127.42.1.1"), newPolicy("x/p", "", denyAll(in))))
 	var mu sync.Mutex
 	away := true
 	client.PrependReactor("list", "networkpolicies", func(clienttesting.Action) (bool, runtime.Object, error) {
@@ -157,7 +158,7 @@ func TestAgentWaitsForEverything(t *testing.T) {
 }
 
 func TestAgentAssign(t *testing.T) {
-	client := fake.NewClientset(newPolicy("x/p", "pod=a", denyAll(in)))
+	client := feedtest.CopyWatches(fake.NewClientset(newPolicy("x/p", "pod=a", denyAll(in))))
 	n := &noted{}
 	a := runAgent(t, client, n)
 	addr := netip.MustParseAddr("127.42.1.1")
@@ -182,7 +183,7 @@ func TestAgentAssign(t *testing.T) {
 
 // TestAgentAssignAtOnce: a pod that no policy selects waits for nobody.
 func TestAgentAssignAtOnce(t *testing.T) {
-	client := fake.NewClientset(newPolicy("x/p", "pod=a", denyAll(in)))
+	client := feedtest.CopyWatches(fake.NewClientset(newPolicy("x/p", "pod=a", denyAll(in))))
 	n := &noted{}
 	a := runAgent(t, client, n)
 	n.wait(t, "at first", func(ebpfproxy.Policy) bool { return true })
@@ -198,7 +199,7 @@ func TestAgentAssignAtOnce(t *testing.T) {
 
 // TestAgentIdle: without policies there is nothing to do when pods come and go.
 func TestAgentIdle(t *testing.T) {
-	client := fake.NewClientset()
+	client := feedtest.CopyWatches(fake.NewClientset())
 	n := &noted{}
 	a := runAgent(t, client, n)
 	n.wait(t, "at first", func(ebpfproxy.Policy) bool { return true })
@@ -226,7 +227,7 @@ func TestAgentIdle(t *testing.T) {
 // TestAgentStartsWithoutTheAPI: what it kept says which pods have to wait.
 func TestAgentStartsWithoutTheAPI(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "policy.json")
-	client := fake.NewClientset(newPolicy("x/p", "", denyAll(in)))
+	client := feedtest.CopyWatches(fake.NewClientset(newPolicy("x/p", "", denyAll(in))))
 	n := &noted{}
 	runKept := func(client *fake.Clientset, n *noted) *Agent {
 		return runConfigured(t, Config{Compiler: loopbackConfig(), Client: client, Enforcer: n, StateFile: file})
@@ -299,7 +300,7 @@ func (c *counted) Stats() (ebpfproxy.PolicyStats, error) {
 }
 
 func TestAgentMetrics(t *testing.T) {
-	client := fake.NewClientset(newTestPod("x/a", "", here, "127.42.1.1"), newPolicy("x/p", "", denyAll(in)))
+	client := feedtest.CopyWatches(fake.NewClientset(newTestPod("x/a", "", here, "127.42.1.1"), newPolicy("x/p", "", denyAll(in))))
 	c := &counted{noted{fails: 1}}
 	a := runAgent(t, client, c)
 	c.wait(t, "at first", isolated("127.42.1.1"))

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/petrelrun/petrel/worker/service/feed/feedtest"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
@@ -23,7 +24,7 @@ func TestServerServesOnWithoutTheAPI(t *testing.T) {
 		s.Spec.Ports[0].Port = int32(at.Port())
 	})
 	slice := testSlice("hello", "hello-1", int32(backend.Addr.Port()), endpointOf(backend.Addr.Addr().String(), 'r'))
-	client := fake.NewClientset(svc, slice)
+	client := feedtest.CopyWatches(fake.NewClientset(svc, slice))
 	var away atomic.Bool
 	client.PrependReactor("*", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
 		if away.Load() {

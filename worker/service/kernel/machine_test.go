@@ -16,6 +16,7 @@ import (
 
 	"github.com/petrelrun/petrel/ebpfproxy"
 	"github.com/petrelrun/petrel/worker/service"
+	"github.com/petrelrun/petrel/worker/service/feed/feedtest"
 )
 
 // TestMachine serves with everything that a machine has: pins, and programs for packets from outside.
@@ -36,7 +37,7 @@ func TestMachine(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	server, err := service.New(service.Config{
-		Client: fake.NewClientset(svc, slice), NodeName: "node", NodeAddrs: []netip.Addr{vip.Addr()}, Kernel: path, Mode: service.EBPF, Logger: discard,
+		Client: feedtest.CopyWatches(fake.NewClientset(svc, slice)), NodeName: "node", NodeAddrs: []netip.Addr{vip.Addr()}, Kernel: path, Mode: service.EBPF, Logger: discard,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -23,6 +23,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/petrelrun/petrel/worker/service"
+	"github.com/petrelrun/petrel/worker/service/feed/feedtest"
 )
 
 // patience bounds each wait.
@@ -114,7 +115,7 @@ func TestRestartsUnderLoad(t *testing.T) {
 	pins, state := bpffs(t), filepath.Join(t.TempDir(), "services.json")
 	vip := netip.MustParseAddrPort("10.96.0.1:80")
 	svc, slice := objects(vip, acceptor(t))
-	client := fake.NewClientset(svc, slice)
+	client := feedtest.CopyWatches(fake.NewClientset(svc, slice))
 	var away atomic.Bool
 	client.PrependReactor("*", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
 		return away.Load(), nil, errors.New("connection refused")
@@ -160,7 +161,7 @@ func BenchmarkRestart(b *testing.B) {
 	pins, state := bpffs(b), filepath.Join(b.TempDir(), "services.json")
 	vip := netip.MustParseAddrPort("10.96.0.3:80")
 	svc, slice := objects(vip, acceptor(b))
-	client := fake.NewClientset(svc, slice)
+	client := feedtest.CopyWatches(fake.NewClientset(svc, slice))
 	_, end := generation(b, client, pins, state)
 	eventually(b, "the service", func() bool { return connect(vip) == nil })
 	clients := connecting(vip, 0)

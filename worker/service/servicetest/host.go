@@ -11,6 +11,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
+
+	"github.com/petrelrun/petrel/worker/service/feed/feedtest"
 )
 
 // Names of the node that is tried, and of one that is elsewhere.
@@ -44,7 +46,7 @@ const (
 
 // Run tries everything.
 func Run(t *testing.T, host Host) {
-	w := &world{host: host, client: fake.NewClientset(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: NodeName}})}
+	w := &world{host: host, client: feedtest.CopyWatches(fake.NewClientset(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: NodeName}}))}
 	host.Serve(t, w.client)
 	all := maps.Clone(cases)
 	if len(host.VIPs6) > 0 {
