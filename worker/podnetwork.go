@@ -70,6 +70,7 @@ func (w *Worker) followNodes(ctx context.Context, m *manager, changed func()) {
 			if err := tellPodCIDR(ctx, w.cri, w.pool); err != nil && !cri.IsUnimplemented(err) {
 				w.cfg.Logger.Debug("runtime was not told the pod addresses", "error", err) // it is when it comes
 			}
+			w.guard.renumbered()
 			changed()
 		}
 		if !numbered && len(cidrs) > 0 && w.runtimeUp.Load() {

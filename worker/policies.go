@@ -74,6 +74,12 @@ func (g *guard) compiler() netpolicy.CompilerConfig {
 			c.Hosts = append(c.Hosts, netip.PrefixFrom(dns, dns.BitLen()))
 		}
 	}
+	if !g.cfg.onLoopback() {
+		// The node speaks to pods behind routers from its end of the tunnel, the first address of its own pods'.
+		for _, p := range g.podCIDRs() {
+			c.Hosts = append(c.Hosts, netip.PrefixFrom(p.Masked().Addr(), p.Addr().BitLen()))
+		}
+	}
 	c.PodCIDRs = g.cfg.ClusterCIDRs
 	if len(c.PodCIDRs) == 0 {
 		c.PodCIDRs = g.podCIDRs()
@@ -122,6 +128,19 @@ func (g *guard) opened(ctx context.Context, proxy *ebpfproxy.Proxy) (func() erro
 		g.mu.Unlock()
 		return enforcer.Close()
 	}, nil
+}
+
+// renumbered is told that this node was given other pod CIDRs.
+func (g *guard) renumbered() {
+	g.mu.Lock()
+	agent := g.agent
+	g.mu.Unlock()
+	if agent == nil {
+		return
+	}
+	if err := agent.SetHosts(g.compiler().Hosts); err != nil {
+		g.log.Error("policies do not know the node's addresses", "error", err)
+	}
 }
 
 // without says that there is no eBPF data path.

@@ -139,12 +139,12 @@ func TestWhoIsTheNode(t *testing.T) {
 	if err := c.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"192.0.2.1/32", "127.0.0.0/8", "::1/128", "10.43.0.10/32"} {
+	for _, want := range []string{"192.0.2.1/32", "127.0.0.0/8", "::1/128", "10.43.0.10/32", "10.42.1.0/32"} {
 		if !slices.Contains(c.Hosts, netip.MustParsePrefix(want)) {
 			t.Errorf("%s is not the node's", want)
 		}
 	}
-	if len(c.Hosts) != 4 || len(c.PodCIDRs) != 1 {
+	if len(c.Hosts) != 5 || len(c.PodCIDRs) != 1 {
 		t.Errorf("hosts %v, pods %v", c.Hosts, c.PodCIDRs)
 	}
 	cfg.ClusterCIDRs = []netip.Prefix{netip.MustParsePrefix("10.42.0.0/16")}
