@@ -92,8 +92,9 @@ func (l *lab) withSplit(ctx context.Context, fn func(*cluster.Split) error) erro
 const (
 	probeGuest = "probe" // a program with routes, as applications are
 	plainGuest = "plain" // does what the baseline does, for rows that divide by it
-	// cPlainGuest is the same in C, without any library.
-	cPlainGuest = "cplain"
+	// goPlainGuest is the same without net/http, cPlainGuest in C and without any library.
+	goPlainGuest = "goplain"
+	cPlainGuest  = "cplain"
 )
 
 // guest answers the bytes of one of them.

@@ -42,6 +42,10 @@ func proxyRows() []row {
 				"serve five sixths of it.",
 		},
 		{
+			name: "proxy/pod-rps-bare", direction: table.AtLeast, bar: 0.75, measure: podRateOf(goPlainGuest),
+			what: "The same with a guest in Go that answers by the host's functions and without net/http, divided by the same plain net/http server.",
+		},
+		{
 			name: "proxy/pod-rps-c", direction: table.AtLeast, bar: 0.75, measure: podRateOf(cPlainGuest),
 			what: "The same with a guest in C that gives the same answer, divided by the same plain net/http server: nearly all of it is the runtime.",
 		},
