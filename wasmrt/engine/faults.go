@@ -71,8 +71,10 @@ var faultsCount = sync.OnceValue(func() bool {
 	defer unix.Munmap(b)
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	// A read first: what is to be counted is the write to a page that is mapped already.
 	for range faultTries {
+		if b[0] != 1 { // reading it maps it: what is to be counted is the write to a page that is mapped already
+			return false
+		}
 		before := threadFaults()
 		b[0]++
 		after := threadFaults()
