@@ -34,7 +34,7 @@ func (c *Config) loopback() bool { return c.NodeIPs[0].IsLoopback() }
 
 func (w *Worker) newDNS(events *events, files paths) (*dns.Server, error) {
 	config := dns.Config{
-		Client: w.cfg.Client, NodeName: w.cfg.NodeName, ClusterDomain: w.cfg.ClusterDomain, ResolvConf: w.cfg.ResolvConf,
+		Client: w.cfg.Client, Catalog: w.catalog, NodeName: w.cfg.NodeName, ClusterDomain: w.cfg.ClusterDomain, ResolvConf: w.cfg.ResolvConf,
 		StateFile: files.dns(), Recorder: events, Registerer: w.metrics.registry, Logger: w.cfg.Logger,
 	}
 	if w.cfg.loopback() {

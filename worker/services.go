@@ -45,7 +45,7 @@ func (c *Config) onLoopback() bool {
 func (w *Worker) newServices(files paths, events *events) (*service.Server, error) {
 	machine := kernel.Machine{Cgroup: w.cfg.Proxy.Cgroup, PinDir: w.cfg.Proxy.PinDir, Logger: w.cfg.Logger}
 	cfg := service.Config{
-		Client: w.cfg.Client, NodeName: w.cfg.NodeName, StateFile: files.services(), GatewayListen: w.cfg.GatewayListen,
+		Client: w.cfg.Client, Catalog: w.catalog, NodeName: w.cfg.NodeName, StateFile: files.services(), GatewayListen: w.cfg.GatewayListen,
 		Mode: w.cfg.Proxy.Mode, NodeAddrs: w.cfg.NodeIPs, Inside: w.cfg.ClusterCIDRs, HealthzListen: w.cfg.Proxy.Healthz, Recorder: events, Logger: w.cfg.Logger,
 	}
 	if w.cfg.onLoopback() {

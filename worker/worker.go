@@ -22,6 +22,7 @@ import (
 	"github.com/petrelrun/petrel/worker/node"
 	"github.com/petrelrun/petrel/worker/probe"
 	"github.com/petrelrun/petrel/worker/service"
+	"github.com/petrelrun/petrel/worker/service/catalog"
 	"github.com/petrelrun/petrel/worker/service/feed"
 )
 
@@ -32,6 +33,7 @@ type Worker struct {
 	pool    *network.Network
 	metrics *metrics
 	guard   *guard
+	catalog *catalog.Catalog
 
 	runtimeVersion atomic.Pointer[string]
 	runtimeSeen    atomic.Int64 // when it last answered, in nanoseconds of Unix time
@@ -60,6 +62,7 @@ func New(cfg Config) (*Worker, error) {
 		return nil, err
 	}
 	w.guard.podCIDRs = w.pool.PodCIDRs
+	w.catalog = catalog.New(cfg.Client)
 	w.cri, err = cri.New(cri.Config{Endpoint: cfg.RuntimeEndpoint, Observe: w.metrics.observeCall, Logger: cfg.Logger})
 	return w, err
 }
@@ -126,6 +129,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	group.Go(func() error { return w.pool.Run(ctx) })
 	group.Go(func() error { w.followNodes(ctx, m, agent.Poke); return nil })
 	group.Go(func() error { return w.serveCNI(ctx) })
+	group.Go(func() error { w.catalog.Run(ctx); return nil })
 	group.Go(func() error { return services.Run(ctx) })
 	group.Go(func() error { return names.Run(ctx) })
 	group.Go(func() error { return newNodeServer(m, w.cfg.NodeName, w.cfg.Logger).serve(ctx, listener) })

@@ -33,6 +33,6 @@ func BenchmarkChange(b *testing.B) {
 	fewer.Endpoints = fewer.Endpoints[1:]
 	b.ReportAllocs()
 	for n := 0; b.Loop(); n++ { // one of a thousand endpoints comes and goes
-		s.state.setSlice([]*discoveryv1.EndpointSlice{fewer, slice}[n%2])
+		s.catalog.Slices().Set([]*discoveryv1.EndpointSlice{fewer, slice}[n%2])
 	}
 }

@@ -14,6 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/record"
+
+	"github.com/petrelrun/petrel/worker/service/catalog"
 )
 
 // DefaultDomain is the cluster's domain unless configured, DefaultResolvConf the host's own resolv.conf.
@@ -25,7 +27,9 @@ const (
 // Config says what is answered, where, and who is asked for the rest. Fields that are empty get the defaults named here.
 type Config struct {
 	// Client is where Services and EndpointSlices come from.
-	Client   kubernetes.Interface
+	Client kubernetes.Interface
+	// Catalog is where they come from, when somebody else runs one; nil for one of the server's own.
+	Catalog  *catalog.Catalog
 	NodeName string
 	// ClusterDomain is DefaultDomain, without dots at its ends.
 	ClusterDomain string

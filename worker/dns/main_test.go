@@ -77,16 +77,17 @@ func newTestServer(t testing.TB, config Config, objects ...any) *Server {
 	if len(objects) == 0 {
 		return s
 	}
+	s.catalog.Join(s.state)
 	for _, o := range objects {
 		switch o := o.(type) {
 		case *corev1.Service:
-			s.state.setService(o)
+			s.catalog.Services().Set(o)
 		case *discoveryv1.EndpointSlice:
-			s.state.setSlice(o)
+			s.catalog.Slices().Set(o)
 		}
 	}
-	s.state.markSynced(syncedServices)
-	s.state.markSynced(syncedSlices)
+	s.catalog.Services().Synced()
+	s.catalog.Slices().Synced()
 	return s
 }
 

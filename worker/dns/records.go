@@ -66,7 +66,7 @@ const (
 )
 
 // Compile makes the table's entry of a Service and its slices.
-func Compile(svc *corev1.Service, all []*Slice) Service {
+func Compile(svc *corev1.Service, all []*discoveryv1.EndpointSlice) Service {
 	out := Service{Namespace: svc.Namespace, Name: svc.Name, NodeServed: svc.Labels[labelProxyName] == petrelDNS}
 	if svc.Spec.Type == corev1.ServiceTypeExternalName {
 		out.ExternalName = svc.Spec.ExternalName
@@ -93,25 +93,25 @@ func protocol(p corev1.Protocol) string {
 	return strings.ToLower(string(cmp.Or(p, corev1.ProtocolTCP)))
 }
 
-// Slice is what is kept of an EndpointSlice.
-type Slice struct {
-	name      string
-	ports     []Port
-	endpoints []sliceEndpoint
-}
-
-type sliceEndpoint struct {
-	Endpoint
-	ready bool
-}
-
-// NewSlice keeps of an EndpointSlice what has records.
-func NewSlice(slice *discoveryv1.EndpointSlice) *Slice {
-	out := &Slice{name: slice.Name}
-	if slice.AddressType == discoveryv1.AddressTypeFQDN {
-		return out
+// groups are the slices' endpoints that may be named, in an order that does not depend on how they came.
+func groups(all []*discoveryv1.EndpointSlice, unready bool) []Group {
+	all = slices.Clone(all)
+	slices.SortFunc(all, func(a, b *discoveryv1.EndpointSlice) int { return strings.Compare(a.Name, b.Name) })
+	var out []Group
+	for _, s := range all {
+		if s.AddressType == discoveryv1.AddressTypeFQDN {
+			continue
+		}
+		if g := (Group{Ports: slicePorts(s), Endpoints: sliceEndpoints(s, unready)}); len(g.Endpoints) > 0 {
+			out = append(out, g)
+		}
 	}
-	for _, p := range slice.Ports {
+	return out
+}
+
+func slicePorts(s *discoveryv1.EndpointSlice) []Port {
+	var out []Port
+	for _, p := range s.Ports {
 		if p.Name == nil || *p.Name == "" || p.Port == nil || *p.Port <= 0 || *p.Port > 65535 {
 			continue
 		}
@@ -119,40 +119,26 @@ func NewSlice(slice *discoveryv1.EndpointSlice) *Slice {
 		if p.Protocol != nil {
 			proto = *p.Protocol
 		}
-		out.ports = append(out.ports, Port{Name: *p.Name, Protocol: protocol(proto), Port: uint16(*p.Port)})
+		out = append(out, Port{Name: *p.Name, Protocol: protocol(proto), Port: uint16(*p.Port)})
 	}
-	for i := range slice.Endpoints {
-		e := &slice.Endpoints[i]
+	return out
+}
+
+func sliceEndpoints(s *discoveryv1.EndpointSlice, unready bool) []Endpoint {
+	var out []Endpoint
+	for i := range s.Endpoints {
+		e := &s.Endpoints[i]
+		if ready := e.Conditions.Ready == nil || *e.Conditions.Ready; !ready && !unready {
+			continue
+		}
 		hostname := ""
 		if e.Hostname != nil {
 			hostname = strings.ToLower(*e.Hostname)
 		}
 		for _, text := range e.Addresses[:min(len(e.Addresses), 1)] { // the others are the same endpoint's
 			if ip, err := netip.ParseAddr(text); err == nil {
-				out.endpoints = append(out.endpoints, sliceEndpoint{
-					Endpoint: Endpoint{Addr: ip.Unmap(), Hostname: hostname},
-					ready:    e.Conditions.Ready == nil || *e.Conditions.Ready,
-				})
+				out = append(out, Endpoint{Addr: ip.Unmap(), Hostname: hostname})
 			}
-		}
-	}
-	return out
-}
-
-// groups are the slices' endpoints that may be named, in an order that does not depend on how they came.
-func groups(all []*Slice, unready bool) []Group {
-	all = slices.Clone(all)
-	slices.SortFunc(all, func(a, b *Slice) int { return strings.Compare(a.name, b.name) })
-	var out []Group
-	for _, s := range all {
-		g := Group{Ports: s.ports}
-		for _, e := range s.endpoints {
-			if e.ready || unready {
-				g.Endpoints = append(g.Endpoints, e.Endpoint)
-			}
-		}
-		if len(g.Endpoints) > 0 {
-			out = append(out, g)
 		}
 	}
 	return out

@@ -1,16 +1,14 @@
 package dns
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
-
-	"github.com/petrelrun/petrel/worker/service/feed"
+	"github.com/petrelrun/petrel/worker/service/catalog"
 )
 
 // Server is the node's DNS server.
@@ -18,6 +16,7 @@ type Server struct {
 	cfg       Config
 	table     *table
 	state     *state
+	catalog   *catalog.Catalog
 	zone      *zone
 	forwarder *forwarder
 	metrics   *metrics
@@ -34,7 +33,7 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, table: newTable(), metrics: newMetrics()}
+	s := &Server{cfg: cfg, table: newTable(), catalog: cmp.Or(cfg.Catalog, catalog.New(cfg.Client)), metrics: newMetrics()}
 	s.doors = newDoors(s)
 	s.state = newState(s.table, s.doors.poke)
 	s.zone = &zone{domain: cfg.zoneName(), table: s.table, pods: cfg.PodCIDRs, server: s.addresses}
@@ -102,25 +101,15 @@ func (s *Server) Run(ctx context.Context) error {
 	s.reload()
 	var parts sync.WaitGroup
 	parts.Go(func() { s.forwarder.run(ctx) })
-	parts.Go(func() { s.followServices(ctx) })
-	parts.Go(func() { s.followSlices(ctx) })
+	s.catalog.Join(s.state)
+	if s.cfg.Catalog == nil {
+		parts.Go(func() { s.catalog.Run(ctx) })
+	}
 	parts.Go(func() { s.keepSaved(ctx) })
 	parts.Go(func() { s.keepReloaded(ctx) })
 	s.doors.run(ctx)
 	parts.Wait()
 	return nil
-}
-
-func (s *Server) followServices(ctx context.Context) {
-	feed.New(s.cfg.Client, s.cfg.Client.CoreV1().Services(""), &corev1.Service{}, "", feed.Handler[*corev1.Service]{
-		Set: s.state.setService, Gone: s.state.dropService, Synced: func() { s.state.markSynced(syncedServices) },
-	}).Run(ctx)
-}
-
-func (s *Server) followSlices(ctx context.Context) {
-	feed.New(s.cfg.Client, s.cfg.Client.DiscoveryV1().EndpointSlices(""), &discoveryv1.EndpointSlice{}, "", feed.Handler[*discoveryv1.EndpointSlice]{
-		Set: s.state.setSlice, Gone: s.state.dropSlice, Synced: func() { s.state.markSynced(syncedSlices) },
-	}).Run(ctx)
 }
 
 // keepSaved writes the table to disk a while after it changed.

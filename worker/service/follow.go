@@ -5,7 +5,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 
 	"github.com/petrelrun/petrel/worker/service/feed"
 )
@@ -23,25 +22,13 @@ func (s *Server) tellHealth(ctx context.Context) {
 	}
 }
 
-func (s *Server) followServices(ctx context.Context) {
-	feed.New(s.cfg.Client, s.cfg.Client.CoreV1().Services(""), &corev1.Service{}, "", feed.Handler[*corev1.Service]{
-		Set: s.state.setService, Gone: s.state.dropService, Synced: func() { s.state.markSynced(syncedServices) },
-	}).Run(ctx)
-}
-
-func (s *Server) followSlices(ctx context.Context) {
-	feed.New(s.cfg.Client, s.cfg.Client.DiscoveryV1().EndpointSlices(""), &discoveryv1.EndpointSlice{}, "", feed.Handler[*discoveryv1.EndpointSlice]{
-		Set: s.state.setSlice, Gone: s.state.dropSlice, Synced: func() { s.state.markSynced(syncedSlices) },
-	}).Run(ctx)
-}
-
 // followNode learns which zone the node is in, and whether it is to stay. A node that is not known yet is in none.
 func (s *Server) followNode(ctx context.Context) {
 	feed.New(s.cfg.Client, s.cfg.Client.CoreV1().Nodes(), &corev1.Node{}, "metadata.name="+s.cfg.NodeName, feed.Handler[*corev1.Node]{
 		Set: func(n *corev1.Node) {
 			if n.Name == s.cfg.NodeName {
 				s.eligible.Store(isEligible(n))
-				s.state.setZone(n.Labels[corev1.LabelTopologyZone])
+				s.place(func(string) string { return n.Labels[corev1.LabelTopologyZone] })
 			}
 		},
 		Gone: func(k feed.Key) {
@@ -49,8 +36,15 @@ func (s *Server) followNode(ctx context.Context) {
 				s.eligible.Store(false)
 			}
 		},
-		Synced: func() { s.state.markSynced(syncedNode) },
+		Synced: func() { s.place(func(was string) string { return was }) },
 	}).Run(ctx)
+}
+
+// place has everything chosen anew when the node's place has come to be known, or is another.
+func (s *Server) place(zone func(was string) string) {
+	if s.state.setPlace(zone) {
+		s.catalog.Retell(s.state)
+	}
 }
 
 // keepSaved writes the table to disk a while after it changed.

@@ -18,12 +18,15 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/record"
 
+	"github.com/petrelrun/petrel/worker/service/catalog"
 	"github.com/petrelrun/petrel/worker/service/health"
 )
 
 // Config says what to serve.
 type Config struct {
-	Client   kubernetes.Interface
+	Client kubernetes.Interface
+	// Catalog is where Services come from, when somebody else runs one; nil for one of the server's own.
+	Catalog  *catalog.Catalog
 	NodeName string
 	// StateFile is where the table is kept, to serve after a restart before the API is there; empty for nowhere.
 	StateFile string
@@ -69,6 +72,7 @@ func (c *Config) Validate() error {
 type Server struct {
 	cfg     Config
 	state   *state
+	catalog *catalog.Catalog
 	leavers *leavers
 	serving atomic.Pointer[Serving]
 	// eligible says that the node is known and not about to be deleted.
@@ -86,7 +90,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	cfg.Grace = cmp.Or(cfg.Grace, drainTimeout)
-	s := &Server{cfg: cfg, state: newState(cfg.NodeName, cfg.Logger), leavers: newLeavers(), up: make(chan struct{})}
+	s := &Server{cfg: cfg, state: newState(cfg.NodeName, cfg.Logger), catalog: cmp.Or(cfg.Catalog, catalog.New(cfg.Client)), leavers: newLeavers(), up: make(chan struct{})}
 	var err error
 	s.health, err = s.newHealth()
 	return s, err
@@ -174,8 +178,10 @@ func (s *Server) follow(ctx context.Context, group *errgroup.Group) {
 		}
 		group.Go(func() error { s.keepSaved(ctx); return nil })
 	}
-	group.Go(func() error { s.followServices(ctx); return nil })
-	group.Go(func() error { s.followSlices(ctx); return nil })
+	s.catalog.Join(s.state)
+	if s.cfg.Catalog == nil {
+		group.Go(func() error { s.catalog.Run(ctx); return nil })
+	}
 	group.Go(func() error { s.followNode(ctx); return nil })
 }
 

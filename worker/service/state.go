@@ -13,8 +13,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/types"
-
-	"github.com/petrelrun/petrel/worker/service/feed"
 )
 
 // sink is told of the table's changes, one at a time.
@@ -33,103 +31,69 @@ type state struct {
 	log   *slog.Logger
 	dirty chan struct{} // something changed since it was saved
 
-	mu       sync.Mutex
-	services map[types.NamespacedName]*corev1.Service
-	slices   map[types.NamespacedName]map[string]*discoveryv1.EndpointSlice // by Service, by name
-	owners   map[types.NamespacedName]types.NamespacedName                  // slice to Service
-	table    map[types.NamespacedName]Service
-	place    Place
-	synced   [3]bool
-	changes  time.Time // when the table last changed
+	mu      sync.Mutex
+	table   map[types.NamespacedName]Service
+	place   Place
+	placed  bool      // where the node is is known
+	whole   bool      // the table is the API's
+	changes time.Time // when the table last changed
 }
 
 func newState(node string, log *slog.Logger, sinks ...sink) *state {
 	return &state{
-		place: Place{Node: node}, sinks: sinks, log: log, dirty: make(chan struct{}, 1),
-		services: map[types.NamespacedName]*corev1.Service{},
-		slices:   map[types.NamespacedName]map[string]*discoveryv1.EndpointSlice{},
-		owners:   map[types.NamespacedName]types.NamespacedName{},
-		table:    map[types.NamespacedName]Service{},
+		place: Place{Node: node}, sinks: sinks, log: log, dirty: make(chan struct{}, 1), table: map[types.NamespacedName]Service{},
 	}
 }
 
-// Which feed has been handed on whole.
-const (
-	syncedServices = iota
-	syncedSlices
-	syncedNode
-)
-
-func (s *state) setService(svc *corev1.Service) {
+// Set implements catalog.Reader.
+func (s *state) Set(svc *corev1.Service, all []*discoveryv1.EndpointSlice) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	key := types.NamespacedName{Namespace: svc.Namespace, Name: svc.Name}
-	s.services[key] = svc
-	s.compile(key)
-}
-
-func (s *state) dropService(k feed.Key) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if svc := s.services[k.NamespacedName]; svc != nil && svc.UID == k.UID {
-		delete(s.services, k.NamespacedName)
+	if !s.placed {
+		return // it is told again when the node's place is known
 	}
-	s.compile(k.NamespacedName)
-}
-
-func (s *state) setSlice(slice *discoveryv1.EndpointSlice) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	name := types.NamespacedName{Namespace: slice.Namespace, Name: slice.Name}
-	owner := types.NamespacedName{Namespace: slice.Namespace, Name: slice.Labels[discoveryv1.LabelServiceName]}
-	if was, ok := s.owners[name]; ok && was != owner {
-		s.takeSlice(name)
-	}
-	if owner.Name == "" {
+	next := Compile(svc, all, s.place)
+	key := next.Key()
+	if old, had := s.table[key]; had && next.Equal(&old) {
 		return
 	}
-	if s.slices[owner] == nil {
-		s.slices[owner] = map[string]*discoveryv1.EndpointSlice{}
+	s.table[key] = next
+	s.changed()
+	for _, sink := range s.sinks {
+		sink.apply(next)
 	}
-	s.slices[owner][slice.Name] = slice
-	s.owners[name] = owner
-	s.compile(owner)
 }
 
-func (s *state) dropSlice(k feed.Key) {
+// Gone implements catalog.Reader.
+func (s *state) Gone(key types.NamespacedName) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.takeSlice(k.NamespacedName)
+	s.drop(key)
 }
 
-func (s *state) takeSlice(name types.NamespacedName) {
-	owner, ok := s.owners[name]
-	if !ok {
+// drop is called with mu held.
+func (s *state) drop(key types.NamespacedName) {
+	if _, had := s.table[key]; !had {
 		return
 	}
-	delete(s.owners, name)
-	delete(s.slices[owner], name.Name)
-	if len(s.slices[owner]) == 0 {
-		delete(s.slices, owner)
+	delete(s.table, key)
+	s.changed()
+	for _, sink := range s.sinks {
+		sink.drop(key)
 	}
-	s.compile(owner)
 }
 
-// markSynced notes that one feed has been handed on whole. With all, the API's table takes over from the disk's.
-func (s *state) markSynced(which int) {
+// Settled implements catalog.Reader. The API's table takes over from the disk's.
+func (s *state) Settled(known func(types.NamespacedName) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	before := s.complete()
-	s.synced[which] = true
-	if before || !s.complete() {
+	if !s.placed || s.whole {
 		return
 	}
-	for key := range s.services {
-		s.compile(key)
-	}
+	s.whole = true
 	for key := range s.table {
-		if s.services[key] == nil {
-			s.compile(key)
+		if !known(key) {
+			s.drop(key)
 		}
 	}
 	s.settle()
@@ -143,51 +107,14 @@ func (s *state) settle() {
 	}
 }
 
-// setZone notes where the node is. Everything is chosen anew if that is news.
-func (s *state) setZone(zone string) {
+// setPlace notes that the node's place is known, and where it is. If that is news, everything has to be told again.
+func (s *state) setPlace(zone func(was string) string) (news bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.place.Zone == zone {
-		return
-	}
-	s.place.Zone = zone
-	for key := range s.services {
-		s.compile(key)
-	}
-}
-
-func (s *state) complete() bool { return !slices.Contains(s.synced[:], false) }
-
-// compile brings the table's entry up to date and tells the sinks if it changed. It is called with mu held.
-func (s *state) compile(key types.NamespacedName) {
-	if !s.complete() {
-		return // a part of what there is would take away endpoints that are well
-	}
-	old, had := s.table[key]
-	svc := s.services[key]
-	if svc == nil {
-		if had {
-			delete(s.table, key)
-			s.changed()
-			for _, sink := range s.sinks {
-				sink.drop(key)
-			}
-		}
-		return
-	}
-	all := make([]*discoveryv1.EndpointSlice, 0, len(s.slices[key]))
-	for _, slice := range s.slices[key] {
-		all = append(all, slice)
-	}
-	next := Compile(svc, all, s.place)
-	if had && next.Equal(&old) {
-		return
-	}
-	s.table[key] = next
-	s.changed()
-	for _, sink := range s.sinks {
-		sink.apply(next)
-	}
+	is := zone(s.place.Zone)
+	news = !s.placed || s.place.Zone != is
+	s.place.Zone, s.placed = is, true
+	return news
 }
 
 // lastChange is when the table last changed, zero if it never did.

@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/petrelrun/petrel/worker/service/catalog"
 	"github.com/petrelrun/petrel/worker/service/feed"
 )
 
@@ -32,7 +33,14 @@ func (l *ledger) want(t *testing.T, want ...string) {
 	l.lines = nil
 }
 
-func newTestState(l *ledger) *state { return newState("node-1", discard, l) }
+// newTestState is a state that reads a catalog; where the node is is not known yet.
+func newTestState(l *ledger) (*Server, *state, *catalog.Catalog) {
+	s := &Server{state: newState("node-1", discard, l), catalog: catalog.New(nil)}
+	s.catalog.Join(s.state)
+	return s, s.state, s.catalog
+}
+
+func samePlace(was string) string { return was }
 
 func key(name string) feed.Key {
 	return feed.Key{NamespacedName: types.NamespacedName{Namespace: "default", Name: name}, UID: types.UID("uid-" + name)}
@@ -40,62 +48,62 @@ func key(name string) feed.Key {
 
 func TestStateFollowsTheAPI(t *testing.T) {
 	l := &ledger{}
-	s := newTestState(l)
-	s.setSlice(testSlice("a", "1", 80, endpointOf("127.42.0.1", 'r')))
-	s.setService(testService("a"))
-	s.markSynced(syncedServices)
-	s.markSynced(syncedNode)
+	server, s, c := newTestState(l)
+	c.Slices().Set(testSlice("a", "1", 80, endpointOf("127.42.0.1", 'r')))
+	c.Services().Set(testService("a"))
+	c.Services().Synced()
+	server.place(samePlace)
 	l.want(t) // a part of the truth is none
-	s.markSynced(syncedSlices)
+	c.Slices().Synced()
 	l.want(t, "set a [127.42.0.1:80]")
-	s.setSlice(testSlice("a", "1", 80, endpointOf("127.42.0.1", 'r')))
+	c.Slices().Set(testSlice("a", "1", 80, endpointOf("127.42.0.1", 'r')))
 	l.want(t) // nothing new
-	s.setSlice(testSlice("a", "2", 80, endpointOf("127.42.0.2", 'r')))
+	c.Slices().Set(testSlice("a", "2", 80, endpointOf("127.42.0.2", 'r')))
 	l.want(t, "set a [127.42.0.1:80 127.42.0.2:80]")
-	s.dropSlice(key("1"))
+	c.Slices().Gone(key("1"))
 	l.want(t, "set a [127.42.0.2:80]")
-	s.setSlice(testSlice("b", "2", 80, endpointOf("127.42.0.2", 'r'))) // goes over to another Service
+	c.Slices().Set(testSlice("b", "2", 80, endpointOf("127.42.0.2", 'r'))) // goes over to another Service
 	l.want(t, "set a []")
-	s.setService(testService("b"))
+	c.Services().Set(testService("b"))
 	l.want(t, "set b [127.42.0.2:80]")
-	s.dropService(feed.Key{NamespacedName: key("a").NamespacedName, UID: "an older one"})
+	c.Services().Gone(feed.Key{NamespacedName: key("a").NamespacedName, UID: "an older one"})
 	l.want(t)
-	s.dropService(key("a"))
+	c.Services().Gone(key("a"))
 	l.want(t, "drop a")
-	s.dropSlice(key("2"))
-	s.dropSlice(key("2"))
+	c.Slices().Gone(key("2"))
+	c.Slices().Gone(key("2"))
 	l.want(t, "set b []")
-	if len(s.owners) != 0 || len(s.slices) != 0 {
-		t.Errorf("left behind: %v %v", s.owners, s.slices)
+	if len(s.table) != 1 {
+		t.Errorf("left in the table: %v", s.table)
 	}
 }
 
 func TestStateOfLastTimeServesUntilTheAPIIsWhole(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "services.json")
 	l := &ledger{}
-	s := newTestState(l)
-	for _, which := range []int{syncedServices, syncedSlices, syncedNode} {
-		s.markSynced(which)
-	}
+	server, s, c := newTestState(l)
+	c.Services().Synced()
+	c.Slices().Synced()
+	server.place(samePlace)
 	for _, name := range []string{"kept", "removed"} {
-		s.setService(testService(name))
-		s.setSlice(testSlice(name, "s-"+name, 80, endpointOf("127.42.0.1", 'r')))
+		c.Services().Set(testService(name))
+		c.Slices().Set(testSlice(name, "s-"+name, 80, endpointOf("127.42.0.1", 'r')))
 	}
 	if err := s.save(path); err != nil {
 		t.Fatal(err)
 	}
 	l = &ledger{}
-	s = newTestState(l)
+	server, s, c = newTestState(l)
 	if err := s.load(path); err != nil {
 		t.Fatal(err)
 	}
 	l.want(t, "set kept [127.42.0.1:80]", "set removed [127.42.0.1:80]")
-	s.setService(testService("kept"))
-	s.markSynced(syncedServices)
-	s.markSynced(syncedNode)
+	c.Services().Set(testService("kept"))
+	c.Services().Synced()
+	server.place(samePlace)
 	l.want(t) // its slices are not known yet
-	s.setSlice(testSlice("kept", "s-kept", 80, endpointOf("127.42.0.1", 'r')))
-	s.markSynced(syncedSlices)
+	c.Slices().Set(testSlice("kept", "s-kept", 80, endpointOf("127.42.0.1", 'r')))
+	c.Slices().Synced()
 	l.want(t, "drop removed")
 	if got, ok := s.lookup(key("kept").NamespacedName); !ok || got.ClusterIPs[0] != netip.MustParseAddr("127.43.0.9") {
 		t.Errorf("lookup = %+v, %v", got, ok)
