@@ -42,6 +42,7 @@ func (s *Server) recover(next echo.HandlerFunc) echo.HandlerFunc {
 func (s *Server) authenticate(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		user, err := s.cfg.Authenticator.Authenticate(c.Request())
+		s.logins.observe(c.Request(), err)
 		if err != nil {
 			if tls := c.Request().TLS; tls != nil && len(tls.PeerCertificates) > 0 {
 				// The next connection may be opened with a certificate that was renewed since.

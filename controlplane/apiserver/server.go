@@ -26,6 +26,7 @@ type Server struct {
 	echo     *echo.Echo
 	metrics  *metrics
 	inflight *inflight
+	logins   *logins
 	openapi  *openAPI
 	decoders *decoders
 
@@ -49,6 +50,7 @@ func New(cfg Config) (*Server, error) {
 		inflight: newInflight(MaxReadOnlyInFlight, MaxMutatingInFlight), bound: make(chan struct{}),
 	}
 	s.streams, s.stopStreams = context.WithCancel(context.Background())
+	s.logins = newLogins(cfg.Logger, s.metrics.registry)
 	s.openapi = newOpenAPI()
 	s.decoders = newDecoders(resource.Scheme())
 	s.echo.HideBanner, s.echo.HidePort = true, true
