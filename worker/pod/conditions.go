@@ -75,7 +75,11 @@ func initializedCondition(v *View, status *corev1.PodStatus) corev1.PodCondition
 	}
 	var names []string
 	for i := range status.InitContainerStatuses {
-		if s := &status.InitContainerStatuses[i]; !s.Ready {
+		s := &status.InitContainerStatuses[i]
+		if roleOfInit(&v.Pod.Spec.InitContainers[i]) == Sidecar && *s.Started {
+			continue // the next one does not wait for its readiness
+		}
+		if !s.Ready {
 			names = append(names, s.Name)
 		}
 	}
@@ -95,6 +99,11 @@ func containersReadyCondition(v *View, status *corev1.PodStatus) corev1.PodCondi
 		return c
 	}
 	var names []string
+	for i := range status.InitContainerStatuses {
+		if s := &status.InitContainerStatuses[i]; !s.Ready && roleOfInit(&v.Pod.Spec.InitContainers[i]) == Sidecar {
+			names = append(names, s.Name)
+		}
+	}
 	for i := range status.ContainerStatuses {
 		if s := &status.ContainerStatuses[i]; !s.Ready {
 			names = append(names, s.Name)

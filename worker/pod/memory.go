@@ -34,6 +34,10 @@ type Memory struct {
 	// Started and Ready are what the startup and readiness probes said of the newest instance.
 	Started bool
 	Ready   bool
+	// Hook is the instance whose start hook is under way: it does not count as started, and what follows it waits.
+	Hook string
+	// Stopped is the instance that was told of its stop by its hook, which is done once.
+	Stopped string
 	// Condemned, when it names the newest instance, says that it has to be killed, with the reason for the event.
 	Condemned string
 	Why       string

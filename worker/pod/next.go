@@ -52,7 +52,7 @@ func Next(v *View, now time.Time) Step {
 		return nextStopping(v, now)
 	}
 	if ended, _ := v.Ended(); ended || v.Over {
-		return nextEnded(v)
+		return nextEnded(v, now)
 	}
 	if now.Before(v.RetryAt) {
 		return Step{Kind: Wait, At: v.RetryAt}
@@ -67,13 +67,7 @@ func Next(v *View, now time.Time) Step {
 		return step
 	}
 	wake := time.Time{}
-	if done, _ := v.initialized(); !done {
-		if step, ok := nextInit(v, now, &wake); ok {
-			return step
-		}
-		return Step{Kind: Wait, At: wake}
-	}
-	if step, ok := nextMain(v, now, &wake); ok {
+	if step, ok := nextStart(v, now, &wake); ok {
 		return step
 	}
 	if step, ok := nextGarbage(v); ok {
@@ -104,10 +98,9 @@ func nextSandbox(v *View) (Step, bool) {
 	return Step{}, false
 }
 
-// nextKill ends containers that a probe has condemned or whose spec has changed.
+// nextKill ends containers that a probe or a hook has condemned or whose spec has changed.
 func nextKill(v *View) (Step, bool) {
-	for i := range v.Pod.Spec.Containers {
-		c := &v.Pod.Spec.Containers[i]
+	for c, role := range Containers(v.Pod) {
 		inst := v.Newest(c.Name)
 		if inst == nil || inst.State != Running {
 			continue
@@ -116,6 +109,7 @@ func nextKill(v *View) (Step, bool) {
 		switch {
 		case m.Condemned == inst.ID:
 			return Step{Kind: KillContainers, Container: c, Instances: []Instance{*inst}, Grace: m.Grace, Message: m.Why}, true
+		case role != Main && role != Sidecar:
 		case inst.Hash != "" && inst.Hash != SpecHash(c):
 			return Step{
 				Kind: KillContainers, Container: c, Instances: []Instance{*inst}, Grace: Grace(v.Pod),
@@ -126,88 +120,15 @@ func nextKill(v *View) (Step, bool) {
 	return Step{}, false
 }
 
-// nextInit runs init containers one after the other.
-func nextInit(v *View, now time.Time, wake *time.Time) (Step, bool) {
-	for i := range v.Pod.Spec.InitContainers {
-		c := &v.Pod.Spec.InitContainers[i]
-		inst := v.newest(c.Name)
-		if inst != nil && v.inSandbox(inst) && inst.State == Exited && inst.ExitCode == 0 {
-			continue
-		}
-		return nextOf(v, c, now, wake, initRestarts)
-	}
-	return Step{}, false
-}
-
-// nextMain starts every main container that is to run and does not.
-func nextMain(v *View, now time.Time, wake *time.Time) (Step, bool) {
-	for i := range v.Pod.Spec.Containers {
-		if step, ok := nextOf(v, &v.Pod.Spec.Containers[i], now, wake, restarts); ok {
-			return step, true
-		}
-	}
-	return Step{}, false
-}
-
-type restartRule func(corev1.RestartPolicy, int32) bool
-
-// nextOf starts one container if its time has come, and else notes in wake when it will.
-func nextOf(v *View, c *corev1.Container, now time.Time, wake *time.Time, again restartRule) (Step, bool) {
-	m := v.memory(c.Name)
-	inst := v.newest(c.Name)
-	step := Step{Kind: StartContainer, Container: c}
-	at := m.RetryAt
-	switch {
-	case inst == nil:
-	case inst.State == Created && v.inSandbox(inst) && inst.Hash == SpecHash(c):
-		step.ID, step.Attempt = inst.ID, inst.Attempt
-	case inst.State == Running && v.inSandbox(inst), inst.State == Unknown:
-		return Step{}, false
-	case inst.State == Exited && v.inSandbox(inst):
-		if !again(v.Pod.Spec.RestartPolicy, inst.ExitCode) {
-			return Step{}, false
-		}
-		at = later(at, inst.Finished.Add(m.RestartDelay()))
-		step.Attempt = inst.Attempt + 1
-	case inst.State == Exited && !again(v.Pod.Spec.RestartPolicy, inst.ExitCode) && !isInit(v.Pod, c.Name):
-		return Step{}, false // done in a sandbox that is gone
-	default:
-		at = later(at, inst.Finished.Add(m.RestartDelay()))
-		step.Attempt = inst.Attempt + 1
-	}
-	if now.Before(at) {
-		if wake.IsZero() || at.Before(*wake) {
-			*wake = at
-		}
-		return Step{}, false
-	}
-	return step, true
-}
-
-func isInit(p *corev1.Pod, name string) bool {
-	for i := range p.Spec.InitContainers {
-		if p.Spec.InitContainers[i].Name == name {
-			return true
-		}
-	}
-	return false
-}
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
-}
-
 // keptInstances are the newest and the one whose end it tells as its last state.
 const keptInstances = 2
 
 func nextGarbage(v *View) (Step, bool) {
-	for name, instances := range v.Containers {
+	for c := range Containers(v.Pod) {
+		instances := v.Containers[c.Name]
 		for _, i := range instances[min(keptInstances, len(instances)):] {
 			if i.State != Running {
-				return Step{Kind: RemoveContainer, ID: i.ID, Container: &corev1.Container{Name: name}, Attempt: i.Attempt}, true
+				return Step{Kind: RemoveContainer, ID: i.ID, Container: c, Attempt: i.Attempt}, true
 			}
 		}
 	}

@@ -3,6 +3,7 @@ package pod
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -44,11 +45,15 @@ func Status(v *View, now time.Time) corev1.PodStatus {
 		status.Reason, status.Message = v.Stopping.Why.Reason, v.Stopping.Why.Message
 	}
 	status.PodIP, status.PodIPs = podIPs(v)
-	for i := range v.Pod.Spec.InitContainers {
-		status.InitContainerStatuses = append(status.InitContainerStatuses, containerStatus(v, &v.Pod.Spec.InitContainers[i], true, now))
-	}
-	for i := range v.Pod.Spec.Containers {
-		status.ContainerStatuses = append(status.ContainerStatuses, containerStatus(v, &v.Pod.Spec.Containers[i], false, now))
+	for c, role := range Containers(v.Pod) {
+		list := &status.ContainerStatuses
+		switch role {
+		case Init, Sidecar:
+			list = &status.InitContainerStatuses
+		case Ephemeral:
+			list = &status.EphemeralContainerStatuses
+		}
+		*list = append(*list, containerStatus(v, c, role, now))
 	}
 	status.Conditions = conditions(v, &status, now)
 	return status
@@ -64,10 +69,11 @@ func podIPs(v *View) (string, []corev1.PodIP) {
 }
 
 func phase(v *View) corev1.PodPhase {
-	if v.Stopping != nil && len(v.Running()) == 0 {
+	over := len(v.Running()) == 0 // an end is told when nothing runs any more, sidecars neither
+	if v.Stopping != nil && over {
 		return endPhase(v)
 	}
-	if ended, succeeded := v.Ended(); ended {
+	if ended, succeeded := v.Ended(); ended && over {
 		if succeeded {
 			return corev1.PodSucceeded
 		}
@@ -101,13 +107,12 @@ func endPhase(v *View) corev1.PodPhase {
 	return corev1.PodSucceeded
 }
 
-func containerStatus(v *View, c *corev1.Container, init bool, now time.Time) corev1.ContainerStatus {
+func containerStatus(v *View, c *corev1.Container, role Role, now time.Time) corev1.ContainerStatus {
 	m := v.memory(c.Name)
 	inst := v.newest(c.Name)
-	started := false
-	out := corev1.ContainerStatus{Name: c.Name, Image: c.Image, Started: &started}
+	out := corev1.ContainerStatus{Name: c.Name, Image: c.Image, Started: new(bool)}
 	if inst == nil {
-		out.State = neverRan(v, c, init)
+		out.State = neverRan(v, c, role)
 		if v.stopped() {
 			out.State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
 				ExitCode: lostExitCode, Reason: ReasonUnknown, Message: "the pod was stopped before the container ran",
@@ -127,28 +132,24 @@ func containerStatus(v *View, c *corev1.Container, init bool, now time.Time) cor
 	}
 	switch inst.State {
 	case Running, Unknown:
-		started = m.Started || init
-		out.Ready = m.Ready && !init
+		*out.Started = m.Started && m.Hook != inst.ID || role == Init
+		out.Ready = m.Ready && *out.Started && (role == Main || role == Sidecar)
 		out.State = corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: second(inst.Started)}}
 	case Created:
 		out.State = waiting(m, ReasonCreating)
 	default:
-		exitedStatus(v, c, inst, init, now, &out)
+		exitedStatus(v, c, inst, role, now, &out)
 	}
 	return out
 }
 
 // exitedStatus tells whether the container is done, or waits to run again with its end as the last state.
-func exitedStatus(v *View, c *corev1.Container, inst *Instance, init bool, now time.Time, out *corev1.ContainerStatus) {
+func exitedStatus(v *View, c *corev1.Container, inst *Instance, role Role, now time.Time, out *corev1.ContainerStatus) {
 	m := v.memory(c.Name)
-	again := restarts
-	if init {
-		again = initRestarts
-		out.Ready = inst.ExitCode == 0
-	}
+	out.Ready = role == Init && inst.ExitCode == 0
 	state := terminated(v, inst)
 	ended, _ := v.Ended()
-	if ended || v.Stopping != nil || !again(v.Pod.Spec.RestartPolicy, inst.ExitCode) {
+	if ended || v.Stopping != nil || !restarts(v.Pod, c, role, inst.ExitCode) {
 		out.State = state
 		return
 	}
@@ -166,12 +167,12 @@ func exitedStatus(v *View, c *corev1.Container, inst *Instance, init bool, now t
 	}
 }
 
-func neverRan(v *View, c *corev1.Container, init bool) corev1.ContainerState {
+func neverRan(v *View, c *corev1.Container, role Role) corev1.ContainerState {
 	m := v.memory(c.Name)
 	if m.Waiting.Reason == "" && v.Why.Reason != "" {
 		return corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: ReasonCreating, Message: v.Why.Message}}
 	}
-	if len(v.Pod.Spec.InitContainers) > 0 && (init || !v.mainsMayRun()) {
+	if len(v.Pod.Spec.InitContainers) > 0 && role != Ephemeral && (role != Main || !v.mainsMayRun()) {
 		return waiting(m, ReasonInitializing)
 	}
 	return waiting(m, ReasonCreating)
@@ -209,7 +210,13 @@ func terminated(v *View, i *Instance) corev1.ContainerState {
 // second is the time as the API keeps it.
 func second(t time.Time) metav1.Time { return metav1.NewTime(t).Rfc3339Copy() }
 
-func containerID(v *View, i *Instance) string { return v.RuntimeName + "://" + i.ID }
+// containerID names the runtime too: an ID that does already stays as it is.
+func containerID(v *View, i *Instance) string {
+	if strings.Contains(i.ID, "://") {
+		return i.ID
+	}
+	return v.RuntimeName + "://" + i.ID
+}
 
 // Ready reports whether the status says that the pod is ready.
 func Ready(status *corev1.PodStatus) bool {

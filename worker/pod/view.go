@@ -3,6 +3,7 @@ package pod
 import (
 	"encoding/hex"
 	"hash/fnv"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -12,6 +13,8 @@ import (
 type Stopping struct {
 	// Deadline is when what still runs is killed.
 	Deadline time.Time
+	// Forced says that there never was a grace period: nothing is given a moment to end by itself.
+	Forced bool
 	// Why goes into the status of a pod that the worker ended by itself; empty for a deletion.
 	Why Why
 }
@@ -87,42 +90,49 @@ func Grace(p *corev1.Pod) time.Duration {
 	}
 }
 
-// restarts reports whether a container that ended with the code is to be started again.
-func restarts(policy corev1.RestartPolicy, code int32) bool {
-	switch policy {
-	case corev1.RestartPolicyNever:
-		return false
-	case corev1.RestartPolicyOnFailure:
-		return code != 0
-	default:
-		return true
+// initAt finds the init container that the pod is at, and whether one has failed for good; it is past the last one when
+// all have succeeded or, being sidecars, have started in the sandbox at hand.
+func (v *View) initAt() (at int, failed bool) {
+	inits := v.Pod.Spec.InitContainers
+	if len(inits) == 0 || v.mainsBegan() {
+		return len(inits), false
 	}
-}
-
-// initRestarts is restarts for init containers: one that succeeded is done under any policy.
-func initRestarts(policy corev1.RestartPolicy, code int32) bool {
-	return code != 0 && policy != corev1.RestartPolicyNever
-}
-
-// initialized reports whether every init container has succeeded in the sandbox at hand, and whether one has failed
-// for good.
-func (v *View) initialized() (done, failed bool) {
-	if len(v.Pod.Spec.InitContainers) == 0 {
-		return true, false
-	}
-	if v.mainsBegan() {
-		return true, false
-	}
-	for i := range v.Pod.Spec.InitContainers {
-		inst := v.newest(v.Pod.Spec.InitContainers[i].Name)
+	// The last one that began is what counts: those before it were past their turn then, whatever became of them since.
+	for i := len(inits) - 1; i >= 0; i-- {
+		c := &inits[i]
+		inst := v.newest(c.Name)
+		if inst == nil || !v.inSandbox(inst) {
+			continue
+		}
+		if roleOfInit(c) == Sidecar {
+			if v.started(c.Name, inst) {
+				return i + 1, false
+			}
+			return i, false
+		}
 		switch {
-		case inst == nil || inst.State != Exited || !v.inSandbox(inst):
-			return false, inst != nil && inst.State == Exited && inst.ExitCode != 0 && v.Pod.Spec.RestartPolicy == corev1.RestartPolicyNever
-		case inst.ExitCode != 0:
-			return false, v.Pod.Spec.RestartPolicy == corev1.RestartPolicyNever
+		case inst.State != Exited:
+			return i, false
+		case inst.ExitCode == 0:
+			return i + 1, false
+		default:
+			return i, !restarts(v.Pod, c, Init, inst.ExitCode)
 		}
 	}
-	return true, false
+	return 0, false
+}
+
+// initialized reports whether every init container has done its part in the sandbox at hand, and whether one has failed
+// for good.
+func (v *View) initialized() (done, failed bool) {
+	at, failed := v.initAt()
+	return at == len(v.Pod.Spec.InitContainers), failed
+}
+
+// started reports whether the instance runs, its start hook is over and its startup probe has succeeded.
+func (v *View) started(name string, inst *Instance) bool {
+	m := v.memory(name)
+	return inst.State == Running && m.Hook != inst.ID && m.Started
 }
 
 // mainsBegan reports whether a main container was ever started in the sandbox at hand.
@@ -140,18 +150,32 @@ func (v *View) inSandbox(i *Instance) bool {
 	return len(v.Sandboxes) == 0 || i.SandboxID == v.Sandboxes[0].ID
 }
 
-// Ended reports whether the containers' own ends have ended the pod, and whether well.
+// Ended reports whether the containers' own ends have ended the pod, and whether well. Sidecars may still run.
 func (v *View) Ended() (ended, succeeded bool) {
 	if _, failed := v.initialized(); failed {
 		return true, false
 	}
 	succeeded = true
 	for i := range v.Pod.Spec.Containers {
-		inst := v.newest(v.Pod.Spec.Containers[i].Name)
-		if inst == nil || inst.State != Exited || restarts(v.Pod.Spec.RestartPolicy, inst.ExitCode) {
+		c := &v.Pod.Spec.Containers[i]
+		inst := v.newest(c.Name)
+		if inst == nil || inst.State != Exited || restarts(v.Pod, c, Main, inst.ExitCode) {
 			return false, false
 		}
 		succeeded = succeeded && inst.ExitCode == 0
 	}
 	return true, succeeded
+}
+
+// ForgetSandbox takes a sandbox out of the view that the runtime has removed with its containers. What ran in it last is
+// remembered: it counts, and what is done is done.
+func (v *View) ForgetSandbox(id string) {
+	v.Sandboxes = slices.DeleteFunc(slices.Clone(v.Sandboxes), func(s Sandbox) bool { return s.ID == id })
+	for name, all := range v.Containers {
+		left := slices.DeleteFunc(slices.Clone(all), func(i Instance) bool { return i.SandboxID == id })
+		if m := v.Memory[name]; len(left) == 0 && len(all) > 0 && m != nil {
+			m.Lost = &all[0]
+		}
+		v.Containers[name] = left
+	}
 }

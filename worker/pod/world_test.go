@@ -18,6 +18,8 @@ type world struct {
 	now   time.Time
 	trace []string
 	ids   int
+	// hookNext is the container whose next start has a hook that does not end by itself.
+	hookNext string
 }
 
 func newWorld(t *testing.T, policy corev1.RestartPolicy, inits, mains []string) *world {
@@ -80,7 +82,7 @@ func (w *world) do(step Step) {
 		w.loseSandbox(step.ID, 137)
 	case RemoveSandbox:
 		note("remove sandbox")
-		w.removeSandbox(step.ID)
+		w.ForgetSandbox(step.ID)
 	case RemoveVolumes:
 		note("no volumes")
 		w.Prepared = false
@@ -100,6 +102,9 @@ func (w *world) start(step Step) {
 		ID: fmt.Sprintf("c%d", w.ids), SandboxID: w.Sandbox().ID, Name: step.Container.Name, Attempt: step.Attempt,
 		State: Running, Started: w.now, Hash: SpecHash(step.Container),
 	})
+	if w.hookNext == step.Container.Name {
+		w.Memory[w.hookNext].Hook, w.hookNext = fmt.Sprintf("c%d", w.ids), ""
+	}
 }
 
 func (w *world) exit(name string, code int32) {
@@ -123,25 +128,6 @@ func (w *world) loseSandbox(id string, code int32) {
 			w.exit(name, code)
 		}
 	}
-}
-
-func (w *world) removeSandbox(id string) {
-	for name, all := range w.Containers {
-		var kept []Instance
-		for _, i := range all {
-			if i.SandboxID != id {
-				kept = append(kept, i)
-			}
-		}
-		w.Containers[name] = kept
-	}
-	var kept []Sandbox
-	for _, s := range w.Sandboxes {
-		if s.ID != id {
-			kept = append(kept, s)
-		}
-	}
-	w.Sandboxes = kept
 }
 
 func (w *world) wantTrace(want ...string) {
