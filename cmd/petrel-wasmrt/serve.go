@@ -31,6 +31,7 @@ type serveFlags struct {
 	mirrors                         []string
 	mirrorTLS                       image.MirrorTLS
 	stopRunners                     bool
+	trustAnnotations                bool
 	metrics                         string
 	confine                         confineFlags
 }
@@ -51,6 +52,7 @@ func newServe() *cobra.Command {
 	flags.StringVar(&f.mirrorTLS.Credential, "registry-credential", "", "file with a client certificate and its key for mirrors with an https address; read for every connection (default: none)")
 	flags.StringVar(&f.podCIDR, "pod-cidr", defaultPodCIDR, "addresses of sandboxes that bring none, until the client sets others")
 	flags.BoolVar(&f.stopRunners, "stop-runners-on-exit", false, "end all pods with the supervisor instead of leaving them running")
+	flags.BoolVar(&f.trustAnnotations, "trust-annotations", false, "take the annotations that name files of this host; not for kubelets, which hand on those of whoever made a pod")
 	flags.StringVar(&f.metrics, "metrics-listen", "", "serve Prometheus metrics at HOST:PORT or unix:PATH (default: nowhere)")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.confine.register(flags)
@@ -92,6 +94,7 @@ func serve(cmd *cobra.Command, f *serveFlags) error {
 	cache := filepath.Join(root, "cache")
 	cfg := supervisor.Config{
 		Root: root, Socket: socket, PodCIDR: cidr, Mirrors: mirrors, MirrorTLS: &f.mirrorTLS, Version: version, StopRunnersOnExit: f.stopRunners,
+		TrustAnnotations: f.trustAnnotations,
 		RunnerCommand: func(namespace string) *exec.Cmd {
 			args := []string{"runner", "--namespace", namespace, "--cache-dir", cache, "--modules-dir", image.BlobDir(root), "--log-level", f.logLevel}
 			for _, dir := range f.confine.allowPaths {

@@ -65,6 +65,9 @@ type Config struct {
 	CgroupParent string
 	// AllowPaths are the directories below which logs and mounts may lie. None: anywhere.
 	AllowPaths []string
+	// TrustAnnotations says that the client writes the annotations that name files of this host itself. Kubelets hand on
+	// those of whoever made the pod, who must not choose among the host's files.
+	TrustAnnotations bool
 	// Compiler inspects and compiles modules, in processes of their own.
 	Compiler Compiler
 	Timing   fleet.Timing

@@ -21,6 +21,9 @@ func (s *Supervisor) PullImage(ctx context.Context, r *runtimev1.PullImageReques
 	if r.GetImage().GetImage() == "" {
 		return nil, status.Error(codes.InvalidArgument, "pull image: its name is required")
 	}
+	if file := r.GetImage().GetAnnotations()[annotationModuleFile]; file != "" {
+		return s.importImage(ctx, r.GetImage().GetImage(), file)
+	}
 	a := r.GetAuth()
 	i, err := s.puller.Pull(ctx, r.GetImage().GetImage(), authn.AuthConfig{
 		Username: a.GetUsername(), Password: a.GetPassword(), Auth: a.GetAuth(),
