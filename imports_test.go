@@ -49,7 +49,7 @@ var rooms = map[string][]string{
 	"controlplane/scheduler":  {"controlplane/api"},
 	"controlplane/controller": {"controlplane/api"},
 
-	"worker":         {"ebpfproxy", "worker/cri", "worker/dns", "worker/flows", "worker/network", "worker/policy", "worker/service", "worker/service/kernel"},
+	"worker":         {"ebpfproxy", "steering", "worker/cri", "worker/dns", "worker/flows", "worker/network", "worker/policy", "worker/service", "worker/service/kernel"},
 	"worker/cri":     {},
 	"worker/dns":     {"worker/service"},
 	"worker/flows":   {"ebpfproxy"},
@@ -67,7 +67,7 @@ var rooms = map[string][]string{
 	// The guest's SDK is built into every guest: of the host it gets the wire format and nothing more.
 	"wasmrt/httpabi/wire": {},
 	"wasmrt/runner":       {"http1", "wasmrt/egress", "wasmrt/engine", "wasmrt/httpabi", "wasmrt/module", "wasmrt/wasi"},
-	"wasmrt/supervisor":   {"wasmrt/egress", "wasmrt/module", "wasmrt/runner"},
+	"wasmrt/supervisor":   {"steering", "wasmrt/egress", "wasmrt/module", "wasmrt/runner"},
 	"wasmrt/guest":        {"wasmrt/httpabi/wire"},
 
 	// The lab makes machines out of namespaces and runs the built programs on them: of Petrel it knows the command lines.
@@ -75,6 +75,9 @@ var rooms = map[string][]string{
 
 	// The server of the fast paths knows neither guests nor services.
 	"http1": {},
+
+	// How listening sockets get to what steers: spoken by the supervisor and the worker, who know nothing of each other.
+	"steering": {},
 
 	"ebpfproxy":     {"ebpfproxy/bpf"},
 	"ebpfproxy/bpf": {},

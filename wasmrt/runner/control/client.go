@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync"
 	"time"
 )
@@ -86,7 +87,8 @@ func (q *eventQueue) take() (list []*Frame, last bool) {
 func NewClient(ctx context.Context, conn net.Conn, onEvent func(event string, params json.RawMessage)) (*Client, error) {
 	c := &Client{conn: conn, onEvent: onEvent, pending: map[uint64]chan *Frame{}, broken: make(chan struct{}), done: make(chan struct{}),
 		events: eventQueue{more: make(chan struct{}, 1)}}
-	r := bufio.NewReader(conn)
+	files := newFileReader(conn)
+	r := bufio.NewReader(files)
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
 	f, err := ReadFrame(r)
 	if !stop() && err == nil {
@@ -100,9 +102,10 @@ func NewClient(ctx context.Context, conn net.Conn, onEvent func(event string, pa
 	}
 	if err != nil {
 		_ = conn.Close()
+		files.close()
 		return nil, fmt.Errorf("greet runner: %w", err)
 	}
-	go c.read(r)
+	go c.read(r, files)
 	go c.tell()
 	return c, nil
 }
@@ -129,44 +132,55 @@ func (c *Client) Close() error {
 
 // Call sends a request and waits for its response, the end of the connection or of ctx. A nil result drops the answer.
 func (c *Client) Call(ctx context.Context, method string, params, result any) error {
+	files, err := c.Exchange(ctx, method, params, nil, result)
+	CloseFiles(files)
+	return err
+}
+
+// Exchange is Call with descriptors: those that are sent stay the caller's, those that are answered become it.
+func (c *Client) Exchange(ctx context.Context, method string, params any, send []*os.File, result any) ([]*os.File, error) {
 	raw, err := json.Marshal(params)
 	if err != nil {
-		return fmt.Errorf("encode params of %s: %w", method, err)
+		return nil, fmt.Errorf("encode params of %s: %w", method, err)
 	}
 	id, answer, err := c.register()
 	if err != nil {
-		return fmt.Errorf("call %s: %w", method, err)
+		return nil, fmt.Errorf("call %s: %w", method, err)
 	}
-	defer c.forget(id)
-	if err := c.write(&Frame{ID: id, Method: method, Params: raw}); err != nil {
-		return fmt.Errorf("call %s: %w", method, err)
+	defer c.forget(id, answer)
+	if err := c.write(&Frame{ID: id, Method: method, Params: raw, Files: len(send), files: send}); err != nil {
+		return nil, fmt.Errorf("call %s: %w", method, err)
 	}
 	select {
 	case f := <-answer:
 		return decodeAnswer(method, f, result)
 	case <-ctx.Done():
-		return fmt.Errorf("call %s: %w", method, ctx.Err())
+		return nil, fmt.Errorf("call %s: %w", method, ctx.Err())
 	case <-c.broken:
 	}
 	select { // the answer may have come just before the end
 	case f := <-answer:
 		return decodeAnswer(method, f, result)
 	default:
-		return fmt.Errorf("call %s: %w", method, ErrClosed)
+		return nil, fmt.Errorf("call %s: %w", method, ErrClosed)
 	}
 }
 
-func decodeAnswer(method string, f *Frame, result any) error {
-	if f.Error != nil {
-		return f.Error
+func decodeAnswer(method string, f *Frame, result any) ([]*os.File, error) {
+	err := error(nil)
+	switch {
+	case f.Error != nil:
+		err = f.Error
+	case result != nil:
+		if decodeErr := json.Unmarshal(f.Result, result); decodeErr != nil {
+			err = fmt.Errorf("decode result of %s: %w", method, decodeErr)
+		}
 	}
-	if result == nil {
-		return nil
+	if err != nil {
+		CloseFiles(f.files)
+		return nil, err
 	}
-	if err := json.Unmarshal(f.Result, result); err != nil {
-		return fmt.Errorf("decode result of %s: %w", method, err)
-	}
-	return nil
+	return f.files, nil
 }
 
 func (c *Client) register() (uint64, chan *Frame, error) {
@@ -181,10 +195,16 @@ func (c *Client) register() (uint64, chan *Frame, error) {
 	return c.next, answer, nil
 }
 
-func (c *Client) forget(id uint64) {
+// forget is for whoever waits no longer. Descriptors that came meanwhile are nobody's.
+func (c *Client) forget(id uint64, answer chan *Frame) {
 	c.mu.Lock()
 	delete(c.pending, id)
 	c.mu.Unlock()
+	select {
+	case f := <-answer:
+		CloseFiles(f.files)
+	default:
+	}
 }
 
 func (c *Client) write(f *Frame) error {
@@ -195,16 +215,20 @@ func (c *Client) write(f *Frame) error {
 	c.writeMu.Lock()
 	defer c.writeMu.Unlock()
 	_ = c.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
-	if _, err := c.conn.Write(buf); err != nil {
+	if err := writeFrame(c.conn, buf, f.files); err != nil {
 		_ = c.conn.Close() // half a frame may have gone out: nothing after it can be understood
 		return fmt.Errorf("%w: %w", ErrClosed, err)
 	}
 	return nil
 }
 
-func (c *Client) read(r *bufio.Reader) {
+func (c *Client) read(r *bufio.Reader, files *fileReader) {
+	defer files.close()
 	for {
 		f, err := ReadFrame(r)
+		if err == nil {
+			f.files, err = files.take(f.Files)
+		}
 		if err != nil {
 			c.end(err)
 			return
@@ -216,14 +240,21 @@ func (c *Client) read(r *bufio.Reader) {
 			}
 			continue
 		}
-		c.mu.Lock()
-		answer := c.pending[f.ID]
-		delete(c.pending, f.ID)
-		c.mu.Unlock()
-		if answer != nil { // else the caller has given up
-			answer <- f
-		}
+		c.deliver(f)
 	}
+}
+
+// deliver hands a response to who waits for it, if somebody does.
+func (c *Client) deliver(f *Frame) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	answer := c.pending[f.ID]
+	delete(c.pending, f.ID)
+	if answer == nil { // the caller has given up
+		CloseFiles(f.files)
+		return
+	}
+	answer <- f // it has room
 }
 
 func (c *Client) end(err error) {

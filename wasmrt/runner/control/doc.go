@@ -8,5 +8,7 @@
 // which they happened, and a peer that does not read them loses its connection rather than an event, so that after
 // connecting again it lists and misses nothing.
 //
-// It imports the standard library alone.
+// Descriptors may travel with a request or a response: the frame says how many, and they come with its first bytes.
+//
+// It imports the standard library and the system's calls.
 package control

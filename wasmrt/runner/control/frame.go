@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 )
 
 // MaxFrame bounds a frame in bytes. The largest are a request to create a container with its whole environment
@@ -26,13 +27,16 @@ type Frame struct {
 	Params json.RawMessage `json:"params,omitempty"`
 	Result json.RawMessage `json:"result,omitempty"`
 	Error  *Error          `json:"error,omitempty"`
+	Files  int             `json:"files,omitempty"` // descriptors that come with a request or a response
+
+	files []*os.File
 }
 
 // check holds a frame to being one of the three, so that nobody acts upon a half.
 func (f *Frame) check() error {
 	switch {
 	case f.Event != "":
-		if f.ID != 0 || f.Method != "" || f.Result != nil || f.Error != nil {
+		if f.ID != 0 || f.Method != "" || f.Result != nil || f.Error != nil || f.Files != 0 {
 			return errors.New("an event carries nothing of a request or response")
 		}
 	case f.ID == 0:

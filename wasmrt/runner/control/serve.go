@@ -133,9 +133,14 @@ func (s *server) pump(sub *subscriber, readDone <-chan struct{}) {
 }
 
 func (s *server) read(ctx context.Context) error {
-	r := bufio.NewReader(s.conn)
+	files := newFileReader(s.conn)
+	defer files.close()
+	r := bufio.NewReader(files)
 	for {
 		f, err := ReadFrame(r)
+		if err == nil {
+			f.files, err = files.take(f.Files)
+		}
 		if err != nil {
 			if errors.Is(err, net.ErrClosed) || ctx.Err() != nil {
 				return nil
@@ -143,11 +148,13 @@ func (s *server) read(ctx context.Context) error {
 			return err
 		}
 		if f.Method == "" {
+			CloseFiles(f.files)
 			return fmt.Errorf("read request: frame %d has no method", f.ID)
 		}
 		select {
 		case s.slots <- struct{}{}:
 		default:
+			CloseFiles(f.files)
 			if err := s.write(&Frame{ID: f.ID, Error: Errorf(CodeBusy, "more than %d requests wait", MaxInFlight)}); err != nil {
 				return err
 			}
@@ -162,7 +169,18 @@ func (s *server) read(ctx context.Context) error {
 
 func (s *server) answer(ctx context.Context, f *Frame) {
 	response := &Frame{ID: f.ID}
+	if len(f.files) > 0 {
+		ctx = context.WithValue(ctx, receivedKey{}, &received{files: f.files})
+		defer func() { CloseFiles(TakeFiles(ctx)) }()
+	}
 	result, err := s.handler.Handle(ctx, f.Method, f.Params)
+	if c, ok := result.(Carrier); ok {
+		files := c.Carry()
+		defer CloseFiles(files)
+		if err == nil {
+			response.Files, response.files = len(files), files
+		}
+	}
 	if err == nil {
 		response.Result, err = json.Marshal(result)
 	}
@@ -171,7 +189,7 @@ func (s *server) answer(ctx context.Context, f *Frame) {
 		if !errors.As(err, &known) {
 			known = Errorf(CodeInternal, "%v", err)
 		}
-		response.Result, response.Error = nil, known
+		response = &Frame{ID: f.ID, Error: known}
 	}
 	// A failed write has closed the connection, which the reader sees.
 	_ = s.write(response)
@@ -180,7 +198,8 @@ func (s *server) answer(ctx context.Context, f *Frame) {
 func (s *server) write(f *Frame) error {
 	buf, err := AppendFrame(nil, f)
 	if err != nil && f.ID != 0 { // an answer too large is an error of that call, not of the connection
-		buf, err = AppendFrame(nil, &Frame{ID: f.ID, Error: Errorf(CodeInternal, "%v", err)})
+		f = &Frame{ID: f.ID, Error: Errorf(CodeInternal, "%v", err)}
+		buf, err = AppendFrame(nil, f)
 	}
 	if err != nil {
 		return err
@@ -188,7 +207,7 @@ func (s *server) write(f *Frame) error {
 	s.writeMu.Lock()
 	defer s.writeMu.Unlock()
 	_ = s.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
-	if _, err := s.conn.Write(buf); err != nil {
+	if err := writeFrame(s.conn, buf, f.files); err != nil {
 		_ = s.conn.Close()
 		return fmt.Errorf("write frame: %w", err)
 	}
