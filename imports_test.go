@@ -49,13 +49,14 @@ var rooms = map[string][]string{
 	"controlplane/scheduler":  {"controlplane/api"},
 	"controlplane/controller": {"controlplane/api"},
 
-	"worker":         {"ebpfproxy", "steering", "worker/cri", "worker/dns", "worker/flows", "worker/network", "worker/policy", "worker/service", "worker/service/kernel"},
-	"worker/cri":     {},
-	"worker/dns":     {"worker/service"},
-	"worker/flows":   {"ebpfproxy"},
-	"worker/network": {},
-	"worker/policy":  {"ebpfproxy", "worker/service"},
-	"worker/service": {"http1"},
+	"worker":            {"ebpfproxy", "steering", "worker/cri", "worker/dns", "worker/flows", "worker/network", "worker/policy", "worker/service", "worker/service/kernel"},
+	"worker/containerd": {"worker/cri"},
+	"worker/cri":        {},
+	"worker/dns":        {"worker/service"},
+	"worker/flows":      {"ebpfproxy"},
+	"worker/network":    {},
+	"worker/policy":     {"ebpfproxy", "worker/service"},
+	"worker/service":    {"http1"},
 	// The table is pure and has several data paths; what puts it into the kernel is a room of its own beside it.
 	"worker/service/kernel": {"ebpfproxy", "worker/service"},
 

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Installs what the tests need beside Go, from Debian: a browser that shows an app's page, curl, ip, what makes BPF objects again, and wrk for the
-# benchmarks; or only the packages that its arguments name. Without root it says what is missing; the test that needs it
-# then fails by name.
+# Installs what the tests need beside Go, from Debian: a browser that shows an app's page, curl, ip, what makes BPF objects
+# again, containerd with what it needs and a shell for its containers, a registry, and wrk for the benchmarks; or only the
+# packages that its arguments name. Without root it says what is missing; the test that needs it then fails by name.
 set -eu
 
-packages=${*:-chromium-headless-shell clang curl iproute2 libbpf-dev llvm wrk}
+packages=${*:-busybox-static chromium-headless-shell clang containerd containernetworking-plugins curl docker-registry iproute2 libbpf-dev lld llvm runc wrk}
 
 missing=''
 for p in $packages; do
