@@ -17,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/petrelrun/petrel/worker/flows"
+	"github.com/petrelrun/petrel/worker/streaming"
 )
 
 // Limits of the node's HTTP server.
@@ -28,21 +29,27 @@ const (
 	nodeShutdown = time.Second
 )
 
-// nodeServer is the node's own HTTP server: logs for the API server, health and metrics for whoever looks after it.
+// nodeServer is the node's own HTTP server: logs and streams for the API server, health and metrics for whoever looks after it.
 type nodeServer struct {
-	m    *manager
-	node string
-	log  *slog.Logger
+	m     *manager
+	node  string
+	log   *slog.Logger
+	relay *streaming.Relay
 }
 
 func newNodeServer(m *manager, node string, log *slog.Logger) *nodeServer {
-	return &nodeServer{m: m, node: node, log: log}
+	return &nodeServer{m: m, node: node, log: log, relay: streaming.NewRelay(log)}
 }
 
 func (s *nodeServer) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok")) })
 	mux.HandleFunc("GET /containerLogs/{namespace}/{pod}/{container}", s.containerLogs)
+	for _, method := range []string{"GET ", "POST "} { // WebSockets come with GET, SPDY with POST
+		mux.HandleFunc(method+"/exec/{namespace}/{pod}/{container}", s.exec)
+		mux.HandleFunc(method+"/attach/{namespace}/{pod}/{container}", s.attach)
+		mux.HandleFunc(method+"/portForward/{namespace}/{pod}", s.portForward)
+	}
 	mux.HandleFunc("GET /pods", s.pods)
 	mux.Handle("GET "+flows.Path, flows.NewHandler(s.m.guard.source))
 	own := promhttp.HandlerFor(s.m.metrics.registry, promhttp.HandlerOpts{})
@@ -107,6 +114,7 @@ func (s *nodeServer) serve(ctx context.Context, listener net.Listener) error {
 	if !stop() {
 		<-ended
 	}
+	s.relay.Wait() // its connections are no longer the server's
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}

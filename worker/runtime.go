@@ -29,6 +29,8 @@ type Runtime interface {
 	ListContainers(ctx context.Context, filter *runtimev1.ContainerFilter) ([]*runtimev1.Container, error)
 	ContainerStatus(ctx context.Context, id string, verbose bool) (*runtimev1.ContainerStatus, map[string]string, error)
 
+	Streams
+
 	ImageStatus(ctx context.Context, image *runtimev1.ImageSpec) (*runtimev1.Image, error)
 	PullImage(ctx context.Context, image *runtimev1.ImageSpec, sandbox *runtimev1.PodSandboxConfig) (string, error)
 }

@@ -65,13 +65,9 @@ func (s *Server) logTarget(c echo.Context, pods, nodes *resource.Definition) (*l
 	if err != nil {
 		return nil, err
 	}
-	entry, err := s.registry.Get(ctx, pods, param(c, "ns"), param(c, "name"), true)
+	pod, err := s.namedPod(c, pods)
 	if err != nil {
 		return nil, err
-	}
-	pod, ok := entry.Object().(*corev1.Pod)
-	if !ok {
-		return nil, fmt.Errorf("read logs: got a %T", entry.Object())
 	}
 	t := &logTarget{pod: pod, node: pod.Spec.NodeName}
 	if t.container, err = chooseContainer(pod, c.QueryParam("container")); err != nil {
@@ -80,11 +76,7 @@ func (s *Server) logTarget(c echo.Context, pods, nodes *resource.Definition) (*l
 	if t.node == "" {
 		return nil, t.waiting("the pod is not assigned to a node yet")
 	}
-	entry, err = s.registry.Get(ctx, nodes, "", t.node, false)
-	if err != nil {
-		return nil, err
-	}
-	host, err := nodeAddress(entry.Object())
+	host, err := s.nodeHost(ctx, nodes, t.node)
 	if err != nil {
 		return nil, err
 	}
@@ -93,6 +85,28 @@ func (s *Server) logTarget(c echo.Context, pods, nodes *resource.Definition) (*l
 		Path: "/containerLogs/" + pod.Namespace + "/" + pod.Name + "/" + t.container,
 	}
 	return t, nil
+}
+
+// namedPod is the newest version of the pod that a request names.
+func (s *Server) namedPod(c echo.Context, pods *resource.Definition) (*corev1.Pod, error) {
+	entry, err := s.registry.Get(c.Request().Context(), pods, param(c, "ns"), param(c, "name"), true)
+	if err != nil {
+		return nil, err
+	}
+	pod, ok := entry.Object().(*corev1.Pod)
+	if !ok {
+		return nil, fmt.Errorf("get pod: got a %T", entry.Object())
+	}
+	return pod, nil
+}
+
+// nodeHost is where a node's server is.
+func (s *Server) nodeHost(ctx context.Context, nodes *resource.Definition, name string) (string, error) {
+	entry, err := s.registry.Get(ctx, nodes, "", name, false)
+	if err != nil {
+		return "", err
+	}
+	return nodeAddress(entry.Object())
 }
 
 // chooseContainer finds the container that is meant.

@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -33,11 +34,11 @@ func newMetrics() *metrics {
 			Name: "apiserver_request_total", Help: "Requests answered, by what they were for and how they ended.",
 		}, []string{"verb", "group", "version", "resource", "subresource", "code"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "apiserver_request_duration_seconds", Help: "Time to answer, without watches and log streams.",
+			Name: "apiserver_request_duration_seconds", Help: "Time to answer, without watches and streams.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
 		}, []string{"verb", "group", "version", "resource", "subresource"}),
 		streams: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "apiserver_longrunning_requests", Help: "Watches and log streams that are open.",
+			Name: "apiserver_longrunning_requests", Help: "Watches and streams that are open.",
 		}, []string{"verb", "group", "version", "resource"}),
 	}
 	m.registry.MustRegister(m.requests, m.duration, m.streams,
@@ -65,7 +66,7 @@ func (m *metrics) observe(c echo.Context, took time.Duration) {
 		return // no resource: paths are not labels, or a scanner could make any number of them
 	}
 	m.requests.WithLabelValues(l.verb, l.group, l.version, l.resource, l.subresource, strconv.Itoa(c.Response().Status)).Inc()
-	if l.verb != "watch" && l.subresource != "log" {
+	if l.verb != "watch" && !slices.Contains(streamed, l.subresource) {
 		m.duration.WithLabelValues(l.verb, l.group, l.version, l.resource, l.subresource).Observe(took.Seconds())
 	}
 }

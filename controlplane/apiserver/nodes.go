@@ -15,20 +15,30 @@ type nodeAddressKey struct{}
 
 // nodeRequest makes a request to a node's server; target has the server's address.
 func (s *Server) nodeRequest(ctx context.Context, node string, target url.URL) (*http.Request, error) {
-	target.Scheme = "http"
-	if s.cfg.NodeTLS != nil {
-		_, port, err := net.SplitHostPort(target.Host)
-		if err != nil {
-			return nil, fmt.Errorf("ask node %s: %w", node, err)
-		}
-		ctx = context.WithValue(ctx, nodeAddressKey{}, target.Host)
-		target.Scheme, target.Host = "https", net.JoinHostPort(node, port)
+	ctx, target, err := s.atNode(ctx, node, target)
+	if err != nil {
+		return nil, err
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
 	if err != nil {
 		return nil, fmt.Errorf("ask node %s: %w", node, err)
 	}
 	return req, nil
+}
+
+// atNode is a node's URL as NodeTransport is to be asked for it, with the context that leads it there.
+func (s *Server) atNode(ctx context.Context, node string, target url.URL) (context.Context, url.URL, error) {
+	target.Scheme = "http"
+	if s.cfg.NodeTLS == nil {
+		return ctx, target, nil
+	}
+	_, port, err := net.SplitHostPort(target.Host)
+	if err != nil {
+		return ctx, target, fmt.Errorf("ask node %s: %w", node, err)
+	}
+	ctx = context.WithValue(ctx, nodeAddressKey{}, target.Host)
+	target.Scheme, target.Host = "https", net.JoinHostPort(node, port)
+	return ctx, target, nil
 }
 
 // newNodeTransport makes connections to nodes. It keeps connections by the URL's host: over TLS by the node's name, so

@@ -3,6 +3,7 @@ package apiserver
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -79,7 +80,7 @@ func (s *Server) routeResource(d *resource.Definition) {
 func (s *Server) routeSubresource(d *resource.Definition, sub resource.Subresource) error {
 	handlers := map[string]echo.HandlerFunc{}
 	switch sub.Name {
-	case upstream.Status, upstream.Finalize, upstream.Approval:
+	case upstream.Status, upstream.Finalize, upstream.Approval, upstream.EphemeralContainers:
 		handlers["get"], handlers["update"], handlers["patch"] = s.get(d), s.update(d, sub.Name), s.patch(d, sub.Name)
 	case "scale":
 		handlers["get"], handlers["update"], handlers["patch"] = s.getScale(d), s.updateScale(d), s.patchScale(d)
@@ -93,6 +94,13 @@ func (s *Server) routeSubresource(d *resource.Definition, sub resource.Subresour
 			return fmt.Errorf("%s/log needs nodes", d.GVR.Resource)
 		}
 		handlers["get"] = s.logs(d, nodes)
+	case "exec", "attach", "portforward":
+		nodes, ok := resource.Lookup(corev1.SchemeGroupVersion.WithResource("nodes"))
+		if !ok {
+			return fmt.Errorf("%s/%s needs nodes", d.GVR.Resource, sub.Name)
+		}
+		handlers["get"] = s.stream(d, nodes, sub.Name)
+		handlers["create"] = handlers["get"]
 	case proxySubresource:
 		handlers["get"] = s.nodeProxy(d)
 		s.handle(http.MethodGet, root(d.GVR.GroupVersion())+"/"+d.GVR.Resource+"/:name/"+sub.Name+"/*", d, sub.Name, "get", handlers["get"])
@@ -117,6 +125,9 @@ var methods = map[string]string{
 // proxySubresource is a node's own server.
 const proxySubresource = "proxy"
 
+// streamed are the subresources that last as long as their clients like.
+var streamed = []string{"log", "exec", "attach", "portforward", proxySubresource}
+
 // handle routes one verb behind the limits and the Authorizer.
 func (s *Server) handle(method, path string, d *resource.Definition, subresource, verb string, h echo.HandlerFunc) {
 	limited := s.limited(method != http.MethodGet, h)
@@ -125,7 +136,7 @@ func (s *Server) handle(method, path string, d *resource.Definition, subresource
 		if verb == "list" && boolean(c.QueryParams(), "watch") {
 			v, next = "watch", h
 		}
-		if subresource == "log" || subresource == proxySubresource {
+		if slices.Contains(streamed, subresource) {
 			next = h
 		}
 		c.Set(routeKey, routeLabels{v, d.GVR.Group, d.GVR.Version, d.GVR.Resource, subresource})

@@ -55,9 +55,13 @@ func describe(gvk schema.GroupVersionKind) names {
 		}}
 	case "Pod":
 		return names{short: []string{"po"}, categories: inAll, subs: []Subresource{
+			sub("attach", core.WithKind("PodAttachOptions"), "create", "get"),
 			sub("binding", core.WithKind("Binding"), "create"),
+			sub(upstream.EphemeralContainers, gvk, objectVerbs...),
 			sub("eviction", policyv1.SchemeGroupVersion.WithKind("Eviction"), "create"),
+			sub("exec", core.WithKind("PodExecOptions"), "create", "get"),
 			sub("log", gvk, "get"),
+			sub("portforward", core.WithKind("PodPortForwardOptions"), "create", "get"),
 			status(gvk),
 		}}
 	case "Service":

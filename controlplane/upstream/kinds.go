@@ -27,11 +27,12 @@ import (
 	"k8s.io/kubernetes/pkg/registry/networking/networkpolicy"
 )
 
-// Status, Finalize and Approval are the subresources that have strategies of their own.
+// Status, Finalize, Approval and EphemeralContainers are the subresources that have strategies of their own.
 const (
-	Status   = "status"
-	Finalize = "finalize"
-	Approval = "approval"
+	Status              = "status"
+	Finalize            = "finalize"
+	Approval            = "approval"
+	EphemeralContainers = "ephemeralcontainers"
 )
 
 // Kinds makes the rules of every upstream resource that is served.
@@ -41,7 +42,8 @@ func Kinds() []*Kind {
 		kind(corev1.SchemeGroupVersion, "namespaces", "Namespace", namespace.Strategy,
 			map[string]strategy{Status: namespace.StatusStrategy, Finalize: namespace.FinalizeStrategy}, namespaceFields),
 		kind(corev1.SchemeGroupVersion, "nodes", "Node", node.Strategy, status(node.StatusStrategy), nodeFields),
-		kind(corev1.SchemeGroupVersion, "pods", "Pod", pod.Strategy, status(pod.StatusStrategy), podFields),
+		kind(corev1.SchemeGroupVersion, "pods", "Pod", pod.Strategy,
+			map[string]strategy{Status: pod.StatusStrategy, EphemeralContainers: pod.EphemeralContainersStrategy}, podFields),
 		kind(corev1.SchemeGroupVersion, "services", "Service", service.Strategy, status(service.StatusStrategy), serviceFields),
 		kind(corev1.SchemeGroupVersion, "configmaps", "ConfigMap", configmap.Strategy, nil, nil),
 		kind(corev1.SchemeGroupVersion, "secrets", "Secret", secret.Strategy, nil, secretFields),

@@ -258,3 +258,29 @@ func FuzzTail(f *testing.F) {
 		}
 	})
 }
+
+// TestRotatedBetweenTwoLooks has a file renamed right after the follower saw its end: what came into it since is not lost.
+func TestRotatedBetweenTwoLooks(t *testing.T) {
+	path := writeLog(t, entry(0, "F", "a"))
+	var out bytes.Buffer
+	o := Options{Follow: true}
+	c := &copier{ctx: t.Context(), out: &printer{w: &out, options: o}, flush: func() {}, path: path, options: o, alive: func() bool { return true }}
+	if err := c.open(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { c.file.Close() }()
+	if err := c.drain(); err != nil {
+		t.Fatal(err)
+	}
+	appendTo(t, path, entry(1, "F", "b"))
+	if err := os.Rename(path, path+".1"); err != nil {
+		t.Fatal(err)
+	}
+	appendTo(t, path, entry(2, "F", "c"))
+	if again, err := c.rotated(); err != nil || !again {
+		t.Fatalf("rotated = %v, %v", again, err)
+	}
+	if err := c.drain(); err != nil || out.String() != "a\nb\nc\n" {
+		t.Errorf("the follower has %q, %v", out.String(), err)
+	}
+}

@@ -149,6 +149,16 @@ func (c *copier) drain() error {
 	return nil
 }
 
+// finish reads what came into a file between the last look at it and the new file's beginning.
+func (c *copier) finish() error {
+	if err := c.drain(); err != nil {
+		return err
+	}
+	err := c.last()
+	c.pending = c.pending[:0]
+	return err
+}
+
 // last writes what a container that died left without a newline.
 func (c *copier) last() error {
 	if len(c.pending) == 0 {
@@ -172,8 +182,10 @@ func (c *copier) rotated() (bool, error) {
 	}
 	switch {
 	case !os.SameFile(now, have):
+		if err := c.finish(); err != nil {
+			return false, err
+		}
 		_ = c.file.Close()
-		c.pending = c.pending[:0]
 		return true, c.open()
 	case now.Size() < c.offset:
 		c.pending, c.offset = c.pending[:0], 0

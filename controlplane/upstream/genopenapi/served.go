@@ -13,7 +13,7 @@ var served = map[string]map[string][]string{
 		"events":     nil,
 		"namespaces": {"finalize", "status"},
 		"nodes":      {"proxy", "status"},
-		"pods":       {"binding", "eviction", "log", "status"},
+		"pods":       {"attach", "binding", "ephemeralcontainers", "eviction", "exec", "log", "portforward", "status"},
 		"secrets":    nil,
 		"services":   {"status"},
 	},
