@@ -30,6 +30,7 @@ type actor struct {
 	listing   *found      // what a listing held of it, in place of asking
 	ending    []string    // instances and sandboxes that are being stopped
 	ailing    string      // the instance whose guest is said to fail
+	renew     bool        // what volumes are made from may have changed
 	announced uint64      // hash of the instance whose start was announced
 	pending   bool        // there is something to do
 	running   bool        // the loop runs
@@ -40,6 +41,7 @@ type actor struct {
 
 	view      pod.View
 	host      volume.Host
+	mounted   *mounted // nil without volumes whose content comes from the API
 	watches   map[string]*watching
 	accepted  time.Time
 	looked    bool // the runtime was asked
@@ -169,8 +171,8 @@ func (a *actor) loop() {
 		if a.timer != nil {
 			a.timer.Stop()
 		}
-		in := inbox{pod: a.pod, fromAPI: a.fromAPI, gone: a.gone, dirty: a.dirty, told: a.told, probed: a.probed, listing: a.listing, ailing: a.ailing}
-		a.dirty, a.probed, a.listing, a.ailing = false, nil, nil, ""
+		in := inbox{pod: a.pod, fromAPI: a.fromAPI, gone: a.gone, dirty: a.dirty, told: a.told, probed: a.probed, listing: a.listing, ailing: a.ailing, renew: a.renew}
+		a.dirty, a.probed, a.listing, a.ailing, a.renew = false, nil, nil, "", false
 		a.mu.Unlock()
 
 		wake := a.turn(ctx, in)

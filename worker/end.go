@@ -38,6 +38,7 @@ func (a *actor) stopBy(deadline time.Time, why pod.Why) {
 	s := a.view.Stopping
 	if s == nil {
 		a.stopWatches()
+		a.unfollowVolumes()
 		a.leaveServices()
 		a.view.Stopping = &pod.Stopping{Deadline: deadline, Why: why}
 		if why.Reason != "" {
@@ -92,6 +93,7 @@ func deadline(p *corev1.Pod) time.Time {
 
 // end notes the status that the pod ends with; the first is the one.
 func (a *actor) end(status *corev1.PodStatus) {
+	a.unfollowVolumes()
 	if a.final == nil {
 		a.final = status.DeepCopy()
 	}

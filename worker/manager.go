@@ -13,6 +13,7 @@ import (
 	"github.com/petrelrun/petrel/worker/env"
 	"github.com/petrelrun/petrel/worker/network"
 	"github.com/petrelrun/petrel/worker/probe"
+	"github.com/petrelrun/petrel/worker/volume/follow"
 )
 
 // manager holds the actors of all pods of the node and what they share.
@@ -34,6 +35,7 @@ type manager struct {
 	runtimeName string
 	naming      *naming
 	guard       *guard
+	follower    *follow.Follower // of what volumes are made from
 	// leave and arrive tell the node's services which addresses are about to go and to come.
 	leave, arrive func(netip.Addr)
 
@@ -195,6 +197,7 @@ func (m *manager) close() {
 	m.closed = true
 	m.mu.Unlock()
 	m.loops.Wait()
+	m.follower.Close()
 	m.trim.close()
 	for _, a := range m.all() {
 		a.halt()

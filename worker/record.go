@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/petrelrun/petrel/worker/pod"
+	"github.com/petrelrun/petrel/worker/volume"
 )
 
 // keep writes the pod down, so that a worker that starts without the API knows it.
@@ -61,7 +62,7 @@ func (p paths) forget(object *corev1.Pod) error {
 	if errors.Is(err, os.ErrNotExist) {
 		err = nil
 	}
-	return errors.Join(err, os.RemoveAll(p.pod(object.UID)), os.RemoveAll(p.logs(object)))
+	return errors.Join(err, volume.Remove(p.pod(object.UID)), os.RemoveAll(p.logs(object)))
 }
 
 // lost is the last attempt at the container that its logs or the API's status tell of, as an end that nobody saw: what

@@ -11,7 +11,6 @@ import (
 	"github.com/petrelrun/petrel/worker/cri"
 	"github.com/petrelrun/petrel/worker/env"
 	"github.com/petrelrun/petrel/worker/pod"
-	"github.com/petrelrun/petrel/worker/volume"
 )
 
 // do carries out one step. An error is the runtime's; what is the pod's own fault goes into its view.
@@ -32,11 +31,7 @@ func (a *actor) do(ctx context.Context, step pod.Step) error {
 	case pod.RemoveSandbox:
 		return a.removeSandbox(ctx, step.ID)
 	case pod.RemoveVolumes:
-		a.view.Prepared = false
-		if len(a.view.Pod.Spec.Volumes) == 0 {
-			return nil
-		}
-		return a.m.onDisk(func() error { return os.RemoveAll(a.m.paths.volumes(a.uid)) })
+		return a.removeVolumes()
 	default:
 		return fmt.Errorf("no such step: %d", step.Kind)
 	}
@@ -52,32 +47,6 @@ func (a *actor) facts() env.Facts {
 		facts.PodIP = s.IP
 	}
 	return facts
-}
-
-func (a *actor) makeVolumes(ctx context.Context) error {
-	release, err := slot(ctx, a.m.volumes)
-	if err != nil {
-		return err
-	}
-	defer release()
-	var host volume.Host
-	if len(a.view.Pod.Spec.Volumes) > 0 {
-		maker := &volume.Maker{Source: a.source(), HostPaths: a.m.cfg.HostPaths}
-		host, err = maker.Make(ctx, a.view.Pod, a.m.paths.volumes(a.uid), a.facts())
-	}
-	if err == nil {
-		err = makeDir(a.m.paths.logs(a.view.Pod), passDir)
-	}
-	if err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		a.holdBack(volumeRetry, eventFailedMount, err)
-		return nil
-	}
-	a.host = host
-	a.view.Prepared, a.view.Why = true, pod.Why{}
-	return nil
 }
 
 // holdBack keeps the whole pod for a while and says why.

@@ -22,10 +22,12 @@ type inbox struct {
 	probed  []probed
 	listing *found
 	ailing  string
+	renew   bool
 }
 
 // turn takes in what is new, does what there is to do now, tells the status, and returns when it wants to be woken.
 func (a *actor) turn(ctx context.Context, in inbox) time.Time {
+	a.noteVolumes(in)
 	a.takePod(in)
 	a.takeProbes(in.probed)
 	if in.dirty {
@@ -39,10 +41,11 @@ func (a *actor) turn(ctx context.Context, in inbox) time.Time {
 	}
 	a.takeEnd(in)
 	guest := a.checkGuest(ctx, in.ailing, time.Now())
+	volumes := a.renewVolumes(ctx, time.Now())
 	wake, err := a.work(ctx)
-	wake = sooner(wake, guest)
+	wake = sooner(sooner(wake, guest), volumes)
 	if err != nil {
-		if wake = sooner(a.postpone(err), guest); a.m.ctx.Err() != nil {
+		if wake = sooner(sooner(a.postpone(err), guest), volumes); a.m.ctx.Err() != nil {
 			return wake
 		}
 	} else {

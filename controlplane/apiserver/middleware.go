@@ -59,6 +59,9 @@ func (s *Server) authenticate(next echo.HandlerFunc) echo.HandlerFunc {
 func (s *Server) authorize(c echo.Context, a auth.Attributes) error {
 	a.User, _ = auth.UserFrom(c.Request().Context())
 	a.Namespace, a.Name, a.Path = param(c, "ns"), param(c, "name"), c.Request().URL.Path
+	if a.Verb == "list" || a.Verb == "watch" {
+		a.Name = selectedName(c.QueryParams())
+	}
 	return s.cfg.Authorizer.Authorize(c.Request().Context(), &a)
 }
 

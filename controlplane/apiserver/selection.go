@@ -48,6 +48,20 @@ func parseQuery(namespace string, q url.Values, selectable []string) (store.Quer
 	return out, nil
 }
 
+// selectedName is the one object that a list or a watch is about by its field selector; empty when there may be others.
+func selectedName(q url.Values) string {
+	text := q.Get("fieldSelector")
+	if text == "" || len(text) > maxSelectorBytes {
+		return ""
+	}
+	selector, err := fields.ParseSelector(text)
+	if err != nil {
+		return "" // the handler says what is wrong with it
+	}
+	name, _ := selector.RequiresExactMatch("metadata.name")
+	return name
+}
+
 // reading is what a list or a watch says about how fresh its answer must be.
 type reading struct {
 	version  string // as sent: empty, "0" and a number mean three things

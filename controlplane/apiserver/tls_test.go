@@ -50,7 +50,9 @@ func secure(t *testing.T, a *pki.Authority) (base string) {
 	}
 	s, err := New(Config{
 		Registry: r, Listen: "127.0.0.1:0", TLS: certificate(t, a, serving).Server(), Logger: quiet,
-		Authenticator: &auth.Credentials{Clients: a.Pool()}, Authorizer: &auth.Members{},
+		Authenticator: &auth.Credentials{Clients: a.Pool()}, Authorizer: &auth.Members{NodeReads: func(_ context.Context, node, resource, namespace, name string) bool {
+			return node+"/"+resource+"/"+namespace+"/"+name == "n/configmaps/default/mine"
+		}},
 		Mounts: map[string]http.Handler{"/v1/": http.HandlerFunc(mounted)},
 	})
 	if err != nil {
@@ -87,6 +89,7 @@ func TestTLS(t *testing.T) {
 	ours, theirs := authority(t), authority(t)
 	base := secure(t, ours)
 	admin := over(t, ours, &pki.Request{CommonName: "admin", Organization: []string{auth.GroupMasters}, Usage: pki.Client})
+	node := over(t, ours, &pki.Request{CommonName: "system:node:n", Organization: []string{auth.GroupNodes}, Usage: pki.Client})
 	tests := []struct {
 		name   string
 		client *http.Client
@@ -102,7 +105,15 @@ func TestTLS(t *testing.T) {
 		{"admin", admin, "/api/v1/namespaces/default", 200, "default"},
 		{"admin, at what is mounted", admin, "/v1/apps", 200, "mounted"},
 		{"a member without roles", over(t, ours, &pki.Request{CommonName: "jane", Usage: pki.Client}), "/api/v1/pods", 403, `User \"jane\" cannot list resource \"pods\"`},
-		{"a node", over(t, ours, &pki.Request{CommonName: "system:node:n", Organization: []string{auth.GroupNodes}, Usage: pki.Client}), "/api/v1/services", 200, "ServiceList"},
+		{"a node", node, "/api/v1/services", 200, "ServiceList"},
+		{"a node, one config map of its pods", node, "/api/v1/namespaces/default/configmaps?fieldSelector=metadata.name%3Dmine", 200, "ConfigMapList"},
+		{"a node, and of more fields", node, "/api/v1/namespaces/default/configmaps?fieldSelector=metadata.namespace%3Ddefault,metadata.name%3Dmine", 200, "ConfigMapList"},
+		{"a node, another config map", node, "/api/v1/namespaces/default/configmaps?fieldSelector=metadata.name%3Dtheirs", 403, "cannot list"},
+		{"a node, all but one config map", node, "/api/v1/namespaces/default/configmaps?fieldSelector=metadata.name%21%3Dmine", 403, "cannot list"},
+		{"a node, in all namespaces", node, "/api/v1/configmaps?fieldSelector=metadata.name%3Dmine", 403, "cannot list"},
+		{"a node, two selectors", node, "/api/v1/namespaces/default/configmaps?fieldSelector=x%3Dy&fieldSelector=metadata.name%3Dmine", 403, "cannot list"},
+		{"a node, watching others", node, "/api/v1/namespaces/default/configmaps?watch=1&fieldSelector=metadata.name%3Dtheirs", 403, "cannot watch"},
+		{"a node, a selector that is none", node, "/api/v1/namespaces/default/configmaps?fieldSelector=%3D%3D", 403, "cannot list"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

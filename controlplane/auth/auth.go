@@ -26,7 +26,8 @@ type Attributes struct {
 	// Verb is get, list, watch, create, update, patch, delete or deletecollection; for a path that is no resource
 	// the HTTP method in lower case.
 	Verb string
-	// Resource requests name Group, Version, Resource, Subresource, Namespace and Name; others only the Path.
+	// Resource requests name Group, Version, Resource, Subresource, Namespace and Name; others only the Path. A list or a
+	// watch has the Name that its field selector narrows it to.
 	Group, Version, Resource, Subresource string
 	Namespace, Name                       string
 	Path                                  string

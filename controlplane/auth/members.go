@@ -74,7 +74,7 @@ func (m *Members) nodeMay(ctx context.Context, node string, a *Attributes) bool 
 	case "services", "endpointslices", "namespaces", "networkpolicies":
 		return plain && see
 	case "configmaps", "secrets":
-		return plain && a.Verb == "get" && m.NodeReads != nil && m.NodeReads(ctx, node, a.Resource, a.Namespace, a.Name)
+		return plain && see && a.Name != "" && m.NodeReads != nil && m.NodeReads(ctx, node, a.Resource, a.Namespace, a.Name)
 	case "events":
 		return plain && (a.Verb == "create" || write)
 	case csrs:

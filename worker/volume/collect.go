@@ -56,6 +56,8 @@ func (c *collector) projected(p *corev1.VolumeProjection, mode *int32) error {
 		return c.secret(p.Secret.Name, p.Secret.Items, p.Secret.Optional, mode)
 	case p.DownwardAPI != nil:
 		return c.downward(p.DownwardAPI.Items, mode)
+	case p.ServiceAccountToken != nil:
+		return fmt.Errorf("projection of a service account token: this cluster issues none: %w", ErrUnsupported)
 	default:
 		return fmt.Errorf("projection: %w: want configMap, secret or downwardAPI", ErrUnsupported)
 	}

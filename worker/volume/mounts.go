@@ -1,9 +1,10 @@
 package volume
 
 import (
+	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
+	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -15,55 +16,72 @@ type Mount struct {
 	HostPath      string
 	ContainerPath string
 	ReadOnly      bool
+	// Propagation says whether mounts that are made later on one side are seen on the other; empty: they are not.
+	Propagation corev1.MountPropagationMode
 }
 
+// subPaths is the directory for what containers see of sub paths, beside the volumes: no volume can have its name.
+const subPaths = ".subpaths"
+
 // Mounts works out what the container mounts. A sub path that does not exist is made as a directory; one that leads
-// out of its volume, also by a symbolic link that a guest made, is refused.
+// out of its volume, also by a symbolic link that a container made, is refused.
 func Mounts(p *corev1.Pod, c *corev1.Container, host Host, vars []env.Var) ([]Mount, error) {
 	var out []Mount
 	for i := range c.VolumeMounts {
 		m := &c.VolumeMounts[i]
-		base, ok := host[m.Name]
-		if !ok {
-			return nil, fmt.Errorf("mount %s: the pod has no volume %q", m.MountPath, m.Name)
+		mount, err := mountOf(p, c, m, host, vars, strconv.Itoa(i))
+		if err != nil {
+			return nil, fmt.Errorf("mount %s: %w", m.MountPath, err)
 		}
-		sub := m.SubPath
-		if m.SubPathExpr != "" {
-			sub = env.Strings([]string{m.SubPathExpr}, vars)[0]
-		}
-		if sub != "" {
-			var err error
-			if base, err = subPath(base, sub); err != nil {
-				return nil, fmt.Errorf("mount %s: %w", m.MountPath, err)
-			}
-		}
-		out = append(out, Mount{HostPath: base, ContainerPath: m.MountPath, ReadOnly: m.ReadOnly || fixed(p, m.Name)})
+		out = append(out, mount)
 	}
 	return out, nil
 }
 
-func subPath(base, sub string) (string, error) {
-	root, err := os.OpenRoot(base)
-	if err != nil {
-		return "", fmt.Errorf("open volume: %w", err)
+func mountOf(p *corev1.Pod, c *corev1.Container, m *corev1.VolumeMount, host Host, vars []env.Var, name string) (Mount, error) {
+	at, ok := host.places[m.Name]
+	if !ok {
+		return Mount{}, fmt.Errorf("the pod has no volume %q", m.Name)
 	}
-	defer root.Close()
-	if _, err := root.Stat(sub); os.IsNotExist(err) {
-		if err := root.MkdirAll(sub, dirMode); err != nil {
-			return "", fmt.Errorf("make sub path %q: %w", sub, err)
+	if r := m.RecursiveReadOnly; r != nil && *r == corev1.RecursiveReadOnlyEnabled {
+		return Mount{}, errors.New("recursiveReadOnly Enabled is not supported; use IfPossible")
+	}
+	out := Mount{HostPath: at.path, ContainerPath: m.MountPath, ReadOnly: m.ReadOnly || at.readOnly}
+	if m.MountPropagation != nil && *m.MountPropagation != corev1.MountPropagationNone {
+		out.Propagation = *m.MountPropagation
+	}
+	sub := m.SubPath
+	if m.SubPathExpr != "" {
+		var err error
+		if sub, err = expand(m.SubPathExpr, vars); err != nil {
+			return Mount{}, err
 		}
-	} else if err != nil {
-		return "", fmt.Errorf("open sub path %q: %w", sub, err)
 	}
-	return filepath.EvalSymlinks(filepath.Join(base, sub))
+	if sub == "" {
+		return out, nil
+	}
+	var err error
+	if out.HostPath, err = at.sub(sub, filepath.Join(host.dir, subPaths, c.Name), name, groupOf(p)); err != nil {
+		return Mount{}, err
+	}
+	return out, nil
 }
 
-// fixed volumes have their content from the API and are never written to.
-func fixed(p *corev1.Pod, name string) bool {
-	for i := range p.Spec.Volumes {
-		if v := &p.Spec.Volumes[i]; v.Name == name {
-			return v.ConfigMap != nil || v.Secret != nil || v.DownwardAPI != nil || v.Projected != nil
+// expand replaces the references of a sub path, all of which must be known: a path that is made of what is left over
+// would be shared by those who were to have one each.
+func expand(expr string, vars []env.Var) (string, error) {
+	missing := ""
+	out := env.Expand(expr, func(name string) (string, bool) {
+		for i := len(vars) - 1; i >= 0; i-- {
+			if vars[i].Name == name {
+				return vars[i].Value, true
+			}
 		}
+		missing = name
+		return "", false
+	})
+	if missing != "" {
+		return "", fmt.Errorf("sub path %q: the container has no variable %q", expr, missing)
 	}
-	return false
+	return out, nil
 }

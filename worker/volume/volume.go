@@ -4,23 +4,41 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/petrelrun/petrel/worker/env"
 )
 
-// Host is where a volume of the pod is on the machine, by volume name.
-type Host map[string]string
+// Host is where the volumes of a pod are on the machine.
+type Host struct {
+	dir    string // below which they and their sub paths are made
+	places map[string]place
+}
+
+// place is one volume on the machine.
+type place struct {
+	path string
+	// fixed volumes have their content from the API and are never written to.
+	fixed bool
+	// readOnly is what the volume itself says, whatever the container's mount does.
+	readOnly bool
+}
+
+// Path is where a volume is; empty for one that the pod has not.
+func (h Host) Path(name string) string { return h.places[name].path }
 
 // Maker makes the volumes of pods.
 type Maker struct {
 	Source env.Source
 	// HostPaths are the directories of the machine below which hostPath volumes may lie.
 	HostPaths []string
+	// Logger hears of what is kept as it was because it could not be renewed; nil: nobody.
+	Logger *slog.Logger
 }
 
 // ErrUnsupported marks volumes of a kind that the worker does not serve: trying again will not help.
@@ -32,134 +50,88 @@ const (
 	emptyDirMode = 0o777
 )
 
-// Make makes every volume of the pod under dir and tells where they are.
+// Make makes every volume of the pod under dir, renews those that are there, and tells where they are.
 func (m *Maker) Make(ctx context.Context, p *corev1.Pod, dir string, facts env.Facts) (Host, error) {
-	host := Host{}
+	host := Host{dir: dir, places: map[string]place{}}
 	for i := range p.Spec.Volumes {
 		v := &p.Spec.Volumes[i]
-		path, err := m.one(ctx, p, v, filepath.Join(dir, v.Name), facts)
+		at, err := m.one(ctx, p, v, filepath.Join(dir, v.Name), facts)
 		if err != nil {
-			return nil, fmt.Errorf("make volume %q: %w", v.Name, err)
+			return Host{}, fmt.Errorf("make volume %q: %w", v.Name, err)
 		}
-		host[v.Name] = path
+		host.places[v.Name] = at
 	}
 	return host, nil
 }
 
-func (m *Maker) one(ctx context.Context, p *corev1.Pod, v *corev1.Volume, path string, facts env.Facts) (string, error) {
+func (m *Maker) one(ctx context.Context, p *corev1.Pod, v *corev1.Volume, path string, facts env.Facts) (place, error) {
 	switch {
 	case v.EmptyDir != nil:
-		if err := os.MkdirAll(path, dirMode); err != nil {
-			return "", err
-		}
-		return path, os.Chmod(path, emptyDirMode)
+		return place{path: path}, emptyDir(p, v.EmptyDir, path, facts)
 	case v.HostPath != nil:
-		if err := m.allow(v.HostPath.Path); err != nil {
-			return "", err
+		real, err := m.allow(v.HostPath.Path)
+		if err != nil {
+			return place{}, err
 		}
-		return v.HostPath.Path, hostPath(v.HostPath)
+		return place{path: real}, hostPath(real, ptr.Deref(v.HostPath.Type, corev1.HostPathUnset))
 	}
-	if _, err := os.Stat(path); err == nil {
-		return path, nil // made before the worker was restarted
+	at := place{path: path, fixed: true, readOnly: true}
+	_, err := m.content(ctx, p, v, path, facts)
+	if err != nil && written(path) && ctx.Err() == nil {
+		// The pod has it already, maybe from before a restart of the worker: what it refers to may be gone since.
+		m.log().Warn("volume keeps its old content", "pod", p.Namespace+"/"+p.Name, "volume", v.Name, "error", err)
+		err = nil
 	}
+	return at, err
+}
+
+// content writes a volume whose files come from the API; false when they are all there.
+func (m *Maker) content(ctx context.Context, p *corev1.Pod, v *corev1.Volume, path string, facts env.Facts) (bool, error) {
 	c := &collector{ctx: ctx, pod: p, facts: facts, source: m.Source, files: map[string]file{}}
 	if err := c.volume(v); err != nil {
-		return "", err
+		return false, err
 	}
-	return path, write(path, c.files)
+	return replace(path, c.files, groupOf(p))
 }
 
-// write makes the directory aside and moves it in place whole.
-func write(path string, files map[string]file) error {
-	aside := path + ".partial"
-	if err := os.RemoveAll(aside); err != nil {
-		return err
+func (m *Maker) log() *slog.Logger {
+	if m.Logger == nil {
+		return slog.New(slog.DiscardHandler)
 	}
-	if err := os.MkdirAll(aside, dirMode); err != nil {
-		return err
-	}
-	root, err := os.OpenRoot(aside)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	for name, f := range files {
-		if !filepath.IsLocal(name) {
-			return fmt.Errorf("file %q would lie outside of its volume", name)
-		}
-		if err := root.MkdirAll(filepath.Dir(name), dirMode); err != nil {
-			return err
-		}
-		if err := root.WriteFile(name, f.content, f.mode); err != nil {
-			return err
-		}
-		if err := root.Chmod(name, f.mode); err != nil { // past the umask
-			return err
-		}
-	}
-	return os.Rename(aside, path)
+	return m.Logger
 }
 
-// allow refuses a path of the machine that is not below one of the directories that pods may see.
-func (m *Maker) allow(path string) error {
-	real, err := resolve(filepath.Clean(path))
-	if err != nil {
-		return err
-	}
-	for _, dir := range m.HostPaths {
-		top, err := resolve(filepath.Clean(dir))
+// Renew brings the volumes whose files come from the API up to date and names those that changed.
+func (m *Maker) Renew(ctx context.Context, p *corev1.Pod, dir string, facts env.Facts) (changed []string, err error) {
+	var errs []error
+	for i := range p.Spec.Volumes {
+		v := &p.Spec.Volumes[i]
+		if !FromAPI(v) {
+			continue
+		}
+		is, err := m.content(ctx, p, v, filepath.Join(dir, v.Name), facts)
 		if err != nil {
-			continue // it is not there, so nothing is below it
+			errs = append(errs, fmt.Errorf("renew volume %q: %w", v.Name, err))
 		}
-		if rel, err := filepath.Rel(top, real); err == nil && filepath.IsLocal(rel) {
-			return nil
+		if is {
+			changed = append(changed, v.Name)
 		}
 	}
-	return fmt.Errorf("host path %s is not below a directory that this node lets pods see (see --allow-host-path): %w", path, ErrUnsupported)
+	return changed, errors.Join(errs...)
 }
 
-// resolve follows the symbolic links of a path, of which the end need not be there yet.
-func resolve(path string) (string, error) {
-	real, err := filepath.EvalSymlinks(path)
-	if !errors.Is(err, fs.ErrNotExist) || path == filepath.Dir(path) {
-		return real, err
-	}
-	if _, err := os.Lstat(path); err == nil {
-		return "", fmt.Errorf("host path %s: its symbolic link leads nowhere", path)
-	}
-	dir, err := resolve(filepath.Dir(path))
-	return filepath.Join(dir, filepath.Base(path)), err
+// FromAPI tells whether the files of a volume come from the API, so that they may change.
+func FromAPI(v *corev1.Volume) bool {
+	return v.ConfigMap != nil || v.Secret != nil || v.DownwardAPI != nil || v.Projected != nil
 }
 
-// hostPath checks or makes a path of the machine as the volume's type asks.
-func hostPath(h *corev1.HostPathVolumeSource) error {
-	kind := corev1.HostPathUnset
-	if h.Type != nil {
-		kind = *h.Type
+// ensureDir makes a directory with exactly this mode, whatever the umask; one that is there keeps its own.
+func ensureDir(path string, mode os.FileMode) error {
+	if info, err := os.Lstat(path); err == nil && info.IsDir() {
+		return nil
 	}
-	info, err := os.Stat(h.Path)
-	missing := errors.Is(err, fs.ErrNotExist)
-	switch {
-	case kind == corev1.HostPathDirectoryOrCreate && missing:
-		return os.MkdirAll(h.Path, dirMode)
-	case kind == corev1.HostPathFileOrCreate && missing:
-		f, err := os.OpenFile(h.Path, os.O_CREATE|os.O_WRONLY, 0o644)
-		if err != nil {
-			return err
-		}
-		return f.Close()
-	case err != nil:
+	if err := os.MkdirAll(path, dirMode); err != nil {
 		return err
 	}
-	isDir := kind == corev1.HostPathDirectory || kind == corev1.HostPathDirectoryOrCreate
-	isFile := kind == corev1.HostPathFile || kind == corev1.HostPathFileOrCreate
-	switch {
-	case isDir && !info.IsDir():
-		return fmt.Errorf("host path %s is not a directory", h.Path)
-	case isFile && !info.Mode().IsRegular():
-		return fmt.Errorf("host path %s is not a file", h.Path)
-	case kind != corev1.HostPathUnset && !isDir && !isFile:
-		return fmt.Errorf("host path type %s: %w", kind, ErrUnsupported)
-	}
-	return nil
+	return os.Chmod(path, mode)
 }

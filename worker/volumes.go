@@ -1,0 +1,181 @@
+package worker
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/petrelrun/petrel/worker/env"
+	"github.com/petrelrun/petrel/worker/pod"
+	"github.com/petrelrun/petrel/worker/volume"
+	"github.com/petrelrun/petrel/worker/volume/follow"
+)
+
+// mounted is what an actor knows of volumes whose files come from the API: they change while the pod runs.
+type mounted struct {
+	unfollow func()
+	due      bool // something may have changed
+	retry    time.Time
+	told     string // the failure that there was an event of
+}
+
+// makeVolumes makes what the pod's containers mount, and the directory of their logs.
+func (a *actor) makeVolumes(ctx context.Context) error {
+	release, err := slot(ctx, a.m.volumes)
+	if err != nil {
+		return err
+	}
+	defer release()
+	var host volume.Host
+	if len(a.view.Pod.Spec.Volumes) > 0 {
+		a.followVolumes()
+		host, err = a.volumeMaker().Make(ctx, a.view.Pod, a.m.paths.volumes(a.uid), a.facts())
+	}
+	if err == nil {
+		err = makeDir(a.m.paths.logs(a.view.Pod), passDir)
+	}
+	if err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		a.holdBack(volumeRetry, eventFailedMount, err)
+		return nil
+	}
+	a.host = host
+	a.view.Prepared, a.view.Why = true, pod.Why{}
+	return nil
+}
+
+// removeVolumes takes away what makeVolumes made, but for the logs.
+func (a *actor) removeVolumes() error {
+	a.unfollowVolumes()
+	if len(a.view.Pod.Spec.Volumes) > 0 {
+		if err := a.m.onDisk(func() error { return volume.Remove(a.m.paths.volumes(a.uid)) }); err != nil {
+			return err
+		}
+	}
+	a.view.Prepared = false
+	return nil
+}
+
+func (a *actor) volumeMaker() *volume.Maker {
+	source := followedSource{a.source(), a.m.follower}
+	return &volume.Maker{Source: source, HostPaths: a.m.cfg.HostPaths, Logger: a.m.log}
+}
+
+// followVolumes has the actor hear of changes of what its volumes are made from.
+func (a *actor) followVolumes() {
+	if a.mounted != nil || !slices.ContainsFunc(a.view.Pod.Spec.Volumes, func(v corev1.Volume) bool { return volume.FromAPI(&v) }) {
+		return
+	}
+	a.mounted = &mounted{unfollow: a.m.follower.Follow(volumeKeys(a.view.Pod), func() { a.tell(func() { a.renew = true }) })}
+}
+
+func (a *actor) unfollowVolumes() {
+	if a.mounted != nil {
+		a.mounted.unfollow()
+		a.mounted = nil
+	}
+}
+
+// volumeKeys are the config maps and secrets that the pod mounts.
+func volumeKeys(p *corev1.Pod) []follow.Key {
+	var keys []follow.Key
+	add := func(kind follow.Kind, name string) {
+		keys = append(keys, follow.Key{Kind: kind, Namespace: p.Namespace, Name: name})
+	}
+	for i := range p.Spec.Volumes {
+		v := &p.Spec.Volumes[i]
+		switch {
+		case v.ConfigMap != nil:
+			add(follow.ConfigMap, v.ConfigMap.Name)
+		case v.Secret != nil:
+			add(follow.Secret, v.Secret.SecretName)
+		case v.Projected != nil:
+			for _, s := range v.Projected.Sources {
+				if s.ConfigMap != nil {
+					add(follow.ConfigMap, s.ConfigMap.Name)
+				}
+				if s.Secret != nil {
+					add(follow.Secret, s.Secret.Name)
+				}
+			}
+		}
+	}
+	return keys
+}
+
+// noteVolumes notes that what volumes are made from may have changed: config maps and secrets, or the labels and
+// annotations that the downward API tells of.
+func (a *actor) noteVolumes(in inbox) {
+	old, newer := a.view.Pod, in.pod
+	if a.mounted != nil && (in.renew || !maps.Equal(old.Labels, newer.Labels) || !maps.Equal(old.Annotations, newer.Annotations)) {
+		a.mounted.due = true
+	}
+}
+
+// renewVolumes brings the volumes of a running pod up to date when they may have changed, and tells when to try again
+// what failed.
+func (a *actor) renewVolumes(ctx context.Context, now time.Time) time.Time {
+	v := a.mounted
+	if v == nil || !v.due || !a.view.Prepared || a.view.Stopping != nil || a.view.Over {
+		return time.Time{} // nothing is new, or they are yet to be made, or needed no longer
+	}
+	if now.Before(v.retry) {
+		return v.retry
+	}
+	release, err := slot(ctx, a.m.volumes)
+	if err != nil {
+		return now
+	}
+	defer release()
+	_, err = a.volumeMaker().Renew(ctx, a.view.Pod, a.m.paths.volumes(a.uid), a.facts())
+	if err == nil {
+		v.due, v.told, v.retry = false, "", time.Time{}
+		return time.Time{}
+	}
+	if ctx.Err() != nil {
+		return now // interrupted
+	}
+	if v.told != err.Error() {
+		v.told = err.Error()
+		a.m.events.warn(a.view.Pod, "", eventFailedMount, "%v", err)
+	}
+	v.retry = now.Add(volumeRetry)
+	return v.retry
+}
+
+// followedSource answers from what is followed, and else asks the API.
+type followedSource struct {
+	env.Source
+	follower *follow.Follower
+}
+
+// ConfigMap implements env.Source.
+func (s followedSource) ConfigMap(ctx context.Context, namespace, name string) (*corev1.ConfigMap, error) {
+	object, known := s.follower.ConfigMap(namespace, name)
+	if !known {
+		return s.Source.ConfigMap(ctx, namespace, name)
+	}
+	if object == nil {
+		return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "configmaps"}, name)
+	}
+	return object, nil
+}
+
+// Secret implements env.Source.
+func (s followedSource) Secret(ctx context.Context, namespace, name string) (*corev1.Secret, error) {
+	object, known := s.follower.Secret(namespace, name)
+	if !known {
+		return s.Source.Secret(ctx, namespace, name)
+	}
+	if object == nil {
+		return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "secrets"}, name)
+	}
+	return object, nil
+}
