@@ -27,6 +27,7 @@ type actor struct {
 	dirty     bool        // the runtime's view of it may have changed
 	told      bool        // the API has the status of its end
 	probed    []probed    // results that wait
+	hooked    []hooked    // start hooks that are over
 	listing   *found      // what a listing held of it, in place of asking
 	ending    []string    // instances and sandboxes that are being stopped
 	ailing    string      // the instance whose guest is said to fail
@@ -43,6 +44,7 @@ type actor struct {
 	host      volume.Host
 	mounted   *mounted // nil without volumes whose content comes from the API
 	watches   map[string]*watching
+	hooks     map[string]hooking // start hooks under way, by container; nil when there never was one
 	accepted  time.Time
 	looked    bool // the runtime was asked
 	counted   bool // its start latency was observed
@@ -171,8 +173,8 @@ func (a *actor) loop() {
 		if a.timer != nil {
 			a.timer.Stop()
 		}
-		in := inbox{pod: a.pod, fromAPI: a.fromAPI, gone: a.gone, dirty: a.dirty, told: a.told, probed: a.probed, listing: a.listing, ailing: a.ailing, renew: a.renew}
-		a.dirty, a.probed, a.listing, a.ailing, a.renew = false, nil, nil, "", false
+		in := inbox{pod: a.pod, fromAPI: a.fromAPI, gone: a.gone, dirty: a.dirty, told: a.told, probed: a.probed, hooked: a.hooked, listing: a.listing, ailing: a.ailing}
+		a.dirty, a.probed, a.hooked, a.listing, a.ailing = false, nil, nil, nil, ""
 		a.mu.Unlock()
 
 		wake := a.turn(ctx, in)

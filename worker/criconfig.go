@@ -158,15 +158,3 @@ func linuxResources(c *corev1.Container) *runtimev1.LinuxContainerResources {
 	}
 	return r
 }
-
-// unsupported says what of the container's spec the worker cannot do; empty when it can do all.
-func unsupported(c *corev1.Container, init bool) string {
-	switch {
-	case c.Lifecycle != nil && (c.Lifecycle.PostStart != nil || c.Lifecycle.PreStop != nil):
-		return "lifecycle hooks are not supported"
-	case init && c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways:
-		return "init containers with restartPolicy Always are not supported"
-	default:
-		return ""
-	}
-}

@@ -36,20 +36,24 @@ func (a *actor) takeEnd(in inbox) {
 // stopBy sets the deadline, or an earlier one.
 func (a *actor) stopBy(deadline time.Time, why pod.Why) {
 	s := a.view.Stopping
+	forced := passed(deadline)
 	if s == nil {
 		a.stopWatches()
-		a.unfollowVolumes()
+		a.endHooks()
 		a.leaveServices()
-		a.view.Stopping = &pod.Stopping{Deadline: deadline, Why: why}
+		a.view.Stopping = &pod.Stopping{Deadline: deadline, Forced: forced, Why: why}
 		if why.Reason != "" {
 			a.m.events.warn(a.view.Pod, "", why.Reason, "%s", why.Message)
 		}
 		return
 	}
 	if deadline.Before(s.Deadline) {
+		s.Forced = s.Forced || forced && !passed(s.Deadline)
 		s.Deadline = deadline
 	}
 }
+
+func passed(deadline time.Time) bool { return !deadline.After(time.Now()) }
 
 // leaveServices has the node's services send nothing more to the pod, before it is stopped.
 func (a *actor) leaveServices() {
@@ -93,7 +97,6 @@ func deadline(p *corev1.Pod) time.Time {
 
 // end notes the status that the pod ends with; the first is the one.
 func (a *actor) end(status *corev1.PodStatus) {
-	a.unfollowVolumes()
 	if a.final == nil {
 		a.final = status.DeepCopy()
 	}
@@ -105,11 +108,11 @@ func (a *actor) noteEnd(now time.Time) {
 	if a.view.Over {
 		return
 	}
-	ended, _ := a.view.Ended()
-	if !ended && (a.view.Stopping == nil || len(a.view.Running()) > 0) {
+	if ended, _ := a.view.Ended(); !ended && a.view.Stopping == nil || len(a.view.Running()) > 0 {
 		return
 	}
 	a.stopWatches()
+	a.endHooks()
 	status := pod.Status(&a.view, now)
 	a.end(&status)
 	ending := *a.view.Pod

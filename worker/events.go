@@ -10,6 +10,8 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/record"
+
+	"github.com/petrelrun/petrel/worker/pod"
 )
 
 // Reasons of events, as clients of Kubernetes know them.
@@ -27,6 +29,8 @@ const (
 	eventFailedMount    = "FailedMount"
 	eventFailedKill     = "FailedKillPod"
 	eventDeadline       = "DeadlineExceeded"
+	eventPostStart      = "FailedPostStartHook"
+	eventPreStop        = "FailedPreStopHook"
 )
 
 // events tells the API what happened to pods.
@@ -76,7 +80,19 @@ func reference(p *corev1.Pod, container string) *corev1.ObjectReference {
 		Kind: "Pod", APIVersion: "v1", Namespace: p.Namespace, Name: p.Name, UID: p.UID, ResourceVersion: p.ResourceVersion,
 	}
 	if container != "" {
-		ref.FieldPath = "spec.containers{" + container + "}"
+		ref.FieldPath = listOf(p, container) + "{" + container + "}"
 	}
 	return ref
+}
+
+// listOf is the field of the pod that names the container.
+func listOf(p *corev1.Pod, container string) string {
+	switch _, role := pod.Find(p, container); role {
+	case pod.Init, pod.Sidecar:
+		return "spec.initContainers"
+	case pod.Ephemeral:
+		return "spec.ephemeralContainers"
+	default:
+		return "spec.containers"
+	}
 }

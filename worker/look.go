@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/petrelrun/petrel/worker/pod"
@@ -78,6 +77,7 @@ func (a *actor) afterChange() {
 			a.tellBackOff(name)
 		}
 	}
+	a.adjustHooks()
 	a.adjustWatches()
 }
 
@@ -86,7 +86,7 @@ func (a *actor) tellBackOff(name string) {
 	if ended, _ := a.view.Ended(); ended || a.view.Stopping != nil || a.view.Over {
 		return
 	}
-	if inst := a.view.Newest(name); inst.ExitCode == 0 && a.view.Pod.Spec.RestartPolicy != corev1.RestartPolicyAlways {
+	if !a.view.Restarts(a.view.Newest(name)) {
 		return
 	}
 	a.m.events.warn(a.view.Pod, name, eventBackOff, "Back-off restarting failed container %s in pod %s_%s(%s)", name, a.view.Pod.Name, a.view.Pod.Namespace, a.uid)

@@ -23,6 +23,7 @@ type manager struct {
 	paths    paths
 	pool     *network.Network
 	prober   *probe.Prober
+	actions  *probe.Actions
 	puller   *puller
 	events   *events
 	statuses *statusWriter

@@ -77,7 +77,7 @@ func (p paths) lost(object *corev1.Pod, name string) *pod.Instance {
 		}
 	}
 	id := "lost"
-	for _, all := range [][]corev1.ContainerStatus{object.Status.ContainerStatuses, object.Status.InitContainerStatuses} {
+	for _, all := range [][]corev1.ContainerStatus{object.Status.ContainerStatuses, object.Status.InitContainerStatuses, object.Status.EphemeralContainerStatuses} {
 		for i := range all {
 			if s := &all[i]; s.Name == name && s.ContainerID != "" && s.RestartCount >= last {
 				last = s.RestartCount

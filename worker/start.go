@@ -12,7 +12,6 @@ import (
 	"github.com/petrelrun/petrel/worker/cri"
 	"github.com/petrelrun/petrel/worker/env"
 	"github.com/petrelrun/petrel/worker/pod"
-	"github.com/petrelrun/petrel/worker/probe"
 	"github.com/petrelrun/petrel/worker/volume"
 )
 
@@ -27,10 +26,6 @@ const (
 // status and tried again by its own back-off.
 func (a *actor) startContainer(ctx context.Context, step pod.Step) error {
 	c, m := step.Container, a.view.Memory[step.Container.Name]
-	if why := a.cannot(c); why != "" {
-		a.misconfigured(c, m, errors.New(why))
-		return nil
-	}
 	sandbox := a.view.Sandbox()
 	config := sandboxConfig(a.view.Pod, int32(sandbox.Attempt), sandbox.IP, a.m.paths.logs(a.view.Pod))
 	if ok, err := a.image(ctx, c, m, config); !ok || err != nil {
@@ -62,17 +57,9 @@ func (a *actor) startContainer(ctx context.Context, step pod.Step) error {
 	m.Succeeded()
 	a.takeInfo(info)
 	a.put(c.Name, instanceOf(status, sandbox.ID))
+	a.beginHook(c, m, id)
 	a.afterChange()
 	return nil
-}
-
-// cannot says what of the container the worker cannot do.
-func (a *actor) cannot(c *corev1.Container) string {
-	init := container(&corev1.Pod{Spec: corev1.PodSpec{InitContainers: a.view.Pod.Spec.InitContainers}}, c.Name) != nil
-	if why := unsupported(c, init); why != "" {
-		return why
-	}
-	return probe.Unsupported(c)
 }
 
 // misconfigured notes that the pod's configuration keeps the container from running.

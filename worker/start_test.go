@@ -62,17 +62,6 @@ func TestVolumesAndDownwardAPI(t *testing.T) {
 	}
 }
 
-func TestUnsupportedProbesAreRefused(t *testing.T) {
-	n := newTestNode(t)
-	n.create(testPod("a", "idle", func(p *corev1.Pod) {
-		p.Spec.Containers[0].ReadinessProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"true"}}}}
-	}))
-	p := n.until("a", "in CreateContainerConfigError", func(p *corev1.Pod) bool { return waitingReason(p) == reasonConfig })
-	if got := p.Status.ContainerStatuses[0].State.Waiting.Message; !strings.Contains(got, "use httpGet or tcpSocket") {
-		t.Errorf("message = %q", got)
-	}
-}
-
 func TestInitContainersRunFirst(t *testing.T) {
 	n := newTestNode(t)
 	n.create(testPod("a", "idle", func(p *corev1.Pod) {

@@ -133,7 +133,8 @@ func (a *actor) killContainers(ctx context.Context, step pod.Step) error {
 		}
 		a.m.events.everyday(a.view.Pod, inst.Name, eventKilling, "%s", message)
 		a.expectEnd(inst.ID)
-		wg.Go(func() { failures[n] = a.m.rt.StopContainer(ctx, inst.ID, step.Grace) })
+		stop := a.stopper(inst, step.Grace)
+		wg.Go(func() { failures[n] = stop(ctx) })
 	}
 	wg.Wait()
 	if err := errors.Join(failures...); err != nil {
@@ -213,21 +214,6 @@ func (a *actor) removeSandbox(ctx context.Context, id string) error {
 	if err := a.m.rt.RemovePodSandbox(ctx, id); err != nil {
 		return err
 	}
-	kept := a.view.Sandboxes[:0:0]
-	for _, s := range a.view.Sandboxes {
-		if s.ID != id {
-			kept = append(kept, s)
-		}
-	}
-	a.view.Sandboxes = kept
-	for name, all := range a.view.Containers {
-		left := all[:0:0]
-		for _, i := range all {
-			if i.SandboxID != id {
-				left = append(left, i)
-			}
-		}
-		a.view.Containers[name] = left
-	}
+	a.view.ForgetSandbox(id)
 	return nil
 }

@@ -20,6 +20,7 @@ type inbox struct {
 	dirty   bool
 	told    bool
 	probed  []probed
+	hooked  []hooked
 	listing *found
 	ailing  string
 	renew   bool
@@ -30,6 +31,7 @@ func (a *actor) turn(ctx context.Context, in inbox) time.Time {
 	a.noteVolumes(in)
 	a.takePod(in)
 	a.takeProbes(in.probed)
+	a.takeHooks(in.hooked)
 	if in.dirty {
 		if err := a.lookAt(ctx, in.listing); err != nil {
 			a.suspectLater()
@@ -80,11 +82,9 @@ func (a *actor) name() string { return a.view.Pod.Namespace + "/" + a.view.Pod.N
 // takePod makes the newest version of the pod the one to run.
 func (a *actor) takePod(in inbox) {
 	a.view.Pod = a.withSentStatus(in.pod)
-	for _, all := range [][]corev1.Container{in.pod.Spec.InitContainers, in.pod.Spec.Containers} {
-		for i := range all {
-			if a.view.Memory[all[i].Name] == nil {
-				a.view.Memory[all[i].Name] = &pod.Memory{}
-			}
+	for c := range pod.Containers(in.pod) {
+		if a.view.Memory[c.Name] == nil {
+			a.view.Memory[c.Name] = &pod.Memory{}
 		}
 	}
 	if key := in.pod.ResourceVersion; a.kept != key && !in.gone && (a.kept == "" || specChanged(in.pod, a.shown.pod)) {
@@ -121,16 +121,18 @@ func specChanged(a, b *corev1.Pod) bool {
 // trustReadiness takes over what the API holds of containers that were running before this worker was: they stay
 // ready until their probes say otherwise.
 func (a *actor) trustReadiness(object *corev1.Pod) {
-	for i := range object.Status.ContainerStatuses {
-		s := &object.Status.ContainerStatuses[i]
-		w := a.watches[s.Name]
-		if w == nil || !w.adopted || s.ContainerID != a.m.runtimeName+"://"+w.instance {
-			continue
+	for _, all := range [][]corev1.ContainerStatus{object.Status.InitContainerStatuses, object.Status.ContainerStatuses} {
+		for i := range all {
+			s := &all[i]
+			w := a.watches[s.Name]
+			if w == nil || !w.adopted || s.ContainerID != pod.ContainerID(a.m.runtimeName, w.instance) {
+				continue
+			}
+			w.adopted = false
+			m := a.view.Memory[s.Name]
+			m.Started = m.Started || s.Started != nil && *s.Started
+			m.Ready = m.Ready || s.Ready
 		}
-		w.adopted = false
-		m := a.view.Memory[s.Name]
-		m.Started = m.Started || s.Started != nil && *s.Started
-		m.Ready = m.Ready || s.Ready
 	}
 }
 

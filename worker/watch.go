@@ -1,24 +1,26 @@
 package worker
 
 import (
-	corev1 "k8s.io/api/core/v1"
-
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/petrelrun/petrel/worker/pod"
 	"github.com/petrelrun/petrel/worker/probe"
 )
 
-// adjustWatches has every running main container probed, and none other.
+// adjustWatches has every running main container and sidecar probed whose start hook is over, and none other.
 func (a *actor) adjustWatches() {
 	if a.view.Stopping != nil || a.view.Over {
 		return
 	}
-	for i := range a.view.Pod.Spec.Containers {
-		c := &a.view.Pod.Spec.Containers[i]
+	for c, role := range pod.Containers(a.view.Pod) {
+		if role != pod.Main && role != pod.Sidecar {
+			continue
+		}
 		inst := a.view.Newest(c.Name)
 		w := a.watches[c.Name]
-		runs := inst != nil && inst.State == pod.Running
+		runs := inst != nil && inst.State == pod.Running && a.view.Memory[c.Name].Hook != inst.ID
 		if w != nil && runs && w.instance == inst.ID {
 			continue
 		}
@@ -39,12 +41,8 @@ func (a *actor) beginWatch(c *corev1.Container, inst *pod.Instance, m *pod.Memor
 	if !probe.Needed(c) {
 		return
 	}
-	ip := ""
-	if s := a.view.Sandbox(); s != nil {
-		ip = s.IP
-	}
 	id, name := inst.ID, c.Name
-	w.watch = a.m.prober.Watch(c, ip, inst.Started, func(r probe.Report) { a.onProbe(name, id, r) })
+	w.watch = a.m.prober.Watch(a.target(c, id), inst.Started, func(r probe.Report) { a.onProbe(name, id, r) })
 }
 
 func (a *actor) stopWatch(name string) {
@@ -116,13 +114,16 @@ func (a *actor) condemn(c *corev1.Container, m *pod.Memory, instance string, p *
 	}
 }
 
-func container(p *corev1.Pod, name string) *corev1.Container {
-	for _, all := range [][]corev1.Container{p.Spec.Containers, p.Spec.InitContainers} {
-		for i := range all {
-			if all[i].Name == name {
-				return &all[i]
-			}
-		}
+// target is the container's instance as probes and hooks reach it.
+func (a *actor) target(c *corev1.Container, id string) probe.Target {
+	t := probe.Target{Container: c, ID: id}
+	if s := a.view.Sandbox(); s != nil {
+		t.IP = s.IP
 	}
-	return nil
+	return t
+}
+
+func container(p *corev1.Pod, name string) *corev1.Container {
+	c, _ := pod.Find(p, name)
+	return c
 }

@@ -147,14 +147,16 @@ func (w *Worker) Run(ctx context.Context) error {
 
 func (w *Worker) newManager(ctx context.Context, events *events, services *service.Server, files paths) *manager {
 	m := &manager{
-		cfg: &w.cfg, rt: w.cri, paths: files, pool: w.pool, prober: probe.NewProber(probe.NewNetwork()),
+		cfg: &w.cfg, rt: w.cri, paths: files, pool: w.pool,
 		puller: &puller{rt: w.cri, ctx: ctx}, events: events, statuses: newStatusWriter(w.cfg.Client, w.metrics),
 		metrics: w.metrics, log: w.cfg.Logger, ctx: ctx, starts: make(chan struct{}, maxStarts), files: make(chan struct{}, maxFileWork), volumes: make(chan struct{}, maxVolumeWork),
 		leave: services.Leave, arrive: services.Arrive,
 		baseEnv: func() []env.Var { return kubernetesEnv(services) },
-		trim:    newTrimmer(), follower: follow.New(ctx, w.cfg.Client),
-		actors: map[types.UID]*actor{}, names: map[types.NamespacedName]types.UID{}, unclaimed: map[types.UID]bool{},
+		trim:    newTrimmer(),
+		actors:  map[types.UID]*actor{}, names: map[types.NamespacedName]types.UID{}, unclaimed: map[types.UID]bool{},
 	}
+	m.actions = probe.NewActions(m.exec)
+	m.prober = probe.NewProber(m.actions)
 	m.statuses.current = m.newest
 	return m
 }

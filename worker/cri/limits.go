@@ -12,6 +12,8 @@ const (
 	pullTimeout = 10 * time.Minute
 	// stopSlack is what stopping may take beyond the grace period that the container was given.
 	stopSlack = 30 * time.Second
+	// execSlack is what a command in a container may take beyond its own timeout: the runtime has to kill it then.
+	execSlack = 10 * time.Second
 )
 
 const (

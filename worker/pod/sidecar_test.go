@@ -97,7 +97,7 @@ func TestSidecarsEndWithThePod(t *testing.T) {
 	if step := Next(&w.View, w.now.Add(10*time.Second)); step.Kind != KillContainers || len(step.Instances) != 1 || step.Grace != 20*time.Second {
 		t.Errorf("step = %+v, want what is left of the pod's 30 seconds for the last sidecar", step)
 	}
-	if step := Next(&w.View, w.now.Add(time.Minute)); step.Grace != minGrace {
+	if step := Next(&w.View, w.now.Add(time.Minute)); step.Grace != MinGrace {
 		t.Errorf("grace = %v, want the least", step.Grace)
 	}
 	w.settle()
@@ -152,7 +152,7 @@ func TestSidecarsAreStoppedLast(t *testing.T) {
 
 	w = begin()
 	w.do(Next(&w.View, w.now))
-	if step := Next(&w.View, w.now.Add(11*time.Second)); len(step.Instances) != 2 || step.Grace != minGrace {
+	if step := Next(&w.View, w.now.Add(11*time.Second)); len(step.Instances) != 2 || step.Grace != MinGrace {
 		t.Errorf("step %+v, want both sidecars at once when the time is over", step)
 	}
 	w = begin()

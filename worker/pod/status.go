@@ -210,12 +210,14 @@ func terminated(v *View, i *Instance) corev1.ContainerState {
 // second is the time as the API keeps it.
 func second(t time.Time) metav1.Time { return metav1.NewTime(t).Rfc3339Copy() }
 
-// containerID names the runtime too: an ID that does already stays as it is.
-func containerID(v *View, i *Instance) string {
-	if strings.Contains(i.ID, "://") {
-		return i.ID
+func containerID(v *View, i *Instance) string { return ContainerID(v.RuntimeName, i.ID) }
+
+// ContainerID is an instance's ID as statuses tell it, with its runtime. One that names it already stays as it is.
+func ContainerID(runtime, id string) string {
+	if strings.Contains(id, "://") {
+		return id
 	}
-	return v.RuntimeName + "://" + i.ID
+	return runtime + "://" + id
 }
 
 // Ready reports whether the status says that the pod is ready.

@@ -2,9 +2,9 @@ package pod
 
 import "time"
 
-// minGrace is what a container gets to end by itself when others before it have used up the pod's grace period, unless
+// MinGrace is what a container gets to end by itself when others before it have used up the pod's grace period, unless
 // the end is forced.
-const minGrace = 2 * time.Second
+const MinGrace = 2 * time.Second
 
 // nextStopping ends a pod in order: containers within what is left of the grace period, the sandbox with its address,
 // and, once the API knows how it ended, what the runtime still holds of it.
@@ -21,7 +21,7 @@ func nextStopping(v *View, now time.Time) Step {
 	case len(group) == len(running) && !v.anySidecar(group):
 		return Step{Kind: KillContainers, Instances: running, Grace: max(0, left)}
 	case left <= 0: // no more time to wait for each other
-		return Step{Kind: KillContainers, Instances: running, Grace: minGrace}
+		return Step{Kind: KillContainers, Instances: running, Grace: MinGrace}
 	default:
 		return Step{Kind: KillContainers, Instances: group, Grace: left}
 	}
@@ -32,7 +32,7 @@ func nextStopping(v *View, now time.Time) Step {
 func nextEnded(v *View, now time.Time) Step {
 	if running := v.Running(); len(running) > 0 {
 		left := v.endedAt(now).Add(Grace(v.Pod)).Sub(now)
-		return Step{Kind: KillContainers, Instances: v.firstToStop(running), Grace: max(min(minGrace, Grace(v.Pod)), left)}
+		return Step{Kind: KillContainers, Instances: v.firstToStop(running), Grace: max(min(MinGrace, Grace(v.Pod)), left)}
 	}
 	for _, s := range v.Sandboxes {
 		if s.Ready {

@@ -179,3 +179,9 @@ func (v *View) ForgetSandbox(id string) {
 		v.Containers[name] = left
 	}
 }
+
+// Restarts reports whether the container of an instance that has ended is to be started again.
+func (v *View) Restarts(i *Instance) bool {
+	c, role := Find(v.Pod, i.Name)
+	return c != nil && restarts(v.Pod, c, role, i.ExitCode)
+}

@@ -58,7 +58,7 @@ type script struct {
 	times map[string][]time.Time
 }
 
-func (s *script) Check(_ context.Context, _ string, _ *corev1.Container, p *corev1.Probe) error {
+func (s *script) Check(_ context.Context, _ Target, p *corev1.Probe) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	path := p.HTTPGet.Path
@@ -89,7 +89,7 @@ func TestReadinessAndLivenessWaitForStartup(t *testing.T) {
 		began := time.Now()
 		var mu sync.Mutex
 		var got []string
-		w := NewProber(s).Watch(c, "ip", began, func(r Report) {
+		w := NewProber(s).Watch(Target{Container: c}, began, func(r Report) {
 			mu.Lock()
 			defer mu.Unlock()
 			if r.Changed {
@@ -128,7 +128,7 @@ func TestInitialDelayCountsFromTheContainersStart(t *testing.T) {
 		c := &corev1.Container{ReadinessProbe: get("ready")}
 		c.ReadinessProbe.InitialDelaySeconds = 30
 		now := time.Now()
-		w := NewProber(s).Watch(c, "ip", now.Add(-20*time.Second), func(Report) {}) // adopted after 20 seconds
+		w := NewProber(s).Watch(Target{Container: c}, now.Add(-20*time.Second), func(Report) {}) // adopted after 20 seconds
 		time.Sleep(11 * time.Second)
 		w.Stop()
 		if times := s.times["ready"]; len(times) != 1 || times[0].Sub(now) != 10*time.Second {
@@ -139,7 +139,7 @@ func TestInitialDelayCountsFromTheContainersStart(t *testing.T) {
 
 type hanging struct{}
 
-func (hanging) Check(ctx context.Context, _ string, _ *corev1.Container, _ *corev1.Probe) error {
+func (hanging) Check(ctx context.Context, _ Target, _ *corev1.Probe) error {
 	<-ctx.Done()
 	return ctx.Err()
 }
@@ -150,7 +150,7 @@ func TestTimeoutAndStop(t *testing.T) {
 		c.LivenessProbe.TimeoutSeconds = 3
 		var mu sync.Mutex
 		reports := 0
-		w := NewProber(hanging{}).Watch(c, "ip", time.Now(), func(r Report) {
+		w := NewProber(hanging{}).Watch(Target{Container: c}, time.Now(), func(r Report) {
 			mu.Lock()
 			defer mu.Unlock()
 			if !errors.Is(r.Err, context.DeadlineExceeded) {
@@ -214,23 +214,9 @@ func TestNetwork(t *testing.T) {
 		"tcp refused":   {tcp(intstr.FromInt32(1)), "refused"},
 		"nothing":       {&corev1.Probe{}, "neither"},
 	} {
-		err := NewNetwork().Check(t.Context(), ip, c, test.probe)
+		err := NewActions(nil).Check(t.Context(), Target{Container: c, IP: ip}, test.probe)
 		if got := fmt.Sprint(err); (test.want == "") != (err == nil) || err != nil && !strings.Contains(got, test.want) {
 			t.Errorf("%s: %v, want %q", name, err, test.want)
-		}
-	}
-}
-
-func TestUnsupported(t *testing.T) {
-	exec := &corev1.Probe{ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{}}}
-	grpc := &corev1.Probe{ProbeHandler: corev1.ProbeHandler{GRPC: &corev1.GRPCAction{}}}
-	for want, c := range map[string]*corev1.Container{
-		"":                     {ReadinessProbe: get("x")},
-		"Liveness probe: exec": {LivenessProbe: exec},
-		"Startup probe: grpc":  {StartupProbe: grpc, ReadinessProbe: get("x")},
-	} {
-		if got := Unsupported(c); !strings.HasPrefix(got, want) || (want == "") != (got == "") {
-			t.Errorf("got %q, want %q", got, want)
 		}
 	}
 }

@@ -33,13 +33,12 @@ func NewProber(checker Checker) *Prober {
 
 // Watch is the probing of one instance of a container.
 type Watch struct {
-	prober    *Prober
-	container *corev1.Container
-	ip        string
-	started   time.Time
-	report    func(Report)
-	ctx       context.Context
-	cancel    context.CancelFunc
+	prober  *Prober
+	target  Target
+	started time.Time
+	report  func(Report)
+	ctx     context.Context
+	cancel  context.CancelFunc
 
 	mu      sync.Mutex
 	stopped bool
@@ -52,13 +51,13 @@ func Needed(c *corev1.Container) bool {
 	return c.StartupProbe != nil || c.ReadinessProbe != nil || c.LivenessProbe != nil
 }
 
-// Watch probes a container that runs at the address since started, until Stop. report is called from timers'
-// goroutines; it must not call Stop.
-func (p *Prober) Watch(c *corev1.Container, ip string, started time.Time, report func(Report)) *Watch {
-	w := &Watch{prober: p, container: c, ip: ip, started: started, report: report}
+// Watch probes a container that runs since started, until Stop. report is called from timers' goroutines; it must not
+// call Stop.
+func (p *Prober) Watch(t Target, started time.Time, report func(Report)) *Watch {
+	w := &Watch{prober: p, target: t, started: started, report: report}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
-	if c.StartupProbe != nil {
-		w.begin(Startup, c.StartupProbe)
+	if t.Container.StartupProbe != nil {
+		w.begin(Startup, t.Container.StartupProbe)
 		return w
 	}
 	w.rest()
@@ -67,11 +66,11 @@ func (p *Prober) Watch(c *corev1.Container, ip string, started time.Time, report
 
 // rest begins the probes that wait for the startup probe.
 func (w *Watch) rest() {
-	if w.container.ReadinessProbe != nil {
-		w.begin(Readiness, w.container.ReadinessProbe)
+	if w.target.Container.ReadinessProbe != nil {
+		w.begin(Readiness, w.target.Container.ReadinessProbe)
 	}
-	if w.container.LivenessProbe != nil {
-		w.begin(Liveness, w.container.LivenessProbe)
+	if w.target.Container.LivenessProbe != nil {
+		w.begin(Liveness, w.target.Container.LivenessProbe)
 	}
 }
 
@@ -149,6 +148,6 @@ func (t *ticking) check() (error, bool) {
 	defer func() { <-w.prober.slots }()
 	ctx, cancel := context.WithTimeout(w.ctx, t.set.timeout)
 	defer cancel()
-	err := w.prober.checker.Check(ctx, w.ip, w.container, t.probe)
+	err := w.prober.checker.Check(ctx, w.target, t.probe)
 	return err, w.ctx.Err() == nil
 }
