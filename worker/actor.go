@@ -173,8 +173,8 @@ func (a *actor) loop() {
 		if a.timer != nil {
 			a.timer.Stop()
 		}
-		in := inbox{pod: a.pod, fromAPI: a.fromAPI, gone: a.gone, dirty: a.dirty, told: a.told, probed: a.probed, hooked: a.hooked, listing: a.listing, ailing: a.ailing}
-		a.dirty, a.probed, a.hooked, a.listing, a.ailing = false, nil, nil, nil, ""
+		in := inbox{pod: a.pod, fromAPI: a.fromAPI, gone: a.gone, dirty: a.dirty, told: a.told, probed: a.probed, hooked: a.hooked, listing: a.listing, ailing: a.ailing, renew: a.renew}
+		a.dirty, a.probed, a.hooked, a.listing, a.ailing, a.renew = false, nil, nil, nil, "", false
 		a.mu.Unlock()
 
 		wake := a.turn(ctx, in)

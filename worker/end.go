@@ -40,6 +40,7 @@ func (a *actor) stopBy(deadline time.Time, why pod.Why) {
 	if s == nil {
 		a.stopWatches()
 		a.endHooks()
+		a.unfollowVolumes()
 		a.leaveServices()
 		a.view.Stopping = &pod.Stopping{Deadline: deadline, Forced: forced, Why: why}
 		if why.Reason != "" {
@@ -97,6 +98,7 @@ func deadline(p *corev1.Pod) time.Time {
 
 // end notes the status that the pod ends with; the first is the one.
 func (a *actor) end(status *corev1.PodStatus) {
+	a.unfollowVolumes()
 	if a.final == nil {
 		a.final = status.DeepCopy()
 	}
