@@ -1,3 +1,5 @@
+//go:build ignore
+
 // The first process of a pod: it holds the pod's namespaces, and where containers share one process table it reaps what
 // they leave. It sleeps for ever and ends by SIGTERM or SIGINT.
 //
