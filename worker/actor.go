@@ -86,6 +86,7 @@ type shownInstance struct {
 	container, id string
 	attempt       int32
 	state         pod.State
+	started       time.Time
 }
 
 type shownSandbox struct {
@@ -251,7 +252,7 @@ func (a *actor) show(status *corev1.PodStatus) {
 	var instances []shownInstance
 	for name, all := range a.view.Containers {
 		for _, i := range all {
-			instances = append(instances, shownInstance{name, i.ID, i.Attempt, i.State})
+			instances = append(instances, shownInstance{name, i.ID, i.Attempt, i.State, i.Started})
 		}
 	}
 	var sandboxes []shownSandbox

@@ -52,6 +52,7 @@ func (s *nodeServer) handler() http.Handler {
 	}
 	mux.HandleFunc("GET /pods", s.pods)
 	mux.Handle("GET "+flows.Path, flows.NewHandler(s.m.guard.source))
+	s.m.figures.Routes(mux)
 	own := promhttp.HandlerFor(s.m.metrics.registry, promhttp.HandlerOpts{})
 	mux.Handle("GET /metrics", newRuntimeMetrics(s.m.cfg.RuntimeMetrics).behind(own))
 	return s.guard(mux)

@@ -13,6 +13,7 @@ import (
 	"github.com/petrelrun/petrel/worker/env"
 	"github.com/petrelrun/petrel/worker/network"
 	"github.com/petrelrun/petrel/worker/probe"
+	"github.com/petrelrun/petrel/worker/stats"
 	"github.com/petrelrun/petrel/worker/volume/follow"
 )
 
@@ -28,6 +29,8 @@ type manager struct {
 	events   *events
 	statuses *statusWriter
 	metrics  *metrics
+	usage    *stats.Collector
+	figures  *stats.Server
 	log      *slog.Logger
 	ctx      context.Context // the worker's life
 	// allocatable and baseEnv are asked when a container starts.

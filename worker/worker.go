@@ -112,6 +112,10 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	m := w.newManager(ctx, events, services, files)
 	m.naming, m.guard = w.newNaming(names), w.guard
+	if err := w.newStats(m); err != nil {
+		return err
+	}
+	defer m.usage.Close()
 	w.metrics.registry.MustRegister(newPodsCollector(m))
 	agent, err := node.New(w.nodeConfig())
 	if err != nil {

@@ -24,7 +24,7 @@ const contentAggregated = contentJSON + ";g=apidiscovery.k8s.io;v=v2;as=APIGroup
 // served groups the table, and what is not stored, by group and version, in the table's order.
 func served() (order []schema.GroupVersion, by map[schema.GroupVersion][]*resource.Definition) {
 	by = map[schema.GroupVersion][]*resource.Definition{}
-	for _, d := range append(slices.Clone(resource.Definitions()), selfSubjectReviews) {
+	for _, d := range append(slices.Clone(resource.Definitions()), selfSubjectReviews, nodeUsage, podUsage) {
 		gv := d.GVR.GroupVersion()
 		if by[gv] == nil {
 			order = append(order, gv)

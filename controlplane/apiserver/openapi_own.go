@@ -10,6 +10,7 @@ import (
 	openapi "github.com/google/gnostic-models/openapiv2"
 	"google.golang.org/protobuf/proto"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	metricsv1 "k8s.io/metrics/pkg/apis/metrics/v1beta1"
 
 	"github.com/petrelrun/petrel/controlplane/api"
 	"github.com/petrelrun/petrel/controlplane/resource"
@@ -182,10 +183,11 @@ func responses(d *resource.Definition, verb, ref string) map[string]any {
 	return map[string]any{"200": ok}
 }
 
-// ownDocumentsV3 are the documents of the group, by path below /openapi/v3.
+// ownDocumentsV3 are the documents of the group, and of what is asked of nodes, by path below /openapi/v3.
 func ownDocumentsV3() map[string]any {
 	doc := own(refV3)
 	return map[string]any{
+		"apis/" + metricsv1.SchemeGroupVersion.String(): usageDocument(),
 		"apis/" + api.SchemeGroupVersion.String(): map[string]any{
 			"openapi":    "3.0.0",
 			"info":       map[string]any{"title": "Petrel", "version": "unversioned"},

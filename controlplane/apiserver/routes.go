@@ -34,6 +34,9 @@ func (s *Server) route() error {
 		}
 	}
 	s.routeWhoAmI()
+	if err := s.routeUsage(); err != nil {
+		return err
+	}
 	if err := s.routeDiscovery(); err != nil {
 		return err
 	}

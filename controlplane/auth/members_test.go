@@ -47,6 +47,7 @@ func TestMembers(t *testing.T) {
 			res("list", "services", ""), res("watch", "endpointslices", ""), res("watch", "networkpolicies", ""), res("create", csrs, ""), path("get", "/v2/default/x/blobs/sha256:0"), path("head", "/v2/x"),
 			path("get", "/api"), path("get", "/openapi/v3"), res("create", "selfsubjectreviews", "")},
 			list{res("patch", "nodes/status", "n2"), res("delete", "nodes", "n1"), res("update", "leases", "n2"), res("list", "secrets", ""), res("get", "secrets", "theirs"), res("watch", "configmaps", ""), res("watch", "secrets", "theirs"),
+				{Verb: "list", Group: "metrics.k8s.io", Version: "v1beta1", Resource: "pods", Path: "/x"},
 				res("create", "pods", ""), res("create", "pods/binding", "p"), res("get", "pods/log", "p"), res("deletecollection", "pods", ""), res("update", "services", "s"), res("create", "deployments", ""),
 				res("update", csrs+"/approval", "x"), res("get", "apps", "x"), path("put", "/v2/x/manifests/y"), path("post", "/v1/apps"), path("get", "/v1/apps"), path("get", "/metrics"),
 				{Verb: "update", Resource: "leases", Name: "n1", Namespace: "default"}}},

@@ -66,3 +66,11 @@ func (c *Client) ContainerStatus(ctx context.Context, id string, verbose bool) (
 	}
 	return answer.GetStatus(), answer.GetInfo(), nil
 }
+
+// ReopenContainerLog has a running container write to a new file, after its log was moved away.
+func (c *Client) ReopenContainerLog(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	_, err := c.rt.ReopenContainerLog(ctx, &runtimev1.ReopenContainerLogRequest{ContainerId: id})
+	return wrap("reopen container log", err)
+}

@@ -38,3 +38,11 @@ func (c *Client) ListImages(ctx context.Context) ([]*runtimev1.Image, error) {
 	}
 	return answer.GetImages(), nil
 }
+
+// RemoveImage forgets an image with all its names.
+func (c *Client) RemoveImage(ctx context.Context, image *runtimev1.ImageSpec) error {
+	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
+	defer cancel()
+	_, err := c.images.RemoveImage(ctx, &runtimev1.RemoveImageRequest{Image: image})
+	return wrap("remove image", ignoreNotFound(err))
+}

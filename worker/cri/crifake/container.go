@@ -39,6 +39,7 @@ type container struct {
 	reason                   string
 	killedCode               int32
 	killedReason             string
+	out                      *logFile
 }
 
 func (c *container) running() bool { return c.state == runtimev1.ContainerState_CONTAINER_RUNNING }
@@ -95,7 +96,7 @@ func (s *service) StartContainer(_ context.Context, req *runtimev1.StartContaine
 	if err != nil {
 		return nil, status.Errorf(codes.Internal, "open log: %v", err)
 	}
-	c.state, c.started = runtimev1.ContainerState_CONTAINER_RUNNING, time.Now()
+	c.state, c.started, c.out = runtimev1.ContainerState_CONTAINER_RUNNING, time.Now(), out
 	s.tell(c, runtimev1.ContainerEventType_CONTAINER_STARTED_EVENT)
 	go c.run(out)
 	return &runtimev1.StartContainerResponse{}, nil

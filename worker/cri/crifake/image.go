@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"maps"
+	"slices"
 	"strings"
 
 	"google.golang.org/grpc/codes"
@@ -45,7 +47,7 @@ func (s *imageService) ImageStatus(_ context.Context, req *runtimev1.ImageStatus
 	if !s.pulled[image] {
 		return &runtimev1.ImageStatusResponse{}, nil
 	}
-	return &runtimev1.ImageStatusResponse{Image: fakeImage(image)}, nil
+	return &runtimev1.ImageStatusResponse{Image: s.image(image)}, nil
 }
 
 func (s *imageService) ListImages(context.Context, *runtimev1.ListImagesRequest) (*runtimev1.ListImagesResponse, error) {
@@ -53,13 +55,48 @@ func (s *imageService) ListImages(context.Context, *runtimev1.ListImagesRequest)
 	defer s.mu.Unlock()
 	out := &runtimev1.ListImagesResponse{}
 	for image := range s.pulled {
-		out.Images = append(out.Images, fakeImage(image))
+		out.Images = append(out.Images, s.image(image))
 	}
 	return out, nil
 }
 
-func fakeImage(image string) *runtimev1.Image {
-	return &runtimev1.Image{Id: imageRef(image), RepoTags: []string{image}, RepoDigests: []string{imageRef(image)}, Size: 1, Spec: &runtimev1.ImageSpec{Image: image}}
+func (r *Runtime) image(image string) *runtimev1.Image {
+	return &runtimev1.Image{
+		Id: imageRef(image), RepoTags: []string{image}, RepoDigests: []string{imageRef(image)}, Size: r.imageSize(image), Spec: &runtimev1.ImageSpec{Image: image},
+	}
+}
+
+// SetImageSize says what the image takes on disk; 1 unless said.
+func (r *Runtime) SetImageSize(image string, bytes uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sizes[image] = bytes
+}
+
+func (r *Runtime) imageSize(image string) uint64 {
+	if n, ok := r.sizes[image]; ok {
+		return n
+	}
+	return 1
+}
+
+// Images are the references of the images that the runtime holds.
+func (r *Runtime) Images() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Sorted(maps.Keys(r.pulled))
+}
+
+func (s *imageService) RemoveImage(_ context.Context, req *runtimev1.RemoveImageRequest) (*runtimev1.RemoveImageResponse, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	name := req.GetImage().GetImage()
+	for image := range s.pulled {
+		if image == name || imageRef(image) == name {
+			delete(s.pulled, image)
+		}
+	}
+	return &runtimev1.RemoveImageResponse{}, nil
 }
 
 // Program is what AddImage put under the reference.

@@ -2,6 +2,7 @@ package crifake
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -26,6 +27,25 @@ func openLog(path string) (*logFile, error) {
 	}
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
 	return &logFile{file: file}, err
+}
+
+// reopen goes on in a new file at the path.
+func (l *logFile) reopen(path string) error {
+	if l == nil {
+		return errors.New("the container has not started")
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.file == nil {
+		return errors.New("the container does not write a log")
+	}
+	next, err := openLog(path)
+	if err != nil {
+		return err
+	}
+	_ = l.file.Close()
+	l.file = next.file
+	return nil
 }
 
 func (l *logFile) close() {

@@ -27,6 +27,10 @@ type Runtime struct {
 	failures   map[string]string // of guests, by container
 	podCIDR    string
 	noEvents   bool
+	noStreams  bool
+	usage      map[string]usage  // by pod UID and container
+	sizes      map[string]uint64 // of images
+	imageDir   string
 
 	server *grpc.Server
 	served sync.WaitGroup
@@ -44,6 +48,8 @@ func New() *Runtime {
 		calls:      map[string]int{},
 		delay:      map[string]time.Duration{},
 		failures:   map[string]string{},
+		usage:      map[string]usage{},
+		sizes:      map[string]uint64{},
 	}
 }
 

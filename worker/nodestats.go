@@ -1,0 +1,102 @@
+package worker
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/petrelrun/petrel/worker/cri"
+	"github.com/petrelrun/petrel/worker/stats"
+)
+
+// newStats makes what tells how much the node and its pods take.
+func (w *Worker) newStats(m *manager) error {
+	var err error
+	if m.usage, err = stats.New(stats.Config{Sources: w.statsSources, Logger: w.cfg.Logger}); err != nil {
+		return err
+	}
+	m.figures, err = stats.NewServer(stats.ServerConfig{
+		Collector: m.usage, Node: w.cfg.NodeName, Dir: w.cfg.RootDir, Starts: m.starting, Files: m.filesOf, ImageDirs: w.imageDirs,
+	})
+	return err
+}
+
+// nodeRuntime is one runtime of the node, where it is asked for itself: what it counts and which images it holds.
+type nodeRuntime struct {
+	name   string // empty until it has told
+	client *cri.Client
+}
+
+// runtimes are the node's runtimes, each by itself.
+func (w *Worker) runtimes() []nodeRuntime {
+	name := ""
+	if full := w.runtimeVersion.Load(); full != nil {
+		name, _, _ = strings.Cut(*full, "://")
+	}
+	return []nodeRuntime{{name, w.cri}}
+}
+
+// statsSources are the runtimes that count what containers take. Pods of the own one share the machine's network.
+func (w *Worker) statsSources() []stats.Source {
+	var out []stats.Source
+	for _, rt := range w.runtimes() {
+		out = append(out, stats.Source{Runtime: rt.client, Networks: rt.name != ownRuntime})
+	}
+	return out
+}
+
+// starting tells when a pod and its containers began.
+func (m *manager) starting(uid string) stats.Starts {
+	a := m.actor(types.UID(uid))
+	if a == nil {
+		return stats.Starts{}
+	}
+	shown := a.snapshot()
+	out := stats.Starts{Pod: shown.pod.CreationTimestamp.Time}
+	if at := shown.pod.Status.StartTime; at != nil {
+		out.Pod = at.Time
+	}
+	for _, i := range shown.instances {
+		if out.Containers[i.container].IsZero() { // the newest comes first
+			if out.Containers == nil {
+				out.Containers = make(map[string]time.Time, len(shown.instances))
+			}
+			out.Containers[i.container] = i.started
+		}
+	}
+	return out
+}
+
+// filesOf is what the pod's logs and volumes take on the node's disk.
+func (m *manager) filesOf(p stats.Pod) stats.DiskUse {
+	named := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name, UID: types.UID(p.UID)}}
+	return stats.TreeUse(m.paths.logs(named), m.paths.pod(named.UID))
+}
+
+// imageDirs are where the runtimes' images lie, and what they take.
+func (w *Worker) imageDirs(ctx context.Context) map[string]stats.DiskUse {
+	out := map[string]stats.DiskUse{}
+	for _, rt := range w.runtimes() {
+		info, err := rt.client.ImageFsInfo(ctx)
+		if err != nil {
+			w.cfg.Logger.Debug("runtime did not tell where images are", "runtime", rt.name, "error", err)
+			continue
+		}
+		for _, fs := range info.GetImageFilesystems() {
+			out[fs.GetFsId().GetMountpoint()] = stats.DiskUse{Bytes: pointer(fs.GetUsedBytes()), Inodes: pointer(fs.GetInodesUsed())}
+		}
+	}
+	return out
+}
+
+func pointer(v *runtimev1.UInt64Value) *uint64 {
+	if v == nil {
+		return nil
+	}
+	return &v.Value
+}
