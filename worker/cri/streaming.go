@@ -104,7 +104,7 @@ func isOwn(namespace *os.File) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	ours, err := os.Stat("/proc/self/ns/net")
+	ours, err := os.Stat("/proc/thread-self/ns/net") // not self's: the first thread may have been left in another namespace
 	return err == nil && os.SameFile(theirs, ours), err
 }
 
