@@ -78,6 +78,14 @@ func describe(gvk schema.GroupVersionKind) names {
 		return names{categories: inAll, subs: []Subresource{status(gvk)}}
 	case "CertificateSigningRequest":
 		return names{short: []string{"csr"}, subs: []Subresource{sub(upstream.Approval, gvk, objectVerbs...), status(gvk)}}
+	case "PersistentVolume":
+		return names{short: []string{"pv"}, subs: []Subresource{status(gvk)}}
+	case "PersistentVolumeClaim":
+		return names{short: []string{"pvc"}, subs: []Subresource{status(gvk)}}
+	case "StorageClass":
+		return names{short: []string{"sc"}}
+	case "VolumeAttachment":
+		return names{subs: []Subresource{status(gvk)}}
 	case "NetworkPolicy":
 		return names{short: []string{"netpol"}}
 	case "App":

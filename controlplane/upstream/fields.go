@@ -48,6 +48,14 @@ func serviceFields(obj runtime.Object) fields.Set {
 	return fields.Set{"spec.clusterIP": s.Spec.ClusterIP, "spec.type": string(s.Spec.Type)}
 }
 
+// nameField is what volumes and claims may be selected by beside their metadata.
+func nameField(obj runtime.Object) fields.Set {
+	if v, ok := obj.(*corev1.PersistentVolume); ok {
+		return fields.Set{"name": v.Name}
+	}
+	return fields.Set{"name": obj.(*corev1.PersistentVolumeClaim).Name}
+}
+
 func secretFields(obj runtime.Object) fields.Set {
 	return fields.Set{"type": string(obj.(*corev1.Secret).Type)}
 }

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -20,11 +21,17 @@ import (
 	"k8s.io/kubernetes/pkg/registry/core/event"
 	"k8s.io/kubernetes/pkg/registry/core/namespace"
 	"k8s.io/kubernetes/pkg/registry/core/node"
+	"k8s.io/kubernetes/pkg/registry/core/persistentvolume"
+	"k8s.io/kubernetes/pkg/registry/core/persistentvolumeclaim"
 	"k8s.io/kubernetes/pkg/registry/core/pod"
 	"k8s.io/kubernetes/pkg/registry/core/secret"
 	"k8s.io/kubernetes/pkg/registry/core/service"
 	"k8s.io/kubernetes/pkg/registry/discovery/endpointslice"
 	"k8s.io/kubernetes/pkg/registry/networking/networkpolicy"
+	"k8s.io/kubernetes/pkg/registry/storage/csidriver"
+	"k8s.io/kubernetes/pkg/registry/storage/csinode"
+	"k8s.io/kubernetes/pkg/registry/storage/storageclass"
+	"k8s.io/kubernetes/pkg/registry/storage/volumeattachment"
 )
 
 // Status, Finalize, Approval and EphemeralContainers are the subresources that have strategies of their own.
@@ -54,6 +61,12 @@ func Kinds() []*Kind {
 		kind(appsv1.SchemeGroupVersion, "replicasets", "ReplicaSet", replicaset.Strategy, status(replicaset.StatusStrategy), replicaSetFields),
 		kind(batchv1.SchemeGroupVersion, "jobs", "Job", job.Strategy, status(job.StatusStrategy), jobFields),
 		kind(networkingv1.SchemeGroupVersion, "networkpolicies", "NetworkPolicy", networkpolicy.Strategy, nil, nil),
+		kind(corev1.SchemeGroupVersion, "persistentvolumes", "PersistentVolume", persistentvolume.Strategy, status(persistentvolume.StatusStrategy), nameField),
+		kind(corev1.SchemeGroupVersion, "persistentvolumeclaims", "PersistentVolumeClaim", persistentvolumeclaim.Strategy, status(persistentvolumeclaim.StatusStrategy), nameField),
+		kind(storagev1.SchemeGroupVersion, "storageclasses", "StorageClass", storageclass.Strategy, nil, nil),
+		kind(storagev1.SchemeGroupVersion, "csidrivers", "CSIDriver", csidriver.Strategy, nil, nil),
+		kind(storagev1.SchemeGroupVersion, "csinodes", "CSINode", csinode.Strategy, nil, nil),
+		kind(storagev1.SchemeGroupVersion, "volumeattachments", "VolumeAttachment", volumeattachment.Strategy, status(volumeattachment.StatusStrategy), nil),
 		kind(certificatesv1.SchemeGroupVersion, "certificatesigningrequests", "CertificateSigningRequest", certificates.Strategy,
 			map[string]strategy{Status: certificates.StatusStrategy, Approval: certificates.ApprovalStrategy}, requestFields),
 	}

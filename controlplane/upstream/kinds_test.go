@@ -23,6 +23,8 @@ import (
 	"k8s.io/kubernetes/pkg/registry/core/event"
 	"k8s.io/kubernetes/pkg/registry/core/namespace"
 	"k8s.io/kubernetes/pkg/registry/core/node"
+	"k8s.io/kubernetes/pkg/registry/core/persistentvolume"
+	"k8s.io/kubernetes/pkg/registry/core/persistentvolumeclaim"
 	"k8s.io/kubernetes/pkg/registry/core/pod"
 	"k8s.io/kubernetes/pkg/registry/core/secret"
 	"k8s.io/kubernetes/pkg/registry/core/service"
@@ -51,8 +53,10 @@ var filled = map[string]runtime.Object{
 	"Secret": &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "n", Namespace: "s"}, Type: corev1.SecretTypeTLS},
 	"Event": &corev1.Event{ObjectMeta: metav1.ObjectMeta{Name: "n", Namespace: "s"}, Reason: "why", Type: "Warning", ReportingController: "rc",
 		InvolvedObject: corev1.ObjectReference{Kind: "K", Namespace: "s", Name: "o", UID: "u", APIVersion: "v1", ResourceVersion: "7", FieldPath: "f"}},
-	"ReplicaSet": &appsv1.ReplicaSet{ObjectMeta: metav1.ObjectMeta{Name: "n", Namespace: "s"}, Status: appsv1.ReplicaSetStatus{Replicas: 3}},
-	"Job":        &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "n", Namespace: "s"}, Status: batchv1.JobStatus{Succeeded: 3}},
+	"ReplicaSet":            &appsv1.ReplicaSet{ObjectMeta: metav1.ObjectMeta{Name: "n", Namespace: "s"}, Status: appsv1.ReplicaSetStatus{Replicas: 3}},
+	"Job":                   &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "n", Namespace: "s"}, Status: batchv1.JobStatus{Succeeded: 3}},
+	"PersistentVolume":      &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: "n"}},
+	"PersistentVolumeClaim": &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Name: "n", Namespace: "s"}},
 	"CertificateSigningRequest": &certificatesv1.CertificateSigningRequest{ObjectMeta: metav1.ObjectMeta{Name: "n"},
 		Spec: certificatesv1.CertificateSigningRequestSpec{SignerName: "example.com/signer"}},
 }
@@ -63,7 +67,7 @@ func TestFieldsAreUpstreams(t *testing.T) {
 	upstreams := map[string]attrs{
 		"Namespace": namespace.GetAttrs, "Node": node.GetAttrs, "Pod": pod.GetAttrs, "Service": service.GetAttrs,
 		"Secret": secret.GetAttrs, "Event": event.GetAttrs, "ReplicaSet": replicaset.GetAttrs, "Job": job.GetAttrs,
-		"CertificateSigningRequest": certificates.GetAttrs,
+		"CertificateSigningRequest": certificates.GetAttrs, "PersistentVolume": persistentvolume.GetAttrs, "PersistentVolumeClaim": persistentvolumeclaim.GetAttrs,
 	}
 	for kind, get := range upstreams {
 		k, obj := find(t, kind), filled[kind]

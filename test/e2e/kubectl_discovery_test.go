@@ -12,6 +12,8 @@ func TestDiscovery(t *testing.T) {
 		`^deployments +deploy +apps/v1 +true +Deployment$`, `^jobs +batch/v1 +true +Job$`,
 		`^leases +coordination.k8s.io/v1 +true +Lease$`, `^endpointslices +discovery.k8s.io/v1 +true +EndpointSlice$`,
 		`^networkpolicies +netpol +networking.k8s.io/v1 +true +NetworkPolicy$`,
+		`^persistentvolumeclaims +pvc +v1 +true +PersistentVolumeClaim$`, `^persistentvolumes +pv +v1 +false +PersistentVolume$`,
+		`^storageclasses +sc +storage.k8s.io/v1 +false +StorageClass$`, `^csinodes +storage.k8s.io/v1 +false +CSINode$`,
 		`^certificatesigningrequests +csr +certificates.k8s.io/v1 +false +CertificateSigningRequest$`,
 		`^selfsubjectreviews +authentication.k8s.io/v1 +false +SelfSubjectReview$`)
 	matches(t, w.kubectl("auth", "whoami"), `^Username +petrel:admin$`, `system:masters`)

@@ -9,13 +9,15 @@ import (
 // controlplane/apiserver holds it to the routes.
 var served = map[string]map[string][]string{
 	"api/v1": {
-		"configmaps": nil,
-		"events":     nil,
-		"namespaces": {"finalize", "status"},
-		"nodes":      {"proxy", "status"},
-		"pods":       {"attach", "binding", "ephemeralcontainers", "eviction", "exec", "log", "portforward", "status"},
-		"secrets":    nil,
-		"services":   {"status"},
+		"configmaps":             nil,
+		"events":                 nil,
+		"namespaces":             {"finalize", "status"},
+		"nodes":                  {"proxy", "status"},
+		"persistentvolumeclaims": {"status"},
+		"persistentvolumes":      {"status"},
+		"pods":                   {"attach", "binding", "ephemeralcontainers", "eviction", "exec", "log", "portforward", "status"},
+		"secrets":                nil,
+		"services":               {"status"},
 	},
 	"apis/apps/v1":                  {"deployments": {"scale", "status"}, "replicasets": {"scale", "status"}},
 	"apis/batch/v1":                 {"jobs": {"status"}},
@@ -24,6 +26,7 @@ var served = map[string]map[string][]string{
 	"apis/coordination.k8s.io/v1":   {"leases": nil},
 	"apis/discovery.k8s.io/v1":      {"endpointslices": nil},
 	"apis/networking.k8s.io/v1":     {"networkpolicies": nil},
+	"apis/storage.k8s.io/v1":        {"csidrivers": nil, "csinodes": nil, "storageclasses": nil, "volumeattachments": {"status"}},
 }
 
 // documents are the version 3 documents by the path they are served at.
