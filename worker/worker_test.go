@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -149,9 +150,12 @@ func TestProbes(t *testing.T) {
 
 func TestActiveDeadline(t *testing.T) {
 	n := newTestNode(t)
-	n.create(testPod("a", "idle", func(p *corev1.Pod) { p.Spec.ActiveDeadlineSeconds = ptr.To[int64](1) }))
-	n.ready("a")
+	began := time.Now()
+	n.create(testPod("a", "idle", func(p *corev1.Pod) { p.Spec.ActiveDeadlineSeconds = ptr.To[int64](2) }))
 	p := n.phase("a", corev1.PodFailed)
+	if took := time.Since(began); took < time.Second { // start times are whole seconds
+		t.Errorf("ended after %s", took)
+	}
 	if p.Status.Reason != "DeadlineExceeded" || n.runtime.RunningContainers() != 0 {
 		t.Errorf("reason %q, %d containers run", p.Status.Reason, n.runtime.RunningContainers())
 	}
