@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -27,6 +28,7 @@ func nodeWith(t *testing.T, name string, h http.HandlerFunc) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = nodes.Delete(context.Background(), name, metav1.DeleteOptions{}) })
 	n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: addr.Addr().String()}}
 	n.Status.DaemonEndpoints.KubeletEndpoint.Port = int32(addr.Port())
 	if _, err = nodes.UpdateStatus(t.Context(), n, metav1.UpdateOptions{}); err != nil {
