@@ -51,6 +51,8 @@ func (g goBenchmark) measure(ctx context.Context, l *lab) (m measurement, err er
 			m.note("%s: median %.2f µs", unit, v/1000)
 		} else if unit, ok := strings.CutSuffix(name, "-us"); ok {
 			m.note("%s: median %s µs", unit, table.Number(v))
+		} else if unit, ok := strings.CutSuffix(name, "-KiB"); ok {
+			m.note("%s: %s KiB", unit, table.Number(v))
 		}
 	}
 	return m, nil
