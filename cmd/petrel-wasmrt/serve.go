@@ -29,6 +29,7 @@ const firstInherited = 3
 type serveFlags struct {
 	root, socket, podCIDR, logLevel string
 	mirrors                         []string
+	registryConfig                  string
 	mirrorTLS                       image.MirrorTLS
 	stopRunners                     bool
 	trustAnnotations                bool
@@ -48,6 +49,7 @@ func newServe() *cobra.Command {
 	flags.StringVar(&f.root, "root", "", "directory of images, compiled code and records")
 	flags.StringVar(&f.socket, "socket", "", "unix socket to serve the CRI on")
 	flags.StringArrayVar(&f.mirrors, "registry-mirror", nil, "host=http://address or host=https://address: ask the address for images of the host (may be repeated)")
+	flags.StringVar(&f.registryConfig, "registry-config", "", "directory of registries' settings: HOST/hosts.toml, as containerd's certs.d; read for every pull (default: none)")
 	flags.StringVar(&f.mirrorTLS.CA, "registry-ca", "", "file of certificates that vouch for mirrors with an https address; read for every connection (default: the system's)")
 	flags.StringVar(&f.mirrorTLS.Credential, "registry-credential", "", "file with a client certificate and its key for mirrors with an https address; read for every connection (default: none)")
 	flags.StringVar(&f.podCIDR, "pod-cidr", defaultPodCIDR, "addresses of sandboxes that bring none, until the client sets others")
@@ -93,7 +95,7 @@ func serve(cmd *cobra.Command, f *serveFlags) error {
 	}
 	cache := filepath.Join(root, "cache")
 	cfg := supervisor.Config{
-		Root: root, Socket: socket, PodCIDR: cidr, Mirrors: mirrors, MirrorTLS: &f.mirrorTLS, Version: version, StopRunnersOnExit: f.stopRunners,
+		Root: root, Socket: socket, PodCIDR: cidr, Mirrors: mirrors, MirrorTLS: &f.mirrorTLS, RegistryDir: f.registryConfig, Version: version, StopRunnersOnExit: f.stopRunners,
 		TrustAnnotations: f.trustAnnotations,
 		RunnerCommand: func(namespace string) *exec.Cmd {
 			args := []string{"runner", "--namespace", namespace, "--cache-dir", cache, "--modules-dir", image.BlobDir(root), "--log-level", f.logLevel}

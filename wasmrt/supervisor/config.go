@@ -49,6 +49,8 @@ type Config struct {
 	// PodCIDR is where sandboxes get addresses from that bring none, until the client sets another.
 	PodCIDR netip.Prefix
 	Mirrors image.Mirrors
+	// RegistryDir is a directory of settings of registries (hosts.toml), as containerd reads it; empty: none.
+	RegistryDir string
 	// MirrorTLS is what mirrors with an https address are asked with; nil: nothing of their own.
 	MirrorTLS *image.MirrorTLS
 	Version   string

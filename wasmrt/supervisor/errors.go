@@ -28,13 +28,19 @@ var imageCodes = []struct {
 	code codes.Code
 }{
 	{image.ErrReference, codes.InvalidArgument},
+	{image.ErrNotWasm, codes.FailedPrecondition}, // the caller has another runtime for it
 	{image.ErrTooLarge, codes.InvalidArgument},
 	{image.ErrUnsupported, codes.InvalidArgument},
 	{image.ErrNotFound, codes.NotFound},
 	{image.ErrCorrupt, codes.NotFound}, // it has been forgotten
 	{image.ErrUnauthorized, codes.PermissionDenied},
-	{image.ErrUnavailable, codes.Unavailable},
+	// Unavailable would say that this runtime is, and its clients would wait for it.
+	{image.ErrConfig, codes.Unknown},
+	{image.ErrUnavailable, codes.Unknown},
 }
+
+// registryUnavailable is the word of the CRI by which kubelets know that a registry cannot be reached.
+const registryUnavailable = "RegistryUnavailable"
 
 // grpcError gives an error its code. It is the one place where that is done.
 func grpcError(err error) error {
@@ -50,7 +56,11 @@ func grpcError(err error) error {
 	}
 	for _, known := range imageCodes {
 		if errors.Is(err, known.is) {
-			return status.Error(known.code, err.Error())
+			text := err.Error()
+			if known.is == image.ErrUnavailable {
+				text = registryUnavailable + ": " + text
+			}
+			return status.Error(known.code, text)
 		}
 	}
 	var backoff *fleet.BackoffError

@@ -2,7 +2,9 @@ package supervisor
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"google.golang.org/grpc/codes"
@@ -25,6 +27,9 @@ func (s *Supervisor) PullImage(ctx context.Context, r *runtimev1.PullImageReques
 		return s.importImage(ctx, r.GetImage().GetImage(), file)
 	}
 	a := r.GetAuth()
+	if server := a.GetServerAddress(); server != "" && !image.Serves(server, r.GetImage().GetImage()) {
+		a = nil // credentials of another registry are shown to nobody
+	}
 	i, err := s.puller.Pull(ctx, r.GetImage().GetImage(), authn.AuthConfig{
 		Username: a.GetUsername(), Password: a.GetPassword(), Auth: a.GetAuth(),
 		IdentityToken: a.GetIdentityToken(), RegistryToken: a.GetRegistryToken(),
@@ -33,6 +38,19 @@ func (s *Supervisor) PullImage(ctx context.Context, r *runtimev1.PullImageReques
 		return nil, grpcError(err)
 	}
 	return &runtimev1.PullImageResponse{ImageRef: i.ID}, nil
+}
+
+// pullInfo is a pull under way as a JSON object; bytesTotal is 0 while it is not known.
+func pullInfo(p image.Progress) string {
+	raw, err := json.Marshal(struct {
+		BytesDone  int64     `json:"bytesDone"`
+		BytesTotal int64     `json:"bytesTotal"`
+		StartedAt  time.Time `json:"startedAt"`
+	}{p.Done, p.Total, p.Started.UTC()})
+	if err != nil {
+		return "{}" // a time outside of years that JSON can write
+	}
+	return string(raw)
 }
 
 // ListImages lists all images, or the one that is asked for.
@@ -44,14 +62,19 @@ func (s *Supervisor) ListImages(_ context.Context, r *runtimev1.ListImagesReques
 	return response, nil
 }
 
-// ImageStatus tells of an image; one that is not there has no status, which is no error.
+// ImageStatus tells of an image; one that is not there has no status, which is no error. While it is being pulled,
+// verbose information says how far that is.
 func (s *Supervisor) ImageStatus(_ context.Context, r *runtimev1.ImageStatusRequest) (*runtimev1.ImageStatusResponse, error) {
 	if r.GetImage().GetImage() == "" {
 		return nil, status.Error(codes.InvalidArgument, "image status: its name is required")
 	}
 	i, err := s.images.Get(r.GetImage().GetImage())
 	if errors.Is(err, image.ErrNotFound) {
-		return &runtimev1.ImageStatusResponse{}, nil
+		response := &runtimev1.ImageStatusResponse{}
+		if at, running := s.puller.Progress(r.GetImage().GetImage()); running && r.GetVerbose() {
+			response.Info = map[string]string{"pull": pullInfo(at)}
+		}
+		return response, nil
 	}
 	if errors.Is(err, image.ErrCorrupt) {
 		s.cfg.Logger.Error("image is corrupt and was forgotten", "image", r.GetImage().GetImage(), "error", err)

@@ -59,8 +59,8 @@ func New(cfg Config) (*Supervisor, error) {
 		addresses: newAddresses(cfg.PodCIDR), pods: newPodIndex(), users: map[string]int{}, tidy: newTidy(),
 	}
 	var err error
-	s.puller, err = image.NewPuller(image.Config{Store: s.images, Compiler: s.fresh.noting(cfg.Compiler, &s.compiled), Mirrors: cfg.Mirrors, MirrorTLS: cfg.MirrorTLS,
-		UserAgent: RuntimeName + "/" + cfg.Version, Now: cfg.Now})
+	s.puller, err = image.NewPuller(image.Config{Store: s.images, Compiler: s.fresh.noting(cfg.Compiler, &s.compiled), Mirrors: cfg.Mirrors, MirrorTLS: cfg.MirrorTLS, HostsDir: cfg.RegistryDir,
+		UserAgent: RuntimeName + "/" + cfg.Version, Now: cfg.Now, Logger: cfg.Logger})
 	if err != nil {
 		return nil, err
 	}

@@ -112,6 +112,19 @@ func (b *blobs) write(r io.Reader, limit int64) (digest string, size int64, err 
 	return digest, size, syncDir(b.dir)
 }
 
+// adopt makes a file, whose content was found to be what the digest says, the blob.
+func (b *blobs) adopt(f *os.File, digest string) error {
+	err := errors.Join(f.Chmod(blobPerm), f.Sync())
+	if err == nil {
+		err = os.Rename(f.Name(), b.path(digest))
+	}
+	if err != nil {
+		return fmt.Errorf("store blob: %w", err)
+	}
+	b.mark(digest, true)
+	return syncDir(b.dir)
+}
+
 // verify reads the blob and holds it to its digest, once while the process lives.
 func (b *blobs) verify(digest string) error {
 	b.mu.Lock()

@@ -6,41 +6,35 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// store fetches what the manifest names, has the module compiled, and answers the image, not yet recorded.
-func (p *Puller) store(ctx context.Context, img v1.Image, id string) (_ *Image, err error) {
-	if have, err := p.cfg.Store.Get(id); err == nil {
+// store makes the image of a manifest, not yet recorded: fetch brings what it names, then the module is compiled.
+func (p *Puller) store(ctx context.Context, doc *document, fetch func(ctx context.Context, i *Image, m *v1.Manifest, module v1.Descriptor) error) (_ *Image, err error) {
+	if have, err := p.cfg.Store.Get(doc.digest); err == nil {
 		return have, nil
 	}
-	i := &Image{ID: id, PulledAt: p.cfg.Now().UnixNano()}
+	i := &Image{ID: doc.digest, PulledAt: p.cfg.Now().UnixNano()}
 	defer func() {
 		if err != nil {
 			p.cfg.Store.abandon(i.Blobs)
 		}
 	}()
-	m, err := img.Manifest()
+	m, err := v1.ParseManifest(bytes.NewReader(doc.raw))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: its manifest cannot be read: %w", ErrUnsupported, err)
 	}
 	layout, module, err := layoutOf(m)
 	if err != nil {
 		return nil, err
 	}
 	i.Layout = layout
-	if err := p.keepManifest(i, img); err != nil {
+	if _, err := p.keep(i, bytes.NewReader(doc.raw), MaxManifest, doc.digest); err != nil {
 		return nil, err
 	}
-	if layout == layoutImage {
-		err = p.keepFromImage(i, img)
-	} else {
-		err = p.keepLayer(i, img, module)
-	}
-	if err != nil {
+	if err := fetch(ctx, i, m, module); err != nil {
 		return nil, err
 	}
 	compiled, err := p.cfg.Compiler.Compile(ctx, p.cfg.Store.blobs.path(i.Module), i.Module)
@@ -51,71 +45,75 @@ func (p *Puller) store(ctx context.Context, img v1.Image, id string) (_ *Image, 
 	return i, nil
 }
 
+// fetch downloads what the image's layout needs.
+func (d *download) fetch(ctx context.Context, i *Image, m *v1.Manifest, module v1.Descriptor) error {
+	if i.Layout == layoutImage {
+		return d.keepFromImage(ctx, i, m)
+	}
+	return d.keepLayer(ctx, i, module)
+}
+
 // keep writes a blob for the image and holds it to the digest that it must have, if one is given.
 func (p *Puller) keep(i *Image, r io.Reader, limit int64, want string) (string, error) {
 	digest, size, err := p.cfg.Store.blobs.write(r, limit)
 	if err != nil {
 		return "", err
 	}
-	if !slices.Contains(i.Blobs, digest) {
-		i.Blobs = append(i.Blobs, digest)
-		i.Size += size
-	}
+	i.note(digest, size)
 	if want != "" && digest != want {
 		return "", fmt.Errorf("%w: blob %s has the content of %s", ErrUnavailable, want, digest)
 	}
 	return digest, nil
 }
 
-func (p *Puller) keepManifest(i *Image, img v1.Image) error {
-	raw, err := img.RawManifest()
-	if err != nil {
-		return err
+// note makes a stored blob the image's.
+func (i *Image) note(digest string, size int64) {
+	if !slices.Contains(i.Blobs, digest) {
+		i.Blobs = append(i.Blobs, digest)
+		i.Size += size
 	}
-	_, err = p.keep(i, bytes.NewReader(raw), MaxManifest, i.ID)
-	return err
 }
 
 // keepLayer keeps an artifact's one layer, which is the module itself.
-func (p *Puller) keepLayer(i *Image, img v1.Image, module v1.Descriptor) error {
-	layer, err := img.LayerByDigest(module.Digest)
+func (d *download) keepLayer(ctx context.Context, i *Image, module v1.Descriptor) error {
+	if module.Size > MaxModule {
+		return fmt.Errorf("%w: the module has %d bytes, at most %d are accepted", ErrTooLarge, module.Size, MaxModule)
+	}
+	d.progress.total.Store(module.Size)
+	f, err := d.blob(ctx, module)
 	if err != nil {
 		return err
 	}
-	r, err := layer.Compressed() // the client's word for the bytes as they are sent
-	if err != nil {
-		return err
+	i.Module, i.ModuleSize = module.Digest.String(), module.Size
+	err = d.puller.cfg.Store.blobs.adopt(f.File, i.Module)
+	if err == nil {
+		i.note(i.Module, i.ModuleSize)
 	}
-	defer r.Close()
-	i.Module, err = p.keep(i, r, MaxModule, module.Digest.String())
-	i.ModuleSize = module.Size
-	return err
+	return errors.Join(err, f.leave(true))
 }
 
-// keepFromImage keeps an ordinary image's config and takes its module out of the layers, the topmost first.
-func (p *Puller) keepFromImage(i *Image, img v1.Image) error {
-	raw, err := img.RawConfigFile()
+// keepFromImage keeps an ordinary image's config and takes its module out of the layers, the topmost first. Layers below
+// the module are not fetched: of an image that was put on a base, most is not.
+func (d *download) keepFromImage(ctx context.Context, i *Image, m *v1.Manifest) error {
+	if m.Config.Size > MaxConfig {
+		return fmt.Errorf("%w: its config has %d bytes, at most %d are read", ErrTooLarge, m.Config.Size, MaxConfig)
+	}
+	d.progress.total.Store(m.Config.Size)
+	config, err := d.config(ctx, i, m.Config)
 	if err != nil {
 		return err
-	}
-	if _, err := p.keep(i, bytes.NewReader(raw), MaxConfig, ""); err != nil {
-		return err
-	}
-	config, err := v1.ParseConfigFile(bytes.NewReader(raw))
-	if err != nil {
-		return fmt.Errorf("%w: its config cannot be read: %w", ErrUnsupported, err)
 	}
 	want, err := modulePath(config)
 	if err != nil {
 		return err
 	}
-	i.Entrypoint, i.Cmd, i.Env, i.WorkingDir = config.Config.Entrypoint, config.Config.Cmd, config.Config.Env, config.Config.WorkingDir
-	layers, err := img.Layers()
-	if err != nil {
+	if err := checkLayers(m); err != nil {
 		return err
 	}
-	for _, layer := range slices.Backward(layers) {
-		found, err := p.searchLayer(i, layer, want)
+	i.Entrypoint, i.Cmd, i.Env, i.WorkingDir = config.Config.Entrypoint, config.Config.Cmd, config.Config.Env, config.Config.WorkingDir
+	budget := &budget{bytes: MaxUnpacked, entries: MaxEntries}
+	for _, layer := range slices.Backward(m.Layers) {
+		found, err := d.searchLayer(ctx, i, layer, want, budget)
 		if errors.Is(err, errHidden) {
 			break
 		}
@@ -129,51 +127,69 @@ func (p *Puller) keepFromImage(i *Image, img v1.Image) error {
 	return fmt.Errorf("%w: none of its layers holds the file /%s", ErrUnsupported, want)
 }
 
-// searchLayer keeps the whole layer first: only then is it known to be what its digest says. It goes again afterwards.
-func (p *Puller) searchLayer(i *Image, layer v1.Layer, want string) (bool, error) {
-	mt, err := layer.MediaType()
+func (d *download) config(ctx context.Context, i *Image, desc v1.Descriptor) (*v1.ConfigFile, error) {
+	f, err := d.blob(ctx, desc)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	if !slices.Contains(tarLayers, mt) {
-		return false, fmt.Errorf("%w: a layer is %s; read are %v", ErrUnsupported, mt, tarLayers)
+	raw := make([]byte, desc.Size)
+	_, err = f.ReadAt(raw, 0)
+	if err == nil || err == io.EOF {
+		err = d.puller.cfg.Store.blobs.adopt(f.File, desc.Digest.String())
 	}
-	digest, err := layer.Digest()
+	if err = errors.Join(err, f.leave(true)); err != nil {
+		return nil, err
+	}
+	i.note(desc.Digest.String(), desc.Size)
+	config, err := v1.ParseConfigFile(bytes.NewReader(raw))
 	if err != nil {
-		return false, err
+		return nil, fmt.Errorf("%w: its config cannot be read: %w", ErrUnsupported, err)
 	}
-	sent, err := layer.Compressed()
-	if err != nil {
-		return false, err
-	}
-	kept, _, err := p.cfg.Store.blobs.write(sent, MaxLayer)
-	if err = errors.Join(err, sent.Close()); err != nil {
-		return false, err
-	}
-	p.cfg.Store.abandon([]string{kept})
-	if kept != digest.String() {
-		return false, fmt.Errorf("%w: layer %s has the content of %s", ErrUnavailable, digest, kept)
-	}
-	f, err := os.Open(p.cfg.Store.blobs.path(kept))
-	if err != nil {
-		return false, fmt.Errorf("open layer: %w", err)
-	}
-	defer f.Close()
-	plain, err := decompress(f)
-	if err != nil {
-		return false, err
-	}
-	return findInTar(plain, want, func(name string, r io.Reader) error { return p.keepFile(i, name, r) })
+	return config, nil
 }
 
+// searchLayer fetches the whole layer first: only then is it known to be what its digest says. It goes again afterwards.
+func (d *download) searchLayer(ctx context.Context, i *Image, layer v1.Descriptor, want string, b *budget) (found bool, err error) {
+	if !slices.Contains(tarLayers, layer.MediaType) {
+		return false, fmt.Errorf("%w: a layer is %s; read are %v", ErrUnsupported, layer.MediaType, tarLayers)
+	}
+	d.progress.total.Add(layer.Size)
+	f, err := d.blob(ctx, layer)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, f.leave(true)) }()
+	var at *place
+	err = readTar(f, func(plain io.Reader) (err error) { at, err = findInTar(plain, want, b); return err })
+	if err != nil || at == nil {
+		return false, err
+	}
+	return true, readTar(f, func(plain io.Reader) error {
+		return takeFromTar(plain, at, func(name string, r io.Reader) error { return d.puller.keepFile(i, name, r) })
+	})
+}
+
+// readTar hands out the layer from its begin, decompressed.
+func readTar(f *part, read func(io.Reader) error) error {
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return fmt.Errorf("read layer: %w", err)
+	}
+	plain, done, err := decompress(f)
+	if err != nil {
+		return err
+	}
+	defer done()
+	return read(plain)
+}
+
+// keepFile stores a module out of a layer.
 func (p *Puller) keepFile(i *Image, name string, r io.Reader) error {
 	digest, size, err := p.cfg.Store.blobs.write(r, MaxModule)
 	if err != nil {
 		return err
 	}
 	i.Module, i.ModuleSize = digest, size
-	i.Blobs = append(i.Blobs, digest)
-	i.Size += size
+	i.note(digest, size)
 	if len(i.Entrypoint) == 0 && len(i.Cmd) == 0 {
 		i.Entrypoint = []string{"/" + name}
 	}

@@ -33,7 +33,7 @@ func (p *Puller) Import(ctx context.Context, ref, path string) (*Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("import %s: %w", canonical(tag), err)
 	}
-	img, id, err := artifactOf(layer)
+	doc, err := artifactOf(layer)
 	if err != nil {
 		return nil, fmt.Errorf("import %s: %w", canonical(tag), err)
 	}
@@ -43,7 +43,11 @@ func (p *Puller) Import(ctx context.Context, ref, path string) (*Image, error) {
 	}
 	defer done()
 	defer p.cfg.Store.pulling()()
-	stored, err, _ := p.digests.Do(id, func() (any, error) { return p.store(ctx, img, id) })
+	stored, err, _ := p.digests.Do(doc.digest, func() (any, error) {
+		return p.store(ctx, doc, func(_ context.Context, i *Image, _ *v1.Manifest, module v1.Descriptor) error {
+			return p.keepFileLayer(i, layer, module)
+		})
+	})
 	if err != nil {
 		return nil, fmt.Errorf("import %s: %w", canonical(tag), err)
 	}
@@ -63,18 +67,34 @@ func (p *Puller) flight(ctx context.Context) (context.Context, func(), error) {
 	return ctx, func() { stop(); cancel(); p.wg.Done() }, nil
 }
 
-// artifactOf is the image in the CNCF's layout that the module would be in a registry.
-func artifactOf(module v1.Layer) (v1.Image, string, error) {
+// keepFileLayer stores the module that the layer is.
+func (p *Puller) keepFileLayer(i *Image, layer *fileLayer, module v1.Descriptor) error {
+	r, err := layer.Compressed()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	i.Module, err = p.keep(i, r, MaxModule, module.Digest.String())
+	i.ModuleSize = module.Size
+	return err
+}
+
+// artifactOf is the manifest of the image in the CNCF's layout that the module would be in a registry.
+func artifactOf(module v1.Layer) (*document, error) {
 	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), importedConfig)
 	img, err := mutate.AppendLayers(img, module)
 	if err != nil {
-		return nil, "", fmt.Errorf("describe module: %w", err)
+		return nil, fmt.Errorf("describe module: %w", err)
+	}
+	raw, err := img.RawManifest()
+	if err != nil {
+		return nil, fmt.Errorf("describe module: %w", err)
 	}
 	id, err := img.Digest()
 	if err != nil {
-		return nil, "", fmt.Errorf("describe module: %w", err)
+		return nil, fmt.Errorf("describe module: %w", err)
 	}
-	return img, id.String(), nil
+	return &document{raw: raw, digest: id.String(), mediaType: types.OCIManifestSchema1}, nil
 }
 
 // fileLayer is a module in a file as the layer of an artifact.

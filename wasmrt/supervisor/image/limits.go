@@ -10,9 +10,12 @@ const (
 	MaxConfig = 4 << 20
 	// MaxLayer bounds a layer as it is sent: the largest module that wasmrt/module accepts.
 	MaxLayer = 64 << 20
-	// MaxUnpacked bounds a tar layer when decompressed. Ten-fold compression is rare for binaries; a bomb has thousand-fold.
+	// MaxImage bounds all blobs of an image together, as they are sent.
+	MaxImage = 512 << 20
+	// MaxUnpacked bounds the tar layers of an image when decompressed. Ten-fold compression is rare for binaries; a bomb
+	// has thousand-fold.
 	MaxUnpacked = 512 << 20
-	// MaxEntries bounds the files of a tar layer.
+	// MaxEntries bounds the files in an image's tar layers.
 	MaxEntries = 100_000
 	// MaxLayers bounds the layers of an image; overlay file systems stop at 128, too.
 	MaxLayers = 128
@@ -20,6 +23,7 @@ const (
 	MaxModule = 64 << 20
 	// MaxRecord bounds the file of an image's record.
 	MaxRecord = 8 << 20
-	// PullTimeout bounds a whole pull with its compilation.
-	PullTimeout = 5 * time.Minute
+	// PullTimeout bounds a whole pull with its compilation. One that is cut off by it goes on where it was when it is
+	// asked for again. It is below what the worker waits for an answer.
+	PullTimeout = 9 * time.Minute
 )

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -108,7 +109,13 @@ func TestPullRefuses(t *testing.T) {
 	}{
 		{"a container image", func(tag string) {
 			w.image("x", tag, `{"architecture":"amd64","os":"linux","config":{"Cmd":["nginx","-g","daemon off;"]}}`, layer(t, file{name: "a", content: "b"}))
-		}, ErrUnsupported, []string{"linux/amd64", `"nginx"`, "application/wasm"}},
+		}, ErrNotWasm, []string{"linux/amd64", `"nginx"`, "application/wasm"}},
+		{"a container image of many large layers", func(tag string) {
+			config := w.blob("x", types.OCIConfigJSON, []byte(`{"architecture":"amd64","os":"linux","config":{"Cmd":["nginx"]}}`))
+			large, elsewhere := huge, foreign
+			large.MediaType, elsewhere.MediaType = types.OCILayer, types.OCILayer
+			w.manifest("x", tag, manifest(config, append(slices.Repeat([]v1.Descriptor{large}, MaxLayers), elsewhere)...))
+		}, ErrNotWasm, []string{"linux/amd64"}},
 		{"another artifact", func(tag string) {
 			w.manifest("x", tag, manifest(w.blob("x", "application/vnd.cncf.helm.config.v1+json", []byte("{}")), w.blob("x", "application/vnd.cncf.helm.chart.content.v1.tar+gzip", []byte("c"))))
 		}, ErrUnsupported, []string{"helm.config", "helm.chart", "application/wasm"}},
@@ -117,7 +124,7 @@ func TestPullRefuses(t *testing.T) {
 		{"a layer from elsewhere", func(tag string) { w.manifest("x", tag, manifest(config, foreign)) }, ErrUnsupported, []string{"elsewhere"}},
 		{"a layer too large", func(tag string) { w.manifest("x", tag, manifest(config, huge)) }, ErrTooLarge, []string{fmt.Sprint(MaxLayer)}},
 		{"no module at all", func(tag string) { w.artifact("x", tag, []byte("#!/bin/sh\n")) }, ErrUnsupported, []string{"not_wasm"}},
-		{"an index of containers", func(tag string) { w.manifest("x", tag, &two) }, ErrUnsupported, []string{"linux/amd64", "linux/arm64"}},
+		{"an index of containers", func(tag string) { w.manifest("x", tag, &two) }, ErrNotWasm, []string{"linux/amd64", "linux/arm64"}},
 		{"entrypoint missing in the layers", func(tag string) { w.image("x", tag, base, layer(t, file{name: "b.wasm", content: "x"})) }, ErrUnsupported, []string{"/app.wasm"}},
 		{"entrypoint is a link out", func(tag string) {
 			w.image("x", tag, base, layer(t, file{name: "app.wasm", content: "/etc/passwd", kind: tar.TypeSymlink}))
@@ -132,7 +139,7 @@ func TestPullRefuses(t *testing.T) {
 			w.image("x", tag, `{"architecture":"wasm32","config":{}}`, layer(t, file{name: "a.wasm", content: "1"}, file{name: "b.wasm", content: "2"}))
 		}, ErrUnsupported, []string{"several .wasm files"}},
 		{"a layer that is no tar", func(tag string) { w.manifest("x", tag, manifest(appConfig, plain)) }, ErrUnsupported, []string{"read layer"}},
-		{"a zstd layer", func(tag string) { w.manifest("x", tag, manifest(appConfig, zstd)) }, ErrUnsupported, []string{"zstd"}},
+		{"a layer that only says it is zstd", func(tag string) { w.manifest("x", tag, manifest(appConfig, zstd)) }, ErrUnsupported, []string{"read layer"}},
 		{"config is no JSON", func(tag string) { w.image("x", tag, "]", layer(t, file{name: "app.wasm", content: "x"})) }, ErrUnsupported, []string{"config"}},
 		{"nothing there", func(string) {}, ErrNotFound, nil},
 	}
@@ -329,11 +336,12 @@ func TestBombIsRefused(t *testing.T) {
 	if err := errors.Join(tw.Close(), z.Close()); err != nil {
 		t.Fatal(err)
 	}
-	plain, err := decompress(&buf)
+	plain, done, err := decompress(&buf)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := findInTar(plain, "app.wasm", nil); !errors.Is(err, ErrTooLarge) {
+	defer done()
+	if _, err := findInTar(plain, "app.wasm", &budget{bytes: MaxUnpacked, entries: MaxEntries}); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("findInTar: %v, want ErrTooLarge", err)
 	}
 }
@@ -342,16 +350,30 @@ func FuzzFindInTar(f *testing.F) {
 	f.Add(layer(&testing.T{}, file{name: "../../app.wasm", content: "x"}, file{name: "b/../app.wasm", content: "y"}), "app.wasm")
 	f.Add([]byte{0x1f, 0x8b, 8}, "")
 	f.Fuzz(func(t *testing.T, raw []byte, want string) {
-		plain, err := decompress(bytes.NewReader(raw))
-		if err != nil {
-			return
-		}
-		_, _ = findInTar(plain, want, func(name string, r io.Reader) error {
-			if filepath.IsAbs(name) || strings.HasPrefix(name, "..") {
-				t.Fatalf("name %q leaves the root", name)
+		search := func(read func(io.Reader) error) error {
+			plain, done, err := decompress(bytes.NewReader(raw))
+			if err != nil {
+				return err
 			}
-			_, err := io.Copy(io.Discard, r)
+			defer done()
+			return read(plain)
+		}
+		var at *place
+		err := search(func(plain io.Reader) (err error) {
+			at, err = findInTar(plain, want, &budget{bytes: 1 << 20, entries: 100})
 			return err
 		})
+		if err != nil || at == nil {
+			return
+		}
+		if filepath.IsAbs(at.name) || strings.HasPrefix(at.name, "..") || want != "" && at.name != want {
+			t.Fatalf("found %q for %q", at.name, want)
+		}
+		err = search(func(plain io.Reader) error {
+			return takeFromTar(plain, at, func(_ string, r io.Reader) error { _, err := io.Copy(io.Discard, r); return err })
+		})
+		if err != nil {
+			t.Fatalf("what was found cannot be read: %v", err)
+		}
 	})
 }

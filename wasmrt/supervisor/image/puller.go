@@ -1,18 +1,17 @@
 package image
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/types"
 	"golang.org/x/sync/singleflight"
 )
 
@@ -31,12 +30,17 @@ type Compiler interface {
 
 // Config is what a Puller needs.
 type Config struct {
-	Store     *Store
-	Compiler  Compiler
-	Mirrors   Mirrors
+	Store    *Store
+	Compiler Compiler
+	Mirrors  Mirrors
+	// HostsDir is a directory of registries' settings, certs.d as containerd reads it; empty: none.
+	HostsDir  string
 	MirrorTLS *MirrorTLS // nil: mirrors are asked as other registries are
 	UserAgent string
 	Now       func() time.Time
+	Logger    *slog.Logger // nil: nothing is told
+
+	stallTime time.Duration // 0: that of the package
 }
 
 // Validate names what is missing.
@@ -52,13 +56,14 @@ type Puller struct {
 	cfg       Config
 	transport *byHost
 	flights   singleflight.Group // by reference and credentials
-	digests   singleflight.Group // by manifest's digest
+	digests   singleflight.Group // by repository, credentials and the manifest's digest
 
-	mu     sync.Mutex
-	closed bool
-	ctx    context.Context // of all pulls
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
+	mu      sync.Mutex
+	closed  bool
+	running map[string][]*progress // pulls under way, by reference
+	ctx     context.Context        // of all pulls
+	cancel  context.CancelFunc
+	wg      sync.WaitGroup
 }
 
 // NewPuller returns a puller. It does no I/O. Close ends what runs.
@@ -66,7 +71,10 @@ func NewPuller(cfg Config) (*Puller, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	p := &Puller{cfg: cfg, transport: newByHost(cfg.Mirrors, cfg.MirrorTLS)}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	p := &Puller{cfg: cfg, transport: newByHost(cfg.Mirrors, cfg.MirrorTLS), running: map[string][]*progress{}}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	return p, nil
 }
@@ -101,7 +109,7 @@ func (p *Puller) Pull(ctx context.Context, ref string, auth authn.AuthConfig) (*
 	}
 	p.wg.Add(1) // before Close can wait
 	p.mu.Unlock()
-	key := strings.Join([]string{canonical(r), auth.Username, auth.Password, auth.Auth, auth.IdentityToken, auth.RegistryToken}, "\x00")
+	key := canonical(r) + "\x00" + authKey(auth)
 	type outcome struct {
 		image any
 		err   error
@@ -128,79 +136,32 @@ func (p *Puller) Pull(ctx context.Context, ref string, auth authn.AuthConfig) (*
 }
 
 func (p *Puller) pull(ctx context.Context, r name.Reference, auth authn.AuthConfig) (*Image, error) {
-	asked, err := p.cfg.Mirrors.resolve(r)
-	if err != nil {
-		return nil, err
-	}
-	rp, err := remote.NewPuller(
-		remote.WithTransport(limited{p.transport}),
-		remote.WithAuth(authn.FromConfig(auth)),
-		remote.WithUserAgent(p.cfg.UserAgent),
-		remote.WithRetryBackoff(remote.Backoff{Duration: 200 * time.Millisecond, Factor: 3, Jitter: 0.1, Steps: 3}),
-	)
-	if err != nil {
-		return nil, fmt.Errorf("prepare pull: %w", err)
-	}
-	img, err := fetchImage(ctx, rp, asked)
-	if err != nil {
-		return nil, fmt.Errorf("pull %s: %w", canonical(r), classify(err))
-	}
-	digest, err := img.Digest()
+	pr, ended := p.begin(ctx, canonical(r))
+	defer ended()
+	d := &download{puller: p, repo: r.Context().Name(), progress: pr}
+	defer d.close()
+	doc, err := d.resolve(ctx, r, auth)
 	if err != nil {
 		return nil, fmt.Errorf("pull %s: %w", canonical(r), classify(err))
 	}
 	defer p.cfg.Store.pulling()() // until the record names what was fetched
-	stored, err, _ := p.digests.Do(digest.String(), func() (any, error) { return p.store(ctx, img, digest.String()) })
+	key := strings.Join([]string{r.Context().Name(), doc.digest, authKey(auth)}, "\x00")
+	stored, err, _ := p.digests.Do(key, func() (any, error) { return p.store(ctx, doc, d.fetch) })
 	if err != nil {
 		return nil, fmt.Errorf("pull %s: %w", canonical(r), classify(err))
+	}
+	if err := p.cfg.Store.incoming.prune(p.cfg.Now()); err != nil {
+		p.cfg.Logger.Warn("old downloads stay", "error", err)
 	}
 	tag := ""
 	if _, ok := r.(name.Tag); ok {
 		tag = canonical(r)
 	}
-	return p.cfg.Store.put(stored.(*Image), tag, canonical(r.Context().Digest(digest.String())))
+	return p.cfg.Store.put(stored.(*Image), tag, canonical(r.Context().Digest(doc.digest)))
 }
 
-// fetchImage reads the manifest; of an index, the one for Wasm or the only one.
-func fetchImage(ctx context.Context, rp *remote.Puller, ref name.Reference) (v1.Image, error) {
-	desc, err := rp.Get(ctx, ref)
-	if err != nil {
-		return nil, err
-	}
-	switch desc.MediaType {
-	case types.OCIManifestSchema1, types.DockerManifestSchema2:
-		return desc.Image()
-	case types.OCIImageIndex, types.DockerManifestList:
-	default:
-		return nil, fmt.Errorf("%w: its manifest is %s; %s", ErrUnsupported, desc.MediaType, accepted)
-	}
-	index, err := desc.ImageIndex()
-	if err != nil {
-		return nil, err
-	}
-	m, err := index.IndexManifest()
-	if err != nil {
-		return nil, err
-	}
-	digest, err := pickFromIndex(m)
-	if err != nil {
-		return nil, err
-	}
-	return index.Image(digest)
+func authKey(a authn.AuthConfig) string {
+	return strings.Join([]string{a.Username, a.Password, a.Auth, a.IdentityToken, a.RegistryToken}, "\x00")
 }
 
-func pickFromIndex(m *v1.IndexManifest) (v1.Hash, error) {
-	var platforms []string
-	for _, d := range m.Manifests {
-		if d.Platform != nil {
-			if strings.HasPrefix(d.Platform.Architecture, "wasm") {
-				return d.Digest, nil
-			}
-			platforms = append(platforms, d.Platform.String())
-		}
-	}
-	if len(m.Manifests) == 1 {
-		return m.Manifests[0].Digest, nil
-	}
-	return v1.Hash{}, fmt.Errorf("%w: its index has no manifest for wasm, but for [%s]", ErrUnsupported, strings.Join(platforms, ", "))
-}
+func (p *Puller) stall() time.Duration { return cmp.Or(p.cfg.stallTime, stallTime) }

@@ -34,6 +34,21 @@ func shown(s string) string {
 	return s
 }
 
+// Serves says whether an address, as credentials name the server they are for, is that of an image's registry. It may
+// have a scheme and a path, which Docker's configuration writes.
+func Serves(address, ref string) bool {
+	r, err := parse(ref)
+	if err != nil {
+		return false
+	}
+	if _, rest, ok := strings.Cut(address, "://"); ok {
+		address = rest
+	}
+	host, _, _ := strings.Cut(address, "/")
+	at := strings.TrimSuffix(shown(r.Context().RegistryStr()+"/"), "/")
+	return strings.TrimSuffix(shown(host+"/"), "/") == at || at+"/" == hubShown && host == hub
+}
+
 // Mirrors maps a registry's host to the base URL that is asked instead.
 type Mirrors map[string]*url.URL
 
@@ -52,30 +67,6 @@ func (m Mirrors) Add(spec string) error {
 	}
 	m[host] = u
 	return nil
-}
-
-// resolve answers the reference to ask for r: at its mirror, when it has one.
-func (m Mirrors) resolve(r name.Reference) (name.Reference, error) {
-	base := m[r.Context().RegistryStr()]
-	if base == nil {
-		return r, nil
-	}
-	var opts []name.Option
-	if base.Scheme == "http" {
-		opts = append(opts, name.Insecure)
-	}
-	registry, err := name.NewRegistry(base.Host, opts...)
-	if err != nil {
-		return nil, fmt.Errorf("name mirror %s: %w", base.Host, err)
-	}
-	repo := registry.Repo(r.Context().RepositoryStr())
-	switch r := r.(type) {
-	case name.Digest:
-		return repo.Digest(r.DigestStr()), nil
-	case name.Tag:
-		return repo.Tag(r.TagStr()), nil
-	}
-	return nil, fmt.Errorf("%w %q: neither tag nor digest", ErrReference, r)
 }
 
 // shortID answers the hex digits when ref can be an image's id or the begin of one, as crictl users type it.

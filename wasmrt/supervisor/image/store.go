@@ -16,9 +16,10 @@ import (
 
 // Store is the images on disk. It is safe for concurrent use.
 type Store struct {
-	dir   string // of the records
-	root  string
-	blobs *blobs
+	dir      string // of the records
+	root     string
+	blobs    *blobs
+	incoming *incoming
 
 	mu      sync.Mutex
 	images  map[string]*Image // by id
@@ -28,7 +29,7 @@ type Store struct {
 
 // NewStore returns the store below root. It does no I/O.
 func NewStore(root string) *Store {
-	return &Store{root: root, dir: filepath.Join(root, "images"), blobs: newBlobs(root), images: map[string]*Image{}}
+	return &Store{root: root, dir: filepath.Join(root, "images"), blobs: newBlobs(root), incoming: newIncoming(root), images: map[string]*Image{}}
 }
 
 // Open reads the records, and removes blobs that belong to none. It answers what it had to forget.
@@ -37,6 +38,9 @@ func (s *Store) Open() (dropped []error, err error) {
 		return nil, fmt.Errorf("create image directory: %w", err)
 	}
 	if err := s.blobs.open(); err != nil {
+		return nil, err
+	}
+	if err := s.incoming.open(); err != nil {
 		return nil, err
 	}
 	images, dropped, err := readRecords(s.dir, s.blobs)
@@ -136,7 +140,7 @@ func (s *Store) Remove(ref string) (unused string, err error) {
 
 // Usage is what the store takes on disk: bytes of allocated blocks, and inodes.
 func (s *Store) Usage() (bytes, inodes uint64, err error) {
-	for _, dir := range []string{s.blobs.dir, s.dir} {
+	for _, dir := range []string{s.blobs.dir, s.dir, s.incoming.dir} {
 		err = filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
 			var st unix.Stat_t
 			if err == nil {

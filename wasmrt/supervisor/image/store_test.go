@@ -203,18 +203,21 @@ func TestMirrors(t *testing.T) {
 	if err := m.Add("registry.petrel.internal=http://127.0.0.1:8080"); err != nil {
 		t.Fatal(err)
 	}
+	p := &Puller{cfg: Config{Mirrors: m}}
 	for ref, want := range map[string]string{
-		"registry.petrel.internal/ns/app:v1":                                "http 127.0.0.1:8080/ns/app:v1",
-		"registry.petrel.internal/ns/app@sha256:" + strings.Repeat("a", 64): "http 127.0.0.1:8080/ns/app@sha256:" + strings.Repeat("a", 64),
-		"other.test/ns/app:v1":                                              "https other.test/ns/app:v1",
+		"registry.petrel.internal/ns/app:v1": "[http://127.0.0.1:8080/v2]",
+		"other.test/ns/app:v1":               "[https://other.test/v2]",
+		"app:v1":                             "[https://registry-1.docker.io/v2]",
+		"localhost:5000/app":                 "[https://localhost:5000/v2 http://localhost:5000/v2]",
+		"10.0.0.1:5000/app":                  "[https://10.0.0.1:5000/v2]",
 	} {
 		r, err := parse(ref)
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := m.resolve(r)
-		if err != nil || got.Context().Scheme()+" "+got.Name() != want {
-			t.Errorf("resolve(%s) = %v, %v; want %s", ref, got, err, want)
+		hosts, err := p.hosts(r.Context().Registry)
+		if got := bases(hosts); err != nil || got != want {
+			t.Errorf("hosts of %s: %s, %v; want %s", ref, got, err, want)
 		}
 	}
 	for _, spec := range []string{"", "host", "=http://x", "h=ftp://x", "h=http://", "h=http://x/path", "h=http://u:p@x", "h=://"} {

@@ -5,9 +5,11 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"strings"
 	"time"
 )
+
+// maxConnsPerHost bounds what one registry may hold open; further requests to it wait.
+const maxConnsPerHost = 32
 
 // newTransport makes the transport of all pulls; its idle connections are shared.
 func newTransport() *http.Transport {
@@ -19,6 +21,7 @@ func newTransport() *http.Transport {
 		ExpectContinueTimeout:  time.Second,
 		MaxIdleConns:           16,
 		MaxIdleConnsPerHost:    4,
+		MaxConnsPerHost:        maxConnsPerHost,
 		IdleConnTimeout:        30 * time.Second,
 		MaxResponseHeaderBytes: 1 << 20,
 		ForceAttemptHTTP2:      true,
@@ -33,9 +36,9 @@ func (t limited) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	limit := int64(MaxLayer)
-	if strings.Contains(r.URL.Path, "/manifests/") {
-		limit = MaxManifest
+	limit := int64(maxOther)
+	if resp.StatusCode/100 == 2 && r.Method == http.MethodGet && what(r) != "" {
+		limit = map[string]int64{manifests: MaxManifest, blobPart: MaxLayer}[what(r)]
 	}
 	if resp.ContentLength > limit && r.Method != http.MethodHead {
 		_ = resp.Body.Close()
@@ -43,6 +46,19 @@ func (t limited) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	resp.Body = &limitedBody{ReadCloser: resp.Body, left: limit, what: r.URL.Path}
 	return resp, nil
+}
+
+// Kinds of content. A redirect may lead anywhere, so it is the request at its begin that says which.
+const (
+	manifests = "manifests"
+	blobPart  = "blobs"
+)
+
+type kindKey struct{}
+
+func what(r *http.Request) string {
+	kind, _ := r.Context().Value(kindKey{}).(string)
+	return kind
 }
 
 type limitedBody struct {
