@@ -98,15 +98,23 @@ func (s *Server) Serve(l net.Listener) error {
 			return err
 		}
 		pause = acceptPause
-		s.count(1)
-		c := &conn{server: s, nc: nc, socket: NewSocket(nc), client: nc.RemoteAddr().String(), buf: make([]byte, maxPlain)}
-		if !s.enter(c) {
-			_ = nc.Close()
-			s.count(-1)
-			return http.ErrServerClosed
+		if err := s.ServeConn(nc); err != nil {
+			return err
 		}
-		go c.serve()
 	}
+}
+
+// ServeConn serves a connection that was accepted. It returns at once; when the server is closed, so is the connection.
+func (s *Server) ServeConn(nc net.Conn) error {
+	s.count(1)
+	c := &conn{server: s, nc: nc, socket: NewSocket(nc), client: nc.RemoteAddr().String(), buf: make([]byte, maxPlain)}
+	if !s.enter(c) {
+		_ = nc.Close()
+		s.count(-1)
+		return http.ErrServerClosed
+	}
+	go c.serve()
+	return nil
 }
 
 // enter makes a connection known. It fails when the server is closed.

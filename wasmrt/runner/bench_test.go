@@ -37,7 +37,7 @@ func BenchmarkStart(b *testing.B) {
 		if _, err := r.create(b.Context(), &p); err != nil {
 			b.Fatal(err)
 		}
-		if _, err := r.start(b.Context(), p.ID); err != nil {
+		if _, err := r.start(b.Context(), &control.StartParams{ID: p.ID}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"path"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unique"
 
@@ -48,6 +49,7 @@ type container struct {
 	spec   engine.Spec
 	log    *crilog.Log
 	done   chan struct{} // closed when it has exited
+	execs  atomic.Int32  // commands that run beside its own
 
 	// op is held by create, start and update from begin to end, so that what comes meanwhile sees the outcome.
 	op sync.Mutex
@@ -140,7 +142,7 @@ func isolation(abi module.ABI, wanted string) string {
 }
 
 // start begins the work. What keeps it from beginning makes the container an exited one, as container runtimes do.
-func (c *container) start(ctx, runCtx context.Context) error {
+func (c *container) start(ctx, runCtx context.Context, shared bool) error {
 	c.op.Lock()
 	defer c.op.Unlock()
 	state := c.snapshot().State
@@ -150,7 +152,7 @@ func (c *container) start(ctx, runCtx context.Context) error {
 	if state != control.StateCreated {
 		return control.Errorf(control.CodePrecondition, "container %s is %s: only a created one can be started", c.params.ID, state)
 	}
-	work, err := c.prepare(ctx, runCtx)
+	work, err := c.prepare(ctx, runCtx, shared)
 	if err != nil {
 		c.exited(exit{control.ExitStartError, control.ReasonStartError, err.Error()})
 		return control.Errorf(control.CodeStart, "start container: %v", err)
@@ -165,7 +167,7 @@ func (c *container) start(ctx, runCtx context.Context) error {
 	return nil
 }
 
-func (c *container) prepare(ctx, runCtx context.Context) (workload, error) {
+func (c *container) prepare(ctx, runCtx context.Context, shared bool) (workload, error) {
 	if err := c.log.Create(); err != nil {
 		return nil, err
 	}
@@ -179,12 +181,12 @@ func (c *container) prepare(ctx, runCtx context.Context) (workload, error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
-	server, err := newHTTPServer(c, config)
+	server, err := newHTTPServer(c, config, shared)
 	if err != nil {
 		return nil, err
 	}
 	if err := c.measure(ctx, config); err != nil {
-		server.closeDoors()
+		server.leave()
 		return nil, err
 	}
 	return server, nil

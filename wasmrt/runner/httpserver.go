@@ -1,8 +1,10 @@
 package runner
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"sync"
 	"syscall"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"github.com/petrelrun/petrel/wasmrt/httpabi"
 	"github.com/petrelrun/petrel/wasmrt/runner/control"
 	"github.com/petrelrun/petrel/wasmrt/runner/doors"
+	"github.com/petrelrun/petrel/wasmrt/runner/front"
 )
 
 // httpServer is the workload of an HTTP guest: doors at the pod's address and, while somebody asks, what answers (see
@@ -19,13 +22,17 @@ type httpServer struct {
 	keeper *doors.Keeper
 	chores *chores
 	doors  []*doors.Door
-	done   func(exit)
+	front  *front.Front             // nil unless it listens at the shared sockets
+	shared []netip.AddrPort         // where, by way of them
+	done   func(exit)               // nil until it is started
 	first  func(took time.Duration) // told of the first request
 
 	mu      sync.Mutex
 	config  httpabi.Config
 	awake   *awake // nil while nobody asks
-	closing bool   // it takes no more connections
+	closing bool   // it takes no more connections, but for those that waited at a shared socket
+	over    bool   // not even those
+	hurry   func() // ends the wait for them; nil before there is one
 	cause   error  // why it was killed; nil: it was not
 
 	once   sync.Once // of the end
@@ -33,33 +40,58 @@ type httpServer struct {
 }
 
 // newHTTPServer listens, so that what is wrong with addresses fails the start.
-func newHTTPServer(c *container, config httpabi.Config) (*httpServer, error) {
+func newHTTPServer(c *container, config httpabi.Config, shared bool) (*httpServer, error) {
 	s := &httpServer{keeper: c.runner.keeper, chores: c.runner.chores, config: config, first: c.answered}
 	at, err := endpoints(c.params)
 	if err != nil {
 		return nil, err
 	}
+	if shared {
+		if ok, err := s.serveShared(c, at); ok || err != nil {
+			return s, err
+		}
+	}
+	if err := s.listenAt(at); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// listenAt makes doors, all or none.
+func (s *httpServer) listenAt(at []netip.AddrPort) error {
 	for _, addr := range at {
 		d, err := s.keeper.Listen(addr, s.wake)
 		if err != nil {
 			s.closeDoors()
-			return nil, explainListen(addr, err)
+			return explainListen(addr, err)
 		}
 		s.doors = append(s.doors, d)
 	}
-	return s, nil
+	return nil
 }
 
 func (s *httpServer) closeDoors() {
 	for _, d := range s.doors {
 		_ = d.Close()
 	}
+	s.doors = nil
+}
+
+// leave has it listen nowhere.
+func (s *httpServer) leave() {
+	s.closeDoors()
+	if s.front != nil {
+		s.front.Leave(s, s.shared...)
+	}
 }
 
 // start waits for whoever comes. It returns at once; done is called when no request runs any more.
 func (s *httpServer) start(done func(exit)) {
+	s.mu.Lock()
 	s.done = done
-	if err := s.watch(); err != nil {
+	err := s.watch()
+	s.mu.Unlock()
+	if err != nil {
 		s.kill(err)
 	}
 }
@@ -80,18 +112,23 @@ func (s *httpServer) wake() {
 	if s.closing || s.awake != nil {
 		return
 	}
+	if err := s.awaken(); isScarce(err) {
+		time.AfterFunc(scarcePause, s.again) // some come back
+	} else if err != nil {
+		go s.kill(err) // it takes the mutex
+	}
+}
+
+// awaken makes what answers. s.mu is held.
+func (s *httpServer) awaken() error {
 	a, err := s.rise()
 	if err != nil {
 		s.closeAwake(a)
-		if isScarce(err) {
-			time.AfterFunc(scarcePause, s.again) // some come back
-		} else {
-			go s.kill(err) // it takes the mutex
-		}
-		return
+		return err
 	}
 	s.awake = a
 	s.chores.watch(s)
+	return nil
 }
 
 // scarcePause is what a server waits that could not wake for want of descriptors.
@@ -155,15 +192,37 @@ func (s *httpServer) drain() {
 	s.closing = true
 	a := s.awake
 	s.closeDoors()
+	settling, cancel := context.WithTimeout(context.Background(), settleLimit)
+	s.hurry = cancel
 	s.mu.Unlock()
-	if a == nil {
+	if a == nil && s.front == nil {
+		cancel()
 		s.finish()
 		return
 	}
 	go func() { // ends with the last request, or because kill cuts it
-		a.drain()
+		defer cancel()
+		s.settle(settling)
+		s.empty()
 		s.finish()
 	}()
+}
+
+// empty lets requests finish until there are none, and none can come any more.
+func (s *httpServer) empty() {
+	for {
+		s.mu.Lock()
+		a := s.awake
+		last := a == nil || s.over || a.conns.Load() == 0
+		s.over = s.over || last
+		s.mu.Unlock()
+		if a != nil {
+			a.drain()
+		}
+		if last {
+			return
+		}
+	}
 }
 
 // kill ends requests where they are. After a drain it cuts that short.
@@ -173,7 +232,10 @@ func (s *httpServer) kill(cause error) {
 		s.cause = cause
 	}
 	drained := s.closing
-	s.closing = true
+	s.closing, s.over = true, true
+	if s.hurry != nil {
+		s.hurry()
+	}
 	a := s.awake
 	s.closeDoors()
 	s.mu.Unlock()
@@ -193,8 +255,11 @@ func (s *httpServer) finish() {
 	s.once.Do(func() {
 		s.mu.Lock()
 		cause, a := s.cause, s.awake
-		s.awake = nil
+		s.awake, s.over = nil, true
 		s.mu.Unlock()
+		if s.front != nil {
+			s.front.Leave(s, s.shared...)
+		}
 		if a != nil {
 			a.end()
 		}

@@ -14,7 +14,7 @@ func (r *Runner) Handle(ctx context.Context, method string, params json.RawMessa
 	case control.MethodCreate:
 		return call(params, func(p *control.CreateParams) (any, error) { return r.create(ctx, p) })
 	case control.MethodStart:
-		return call(params, func(p *control.Target) (any, error) { return r.start(ctx, p.ID) })
+		return call(params, func(p *control.StartParams) (any, error) { return r.start(ctx, p) })
 	case control.MethodStop:
 		return call(params, func(p *control.StopParams) (any, error) { return r.stop(ctx, p) })
 	case control.MethodRemove:
@@ -25,8 +25,14 @@ func (r *Runner) Handle(ctx context.Context, method string, params json.RawMessa
 		return call(params, func(p *control.UpdateParams) (any, error) { return r.update(p) })
 	case control.MethodReopen:
 		return call(params, func(p *control.Target) (any, error) { return nil, r.reopen(p.ID) })
+	case control.MethodExec:
+		return call(params, func(p *control.ExecParams) (any, error) { return r.exec(ctx, p) })
 	case control.MethodStats:
 		return call(params, func(p *control.StatsParams) (any, error) { return r.stats(p), nil })
+	case control.MethodShared:
+		return call(params, func(p *control.ListParams) (any, error) { return r.shared(p.After) })
+	case control.MethodListen:
+		return call(params, func(p *control.Target) (any, error) { return nil, r.listen(p.ID) })
 	case control.MethodPing:
 		return r.processStats()
 	case control.MethodShutdown:
@@ -76,19 +82,25 @@ func (r *Runner) create(ctx context.Context, p *control.CreateParams) (any, erro
 	return c.snapshot(), nil
 }
 
-func (r *Runner) start(ctx context.Context, id string) (any, error) {
-	c, err := r.find(id)
+func (r *Runner) start(ctx context.Context, p *control.StartParams) (any, error) {
+	c, err := r.find(p.ID)
 	if err != nil {
 		return nil, err
 	}
 	if r.ctx.Err() != nil {
 		return nil, control.Errorf(control.CodePrecondition, "%v", errEnding)
 	}
-	if err := c.start(ctx, r.ctx); err != nil {
+	if err := c.start(ctx, r.ctx, p.Shared); err != nil {
 		return nil, err
 	}
 	r.templates.littered(1)
-	return c.snapshot(), nil
+	shared, err := r.sharedOf(c.addresses())
+	if err != nil { // for want of descriptors
+		if err := r.listen(p.ID); err != nil {
+			return nil, err
+		}
+	}
+	return &control.StartResult{Status: c.snapshot(), Shared: shared}, nil
 }
 
 func (r *Runner) stop(ctx context.Context, p *control.StopParams) (any, error) {

@@ -14,6 +14,7 @@ import (
 	"github.com/petrelrun/petrel/wasmrt/engine"
 	"github.com/petrelrun/petrel/wasmrt/runner/control"
 	"github.com/petrelrun/petrel/wasmrt/runner/doors"
+	"github.com/petrelrun/petrel/wasmrt/runner/front"
 )
 
 // Runner holds a namespace's containers.
@@ -23,6 +24,7 @@ type Runner struct {
 	templates *templates
 	hub       *control.Hub
 	keeper    *doors.Keeper
+	front     *front.Front
 	chores    *chores
 	quit      chan struct{} // closed when the supervisor asked to end
 	quitOnce  sync.Once
@@ -49,7 +51,7 @@ func New(cfg Config) (*Runner, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make engine: %w", err)
 	}
-	r := &Runner{cfg: cfg, engine: e, hub: control.NewHub(), quit: make(chan struct{}), containers: map[string]*container{}}
+	r := &Runner{cfg: cfg, engine: e, hub: control.NewHub(), front: front.New(cfg.Logger), quit: make(chan struct{}), containers: map[string]*container{}}
 	r.templates = newTemplates(e, cfg.Logger)
 	r.chores = newChores(r.templates.littered)
 	r.ctx, r.cancel = context.WithCancelCause(context.Background())
@@ -80,7 +82,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	r.cancel(errEnding)
 	err := r.cfg.Listener.Close()
 	hangUp()
-	closeErr := r.keeper.Close()
+	closeErr := errors.Join(r.keeper.Close(), r.front.Close())
 	wg.Wait()
 	if errors.Is(err, net.ErrClosed) {
 		err = nil

@@ -26,7 +26,7 @@ const (
 // Methods that a runner serves.
 const (
 	MethodCreate   = "create"   // CreateParams → Status
-	MethodStart    = "start"    // Target → Status
+	MethodStart    = "start"    // StartParams → StartResult
 	MethodStop     = "stop"     // StopParams → Status, once the container has ended
 	MethodRemove   = "remove"   // Target → nothing
 	MethodList     = "list"     // ListParams → ListResult
@@ -34,6 +34,8 @@ const (
 	MethodReopen   = "reopen"   // Target → nothing
 	MethodStats    = "stats"    // StatsParams → StatsResult
 	MethodPing     = "ping"     // nothing → ProcessStats
+	MethodShared   = "shared"   // ListParams → SharedResult: who listens at the shared sockets
+	MethodListen   = "listen"   // Target → nothing: a container that listens at the shared sockets listens at its own, too
 	MethodShutdown = "shutdown" // ShutdownParams → nothing; the process ends afterwards
 )
 
