@@ -49,8 +49,9 @@ var rooms = map[string][]string{
 	"controlplane/scheduler":  {"controlplane/api"},
 	"controlplane/controller": {"controlplane/api"},
 
-	"worker":            {"ebpfproxy", "steering", "worker/cri", "worker/dns", "worker/flows", "worker/network", "worker/policy", "worker/service", "worker/service/kernel"},
+	"worker":            {"ebpfproxy", "steering", "worker/cri", "worker/dns", "worker/flows", "worker/network", "worker/policy", "worker/runtimes", "worker/service", "worker/service/kernel"},
 	"worker/containerd": {"worker/cri"},
+	"worker/runtimes":   {"worker/cri"},
 	"worker/cri":        {},
 	"worker/dns":        {"worker/service"},
 	"worker/flows":      {"ebpfproxy"},

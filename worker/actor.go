@@ -11,6 +11,7 @@ import (
 
 	"github.com/petrelrun/petrel/worker/pod"
 	"github.com/petrelrun/petrel/worker/probe"
+	"github.com/petrelrun/petrel/worker/runtimes"
 	"github.com/petrelrun/petrel/worker/volume"
 )
 
@@ -57,6 +58,7 @@ type actor struct {
 	sentNotes map[string]string
 	kept      string      // resource version that was written down
 	guest     *guestWatch // nil for a pod whose guest never failed
+	kinds     *kinds      // nil before it is decided what runs the pod
 }
 
 // probed is a probe's result for an instance.
@@ -97,7 +99,7 @@ type shownSandbox struct {
 func newActor(m *manager, object *corev1.Pod, fromAPI bool) *actor {
 	a := &actor{m: m, uid: object.UID, pod: object, fromAPI: fromAPI, dirty: true, accepted: time.Now(), watches: map[string]*watching{}}
 	a.view = pod.View{
-		Pod: object, Memory: map[string]*pod.Memory{}, HostIP: m.cfg.NodeIPs[0].String(), RuntimeName: m.runtimeName,
+		Pod: object, Memory: map[string]*pod.Memory{}, HostIP: m.cfg.NodeIPs[0].String(), RuntimeName: runtimes.Wasm,
 		Observed: pod.Observed{Containers: map[string][]pod.Instance{}},
 	}
 	a.shown = shown{pod: object, phase: object.Status.Phase}

@@ -34,6 +34,12 @@ type Config struct {
 	Version string
 	// RuntimeEndpoint is the unix socket of the CRI runtime.
 	RuntimeEndpoint string
+	// ContainerdEndpoint is the unix socket of the containerd that runs containers; empty: the node runs Wasm alone.
+	ContainerdEndpoint string
+	// ContainerHandlers are the runtime handlers that containerd has, the default first.
+	ContainerHandlers []string
+	// WasmRegistry is the registry whose images are all Wasm modules; of others the runtimes are asked.
+	WasmRegistry string
 	// RuntimeMetrics is the unix socket on which the runtime serves its metrics; empty where it serves none.
 	RuntimeMetrics string
 	// RootDir is the worker's directory: specs, volumes and logs of pods, the service table.

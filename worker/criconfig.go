@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/petrelrun/petrel/worker/confine"
 	"github.com/petrelrun/petrel/worker/env"
 	"github.com/petrelrun/petrel/worker/pod"
 	"github.com/petrelrun/petrel/worker/volume"
@@ -26,42 +27,11 @@ const (
 	// annotationPorts tells which of the sandbox's ports are the container's.
 	annotationPorts = "io.kubernetes.container.ports"
 
-	// ownRuntime is the name of petrel-wasmrt, which gives a sandbox the address that annotationPodIP says.
-	ownRuntime = "petrel-wasmrt"
-
 	// annotationPrefix marks what of a pod's annotations the runtime is told.
 	annotationPrefix = "petrel.run/"
 	// annotationPodIP tells the runtime the sandbox's address.
 	annotationPodIP = "petrel.run/pod-ip"
 )
-
-// sandboxConfig is the pod as the runtime is told of it.
-func sandboxConfig(p *corev1.Pod, attempt int32, ip, logDir string) *runtimev1.PodSandboxConfig {
-	config := &runtimev1.PodSandboxConfig{
-		Metadata:     &runtimev1.PodSandboxMetadata{Name: p.Name, Namespace: p.Namespace, Uid: string(p.UID), Attempt: uint32(attempt)},
-		Hostname:     hostname(p),
-		LogDirectory: logDir,
-		Labels:       podLabels(p),
-		Annotations:  map[string]string{},
-		Linux:        &runtimev1.LinuxPodSandboxConfig{},
-	}
-	for key, value := range p.Annotations {
-		if strings.HasPrefix(key, annotationPrefix) {
-			config.Annotations[key] = value
-		}
-	}
-	if ip != "" {
-		config.Annotations[annotationPodIP] = ip
-	}
-	for i := range p.Spec.Containers {
-		for _, port := range p.Spec.Containers[i].Ports {
-			config.PortMappings = append(config.PortMappings, &runtimev1.PortMapping{
-				Protocol: protocol(port.Protocol), ContainerPort: port.ContainerPort, HostPort: port.HostPort, HostIp: port.HostIP,
-			})
-		}
-	}
-	return config
-}
 
 // maxHostname is the kernel's limit.
 const maxHostname = 63
@@ -107,7 +77,8 @@ func containerConfig(p *corev1.Pod, c *corev1.Container, attempt int32, vars []e
 			annotationRestartCount: strconv.Itoa(int(attempt)), annotationHash: pod.SpecHash(c),
 		},
 		LogPath: logName(c.Name, attempt),
-		Linux:   &runtimev1.LinuxContainerConfig{Resources: linuxResources(c), SecurityContext: &runtimev1.LinuxContainerSecurityContext{}},
+		Stdin:   c.Stdin, StdinOnce: c.StdinOnce, Tty: c.TTY,
+		Linux: &runtimev1.LinuxContainerConfig{Resources: confine.Limits(&c.Resources), SecurityContext: &runtimev1.LinuxContainerSecurityContext{}},
 	}
 	if ports := containerPorts(c); ports != "" {
 		config.Annotations[annotationPorts] = ports
@@ -131,30 +102,4 @@ func containerPorts(c *corev1.Container) string {
 		return ""
 	}
 	return string(raw)
-}
-
-// The units of the CPU controller: shares a whole CPU weighs, and the period that a quota is of, in microseconds.
-const (
-	sharesPerCPU = 1024
-	minShares    = 2
-	quotaPeriod  = 100_000
-	minQuota     = 1_000
-)
-
-func linuxResources(c *corev1.Container) *runtimev1.LinuxContainerResources {
-	r := &runtimev1.LinuxContainerResources{}
-	if memory, ok := c.Resources.Limits[corev1.ResourceMemory]; ok {
-		r.MemoryLimitInBytes = memory.Value()
-	}
-	cpu, ok := c.Resources.Requests[corev1.ResourceCPU]
-	limit, limited := c.Resources.Limits[corev1.ResourceCPU]
-	if !ok {
-		cpu = limit
-	}
-	r.CpuShares = max(minShares, cpu.MilliValue()*sharesPerCPU/1000)
-	if limited {
-		r.CpuPeriod = quotaPeriod
-		r.CpuQuota = max(minQuota, limit.MilliValue()*quotaPeriod/1000)
-	}
-	return r
 }

@@ -49,16 +49,17 @@ func (p *puller) noteFound(image string) {
 
 var errNeverPull = errors.New("container image is not present and its pull policy is Never")
 
-// present reports whether the container may start with what the runtime holds.
-func (p *puller) present(ctx context.Context, c *corev1.Container) (bool, error) {
+// present reports whether the container may start with what the runtime of the handler holds.
+func (p *puller) present(ctx context.Context, c *corev1.Container, handler string) (bool, error) {
 	policy := pullPolicy(c)
 	if policy == corev1.PullAlways {
 		return false, nil
 	}
-	if p.justFound(c.Image) {
+	key := handler + " " + c.Image
+	if p.justFound(key) {
 		return true, nil
 	}
-	image, err := p.rt.ImageStatus(ctx, &runtimev1.ImageSpec{Image: c.Image})
+	image, err := p.rt.ImageStatus(ctx, &runtimev1.ImageSpec{Image: c.Image, RuntimeHandler: handler})
 	if err != nil {
 		return false, err
 	}
@@ -68,7 +69,7 @@ func (p *puller) present(ctx context.Context, c *corev1.Container) (bool, error)
 	if image == nil {
 		return false, nil
 	}
-	p.noteFound(c.Image)
+	p.noteFound(key)
 	return true, nil
 }
 
@@ -87,10 +88,10 @@ func pullPolicy(c *corev1.Container) corev1.PullPolicy {
 }
 
 // pull fetches the image and tells how long it took.
-func (p *puller) pull(ctx context.Context, c *corev1.Container, sandbox *runtimev1.PodSandboxConfig) (time.Duration, error) {
+func (p *puller) pull(ctx context.Context, c *corev1.Container, handler string, sandbox *runtimev1.PodSandboxConfig) (time.Duration, error) {
 	start := time.Now()
-	flight := p.flights.DoChan(c.Image, func() (any, error) {
-		return p.rt.PullImage(p.ctx, &runtimev1.ImageSpec{Image: c.Image}, sandbox)
+	flight := p.flights.DoChan(handler+" "+c.Image, func() (any, error) {
+		return p.rt.PullImage(p.ctx, &runtimev1.ImageSpec{Image: c.Image, RuntimeHandler: handler}, sandbox)
 	})
 	select {
 	case result := <-flight:

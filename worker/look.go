@@ -17,23 +17,30 @@ func (a *actor) lookAt(ctx context.Context, at *found) error {
 	return a.look(ctx)
 }
 
-// look asks the runtime what it holds for the pod.
+// look asks the pod's runtimes what they hold for it: another one that is away is none of its business.
 func (a *actor) look(ctx context.Context) error {
 	labels := map[string]string{labelPodUID: string(a.uid)}
 	var f found
-	var err error
-	if f.sandboxes, err = a.m.rt.ListPodSandbox(ctx, &runtimev1.PodSandboxFilter{LabelSelector: labels}); err != nil {
-		return err
-	}
-	if f.containers, err = a.m.rt.ListContainers(ctx, &runtimev1.ContainerFilter{LabelSelector: labels}); err != nil {
-		return err
+	for _, member := range a.m.members {
+		if a.kinds != nil && !a.kinds.anyOf(map[string]bool{member.Name: true}) {
+			continue
+		}
+		sandboxes, err := member.ListPodSandbox(ctx, &runtimev1.PodSandboxFilter{LabelSelector: labels})
+		if err != nil {
+			return err
+		}
+		containers, err := member.ListContainers(ctx, &runtimev1.ContainerFilter{LabelSelector: labels})
+		if err != nil {
+			return err
+		}
+		f = f.and(found{sandboxes, containers})
 	}
 	return a.take(ctx, f)
 }
 
 // take makes a listing the actor's view.
 func (a *actor) take(ctx context.Context, f found) error {
-	seen, err := observe(ctx, a.m.rt, f, &a.view.Observed)
+	seen, err := observe(ctx, a.m.rt, f, &a.view.Observed, a.explain)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/petrelrun/petrel/worker/env"
 	"github.com/petrelrun/petrel/worker/network"
 	"github.com/petrelrun/petrel/worker/probe"
+	"github.com/petrelrun/petrel/worker/runtimes"
 	"github.com/petrelrun/petrel/worker/stats"
 	"github.com/petrelrun/petrel/worker/volume/follow"
 )
@@ -21,6 +22,7 @@ import (
 type manager struct {
 	cfg      *Config
 	rt       Runtime
+	members  []*runtimes.Member // the same, each by itself
 	paths    paths
 	pool     *network.Network
 	prober   *probe.Prober
@@ -36,7 +38,6 @@ type manager struct {
 	// allocatable and baseEnv are asked when a container starts.
 	allocatable func() corev1.ResourceList
 	baseEnv     func() []env.Var
-	runtimeName string
 	naming      *naming
 	guard       *guard
 	follower    *follow.Follower // of what volumes are made from
@@ -208,8 +209,8 @@ func (m *manager) close() {
 	}
 }
 
-// compare wakes the actors whose pods the runtime holds otherwise than they believe, and returns what belongs to none.
-func (m *manager) compare(all map[types.UID]found) map[types.UID]found {
+// compare wakes the actors whose pods a runtime holds otherwise than they believe, and returns what belongs to none.
+func (m *manager) compare(rt *runtimes.Member, all map[types.UID]found) map[types.UID]found {
 	orphans := map[types.UID]found{}
 	for uid, f := range all {
 		if m.actor(uid) == nil {
@@ -217,16 +218,27 @@ func (m *manager) compare(all map[types.UID]found) map[types.UID]found {
 		}
 	}
 	for _, a := range m.all() {
-		if now := a.snapshot(); !now.matches(all[a.uid]) {
+		if now := a.snapshot(); !now.matches(rt, all[a.uid]) {
 			a.suspect()
 		}
 	}
 	return orphans
 }
 
-// matches reports whether what is shown is what the listing holds.
-func (s *shown) matches(f found) bool {
-	if len(s.instances) != len(f.containers) || len(s.sandboxes) != len(f.sandboxes) {
+// matches reports whether what is shown of a runtime is what its listing holds.
+func (s *shown) matches(rt *runtimes.Member, f found) bool {
+	sandboxes, instances := 0, 0
+	for _, b := range s.sandboxes {
+		if rt.Owns(b.id) {
+			sandboxes++
+		}
+	}
+	for _, i := range s.instances {
+		if rt.Owns(i.id) {
+			instances++
+		}
+	}
+	if instances != len(f.containers) || sandboxes != len(f.sandboxes) {
 		return false
 	}
 	for _, b := range f.sandboxes {

@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -10,7 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	"github.com/petrelrun/petrel/worker/cri"
+	"github.com/petrelrun/petrel/worker/runtimes"
 	"github.com/petrelrun/petrel/worker/stats"
 )
 
@@ -26,26 +25,11 @@ func (w *Worker) newStats(m *manager) error {
 	return err
 }
 
-// nodeRuntime is one runtime of the node, where it is asked for itself: what it counts and which images it holds.
-type nodeRuntime struct {
-	name   string // empty until it has told
-	client *cri.Client
-}
-
-// runtimes are the node's runtimes, each by itself.
-func (w *Worker) runtimes() []nodeRuntime {
-	name := ""
-	if full := w.runtimeVersion.Load(); full != nil {
-		name, _, _ = strings.Cut(*full, "://")
-	}
-	return []nodeRuntime{{name, w.cri}}
-}
-
 // statsSources are the runtimes that count what containers take. Pods of the own one share the machine's network.
 func (w *Worker) statsSources() []stats.Source {
 	var out []stats.Source
-	for _, rt := range w.runtimes() {
-		out = append(out, stats.Source{Runtime: rt.client, Networks: rt.name != ownRuntime})
+	for _, m := range w.set.Members() {
+		out = append(out, stats.Source{Runtime: m.Client, Networks: m.Name != runtimes.Wasm})
 	}
 	return out
 }
@@ -81,10 +65,10 @@ func (m *manager) filesOf(p stats.Pod) stats.DiskUse {
 // imageDirs are where the runtimes' images lie, and what they take.
 func (w *Worker) imageDirs(ctx context.Context) map[string]stats.DiskUse {
 	out := map[string]stats.DiskUse{}
-	for _, rt := range w.runtimes() {
-		info, err := rt.client.ImageFsInfo(ctx)
+	for _, m := range w.set.Members() {
+		info, err := m.Client.ImageFsInfo(ctx)
 		if err != nil {
-			w.cfg.Logger.Debug("runtime did not tell where images are", "runtime", rt.name, "error", err)
+			w.cfg.Logger.Debug("runtime did not tell where images are", "runtime", m.Name, "error", err)
 			continue
 		}
 		for _, fs := range info.GetImageFilesystems() {

@@ -33,10 +33,14 @@ func (p paths) pod(uid types.UID) string     { return filepath.Join(p.pods(), st
 func (p paths) spec(uid types.UID) string    { return p.pod(uid) + specSuffix }
 func (p paths) volumes(uid types.UID) string { return filepath.Join(p.pod(uid), "volumes") }
 func (p paths) refs(uid types.UID) string    { return filepath.Join(p.pod(uid), "refs") }
-func (p paths) services() string             { return filepath.Join(string(p), "services.json") }
-func (p paths) dns() string                  { return filepath.Join(string(p), "dns.json") }
-func (p paths) policies() string             { return filepath.Join(string(p), "policies.json") }
-func (p paths) allLogs() string              { return filepath.Join(string(p), "logs", "pods") }
+func (p paths) kinds(uid types.UID) string   { return filepath.Join(p.pod(uid), "kinds.json") }
+func (p paths) runtimeClass(name string) string {
+	return filepath.Join(string(p), "runtimeclasses", name+".json")
+}
+func (p paths) services() string { return filepath.Join(string(p), "services.json") }
+func (p paths) dns() string      { return filepath.Join(string(p), "dns.json") }
+func (p paths) policies() string { return filepath.Join(string(p), "policies.json") }
+func (p paths) allLogs() string  { return filepath.Join(string(p), "logs", "pods") }
 func (p paths) logs(pod *corev1.Pod) string {
 	return filepath.Join(p.allLogs(), pod.Namespace+"_"+pod.Name+"_"+string(pod.UID))
 }

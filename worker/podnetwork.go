@@ -67,7 +67,7 @@ func (w *Worker) followNodes(ctx context.Context, m *manager, changed func()) {
 		w.pool.SetNodes(slices.Collect(maps.Values(known)))
 		if now := w.pool.PodCIDRs(); !slices.Equal(now, cidrs) {
 			cidrs, numbered = now, false
-			if err := tellPodCIDR(ctx, w.cri, w.pool); err != nil && !cri.IsUnimplemented(err) {
+			if err := tellPodCIDR(ctx, w.set, w.pool); err != nil && !cri.IsUnimplemented(err) {
 				w.cfg.Logger.Debug("runtime was not told the pod addresses", "error", err) // it is when it comes
 			}
 			w.guard.renumbered()

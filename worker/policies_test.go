@@ -128,7 +128,7 @@ func TestAssignWaitsForTheDataPath(t *testing.T) {
 		t.Error(err)
 	}
 	w.guard.release(types.NamespacedName{Namespace: "default", Name: "p"}) // of nobody
-	_ = w.cri.Close()
+	_ = w.set.Close()
 }
 
 func TestWhoIsTheNode(t *testing.T) {

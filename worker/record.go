@@ -81,7 +81,7 @@ func (p paths) lost(object *corev1.Pod, name string) *pod.Instance {
 		for i := range all {
 			if s := &all[i]; s.Name == name && s.ContainerID != "" && s.RestartCount >= last {
 				last = s.RestartCount
-				_, id, _ = strings.Cut(s.ContainerID, "://")
+				id = s.ContainerID
 			}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -12,12 +13,19 @@ import (
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/petrelrun/petrel/worker/cri"
+	"github.com/petrelrun/petrel/worker/runtimes"
 )
 
 const sandboxReady = runtimev1.PodSandboxState_SANDBOX_READY
 
-// list asks the runtime for everything it holds, by pod. What carries no pod's label is not the worker's.
-func list(ctx context.Context, rt Runtime) (map[types.UID]found, error) {
+// lister is a runtime, or all of them, as far as it is listed.
+type lister interface {
+	ListPodSandbox(ctx context.Context, filter *runtimev1.PodSandboxFilter) ([]*runtimev1.PodSandbox, error)
+	ListContainers(ctx context.Context, filter *runtimev1.ContainerFilter) ([]*runtimev1.Container, error)
+}
+
+// list asks a runtime for everything it holds, by pod. What carries no pod's label is not the worker's.
+func list(ctx context.Context, rt lister) (map[types.UID]found, error) {
 	out := map[types.UID]found{}
 	sandboxes, err := rt.ListPodSandbox(ctx, nil)
 	if err != nil {
@@ -45,39 +53,64 @@ func list(ctx context.Context, rt Runtime) (map[types.UID]found, error) {
 }
 
 // adopt takes over, at the worker's start, what runs and what was written down. Nothing is stopped here: a pod that
-// only the runtime knows may be one that the API will tell of.
+// only the runtime knows may be one that the API will tell of. A containerd that is away makes its own pods wait.
 func (m *manager) adopt(ctx context.Context) error {
-	all, err := list(ctx, m.rt)
-	if err != nil {
-		return fmt.Errorf("list what runs: %w", err)
-	}
-	for uid, f := range all {
-		for _, s := range f.sandboxes {
-			m.reserve(ctx, uid, s) // one that is not ready too: its pod may go on in another
+	all := map[types.UID]found{}
+	away := map[string]bool{}
+	for i, member := range m.members {
+		some, err := list(ctx, member)
+		if err != nil && i == 0 {
+			return fmt.Errorf("list what runs: %w", err)
+		}
+		if err != nil {
+			m.log.Warn("pods of a runtime that is away wait for it", "runtime", member.Name, "error", err)
+			away[member.Name] = true
+			continue
+		}
+		m.claim(ctx, some)
+		for uid, f := range some {
+			all[uid] = all[uid].and(f)
 		}
 	}
 	kept, err := m.paths.kept()
 	if err != nil {
 		m.log.Error("some pods were not read back", "error", err)
 	}
-	m.mu.Lock()
-	for uid := range all {
-		m.unclaimed[uid] = true
-	}
-	m.mu.Unlock()
 	for _, object := range kept {
-		m.adoptPod(object, all[object.UID])
+		m.adoptPod(object, all[object.UID], away)
 	}
 	m.log.Info("took over what was running", "pods", len(kept), "sandboxes", len(all))
 	return nil
 }
 
-func (m *manager) adoptPod(object *corev1.Pod, f found) {
+// and is what two runtimes hold of one pod.
+func (f found) and(other found) found {
+	return found{append(slices.Clone(f.sandboxes), other.sandboxes...), append(slices.Clone(f.containers), other.containers...)}
+}
+
+// claim takes note of what a runtime held when the worker met it.
+func (m *manager) claim(ctx context.Context, all map[types.UID]found) {
+	for uid, f := range all {
+		for _, s := range f.sandboxes {
+			m.reserve(ctx, uid, s) // one that is not ready too: its pod may go on in another
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for uid := range all {
+		m.unclaimed[uid] = true
+	}
+}
+
+func (m *manager) adoptPod(object *corev1.Pod, f found, away map[string]bool) {
 	m.mu.Lock()
 	a := m.actors[object.UID]
 	if a == nil {
 		a = newActor(m, object, false)
-		a.kept, a.listing = object.ResourceVersion, &f
+		a.kept, a.kinds = object.ResourceVersion, m.recallKinds(object, f)
+		if !a.kinds.anyOf(away) { // else it is asked for when that is back
+			a.listing = &f
+		}
 		m.actors[object.UID] = a
 		name := types.NamespacedName{Namespace: object.Namespace, Name: object.Name}
 		if other := m.actors[m.names[name]]; other == nil || other.pod.CreationTimestamp.Before(&object.CreationTimestamp) {
@@ -100,12 +133,15 @@ func (m *manager) dismissUnseen() {
 // reserve keeps a sandbox's address from being given to another.
 func (m *manager) reserve(ctx context.Context, uid types.UID, s *runtimev1.PodSandbox) {
 	ip := s.GetAnnotations()[annotationPodIP]
-	if ip == "" || m.runtimeName != ownRuntime { // others have networks of their own
+	if ip == "" {
 		if status, err := m.rt.PodSandboxStatus(ctx, s.GetId()); err == nil && status.GetNetwork().GetIp() != "" {
 			ip = status.GetNetwork().GetIp()
 		}
 	}
 	addr, err := netip.ParseAddr(ip)
+	if slices.Contains(m.cfg.NodeIPs, addr) {
+		return // of a pod on the machine's own network
+	}
 	if err == nil {
 		err = m.pool.Reserve(string(uid), addr)
 	}
@@ -114,19 +150,23 @@ func (m *manager) reserve(ctx context.Context, uid types.UID, s *runtimev1.PodSa
 	}
 }
 
-// watchRuntime follows the runtime's events until ctx ends, and compares everything now and then. synced reports
-// whether the API's pods are known whole, before which nothing is an orphan.
-// changed is called when the runtime comes or goes.
-func (m *manager) watchRuntime(ctx context.Context, synced func() bool, changed func()) {
-	w := &runtimeWatch{m: m, synced: synced, changed: changed, due: make(chan time.Duration, 1)}
+// watchRuntimes follows the runtimes' events until ctx ends, and compares everything now and then. synced reports
+// whether the API's pods are known whole, before which nothing is an orphan. changed is called when a runtime comes or
+// goes.
+func (m *manager) watchRuntimes(ctx context.Context, synced func() bool, changed func()) {
 	var parts sync.WaitGroup
-	parts.Go(func() { w.stream(ctx) })
-	w.compare(ctx)
+	for _, member := range m.members {
+		w := &runtimeWatch{m: m, rt: member, synced: synced, changed: changed, due: make(chan time.Duration, 1)}
+		parts.Go(func() { w.stream(ctx) })
+		parts.Go(func() { w.compare(ctx) })
+	}
 	parts.Wait()
 }
 
+// runtimeWatch follows one runtime.
 type runtimeWatch struct {
 	m       *manager
+	rt      *runtimes.Member
 	synced  func() bool
 	changed func()
 	due     chan time.Duration // asks for a comparison after so long
@@ -137,17 +177,19 @@ type runtimeWatch struct {
 
 func (w *runtimeWatch) stream(ctx context.Context) {
 	for ctx.Err() == nil {
-		if err := tellPodCIDR(ctx, w.m.rt, w.m.pool); err != nil && ctx.Err() == nil {
-			w.m.log.Debug("runtime was not told the pod addresses", "error", err) // a new runtime has to be told again
+		if w.rt.Name == runtimes.Wasm {
+			if err := tellPodCIDR(ctx, w.m.rt, w.m.pool); err != nil && ctx.Err() == nil {
+				w.m.log.Debug("runtime was not told the pod addresses", "error", err) // a new runtime has to be told again
+			}
 		}
-		err := w.m.rt.Events(ctx, func() { w.ask(0); w.changed() }, w.event)
+		err := w.rt.Events(ctx, func() { w.ask(0); w.changed() }, w.event)
 		if ctx.Err() != nil {
 			return
 		}
 		w.setBlind(cri.IsUnimplemented(err))
 		w.changed()
 		if !cri.IsUnimplemented(err) {
-			w.m.log.Debug("event stream of the runtime ended", "error", err)
+			w.m.log.Debug("event stream of the runtime ended", "runtime", w.rt.Name, "error", err)
 		}
 		w.ask(0)
 		select {
@@ -242,14 +284,14 @@ func (w *runtimeWatch) compare(ctx context.Context) {
 
 func (w *runtimeWatch) once(ctx context.Context) {
 	synced := w.synced() // before the listing: what is synced later may own what is listed now
-	all, err := list(ctx, w.m.rt)
+	all, err := list(ctx, w.rt)
 	if err != nil {
 		if ctx.Err() == nil {
-			w.m.log.Debug("runtime was not listed", "error", err)
+			w.m.log.Debug("runtime was not listed", "runtime", w.rt.Name, "error", err)
 		}
 		return
 	}
-	orphans := w.m.compare(all)
+	orphans := w.m.compare(w.rt, all)
 	if !synced {
 		return
 	}

@@ -9,14 +9,9 @@ import (
 	"github.com/petrelrun/petrel/worker/cri"
 )
 
-// Runtime is what the worker needs of a container runtime. worker/cri is it over the CRI.
+// Runtime is what the worker needs of the node's runtimes. worker/runtimes is it over the CRI: IDs say whose they are.
 type Runtime interface {
-	WaitReady(ctx context.Context) error
-	Ready(ctx context.Context) error
-	Version(ctx context.Context) (name, version string, err error)
 	UpdatePodCIDR(ctx context.Context, cidr string) error
-	// Events blocks until the stream ends; opened is called when it has begun.
-	Events(ctx context.Context, opened func(), handle func(*runtimev1.ContainerEventResponse)) error
 
 	RunPodSandbox(ctx context.Context, config *runtimev1.PodSandboxConfig, handler string) (string, error)
 	StopPodSandbox(ctx context.Context, id string) error

@@ -12,6 +12,7 @@ import (
 	"github.com/petrelrun/petrel/worker/cri"
 	"github.com/petrelrun/petrel/worker/env"
 	"github.com/petrelrun/petrel/worker/pod"
+	"github.com/petrelrun/petrel/worker/runtimes"
 	"github.com/petrelrun/petrel/worker/volume"
 )
 
@@ -27,7 +28,7 @@ const (
 func (a *actor) startContainer(ctx context.Context, step pod.Step) error {
 	c, m := step.Container, a.view.Memory[step.Container.Name]
 	sandbox := a.view.Sandbox()
-	config := sandboxConfig(a.view.Pod, int32(sandbox.Attempt), sandbox.IP, a.m.paths.logs(a.view.Pod))
+	config := a.sandboxConfig(int32(sandbox.Attempt), sandbox.IP)
 	if ok, err := a.image(ctx, c, m, config); !ok || err != nil {
 		return err
 	}
@@ -56,7 +57,9 @@ func (a *actor) startContainer(ctx context.Context, step pod.Step) error {
 	}
 	m.Succeeded()
 	a.takeInfo(info)
-	a.put(c.Name, instanceOf(status, sandbox.ID))
+	inst := instanceOf(status, sandbox.ID)
+	a.explain(&inst)
+	a.put(c.Name, inst)
 	a.beginHook(c, m, id)
 	a.afterChange()
 	return nil
@@ -73,7 +76,7 @@ func (a *actor) misconfigured(c *corev1.Container, m *pod.Memory, err error) {
 
 // image makes sure that the image is there; false when the container has to wait for it.
 func (a *actor) image(ctx context.Context, c *corev1.Container, m *pod.Memory, sandbox *runtimev1.PodSandboxConfig) (bool, error) {
-	present, err := a.m.puller.present(ctx, c)
+	present, err := a.m.puller.present(ctx, c, a.imageHandler(c.Name))
 	switch {
 	case errors.Is(err, errNeverPull):
 		m.Failed(time.Now(), pod.Why{Reason: reasonNeverPull, Message: err.Error()})
@@ -90,7 +93,7 @@ func (a *actor) image(ctx context.Context, c *corev1.Container, m *pod.Memory, s
 	}
 	a.m.events.everyday(a.view.Pod, c.Name, eventPulling, "Pulling image %q", c.Image)
 	a.tellWhilePulling()
-	took, err := a.m.puller.pull(ctx, c, sandbox)
+	took, err := a.m.puller.pull(ctx, c, a.imageHandler(c.Name), sandbox)
 	if err != nil {
 		if ctx.Err() != nil || cri.IsUnavailable(err) {
 			return false, err
@@ -138,7 +141,13 @@ func (a *actor) create(ctx context.Context, step pod.Step, sandboxID string, san
 		a.misconfigured(c, m, err)
 		return "", nil
 	}
-	id, err := a.m.rt.CreateContainer(ctx, sandboxID, containerConfig(a.view.Pod, c, step.Attempt, vars, mounts), sandbox)
+	config := containerConfig(a.view.Pod, c, step.Attempt, vars, mounts)
+	config.Annotations[runtimes.AnnotationKind] = string(a.kinds.of(c.Name))
+	config.Image.RuntimeHandler = a.imageHandler(c.Name)
+	if !a.wasm(c.Name) {
+		config.Linux.SecurityContext.NamespaceOptions = namespaces(a.view.Pod)
+	}
+	id, err := a.m.rt.CreateContainer(ctx, sandboxID, config, sandbox)
 	if err != nil {
 		return "", a.failedStart(ctx, c, m, reasonCreate, err)
 	}
@@ -155,12 +164,4 @@ func (a *actor) failedStart(ctx context.Context, c *corev1.Container, m *pod.Mem
 	a.m.events.warn(a.view.Pod, c.Name, eventFailed, "Error: %v", err)
 	m.Failed(time.Now(), pod.Why{Reason: reason, Message: err.Error()})
 	return a.look(ctx)
-}
-
-// handler is the runtime's handler for the pod. A RuntimeClass is looked up by nobody yet: its name is the handler's.
-func handler(p *corev1.Pod) string {
-	if p.Spec.RuntimeClassName == nil {
-		return ""
-	}
-	return *p.Spec.RuntimeClassName
 }

@@ -58,64 +58,6 @@ func (a *actor) holdBack(d time.Duration, reason string, err error) {
 	a.view.RetryAt = time.Now().Add(d)
 }
 
-func (a *actor) runSandbox(ctx context.Context, step pod.Step) error {
-	release, err := slot(ctx, a.m.starts)
-	if err != nil {
-		return err
-	}
-	defer release()
-	ips, err := a.m.pool.Take(string(a.uid))
-	if err != nil {
-		a.holdBack(runtimeRetryMax, eventFailedSandbox, err)
-		return nil
-	}
-	for _, ip := range ips {
-		a.m.arrive(ip)
-	}
-	if err := a.m.guard.assign(ctx, a.view.Pod, ips); err != nil {
-		if a.m.ctx.Err() != nil {
-			return err
-		}
-		a.holdBack(policyRetry, eventFailedSandbox, err)
-		return nil
-	}
-	ip := ips[0]
-	if step.Attempt > 0 {
-		a.m.events.everyday(a.view.Pod, "", eventSandboxChanged, "Pod sandbox changed, it will be killed and re-created.")
-	}
-	config := sandboxConfig(a.view.Pod, step.Attempt, ip.String(), a.m.paths.logs(a.view.Pod))
-	problems, err := a.m.naming.fill(ctx, config, a.view.Pod, a.m.runtimeName == ownRuntime)
-	if err != nil {
-		return err
-	}
-	for _, problem := range problems {
-		a.m.events.sometimes(a.view.Pod, eventDNS, "%s", problem)
-	}
-	id, err := a.m.rt.RunPodSandbox(ctx, config, handler(a.view.Pod))
-	if err != nil {
-		a.suspectLater() // it may have been made all the same
-		if cri.IsUnavailable(err) {
-			return err
-		}
-		a.holdBack(a.nextRetry(), eventFailedSandbox, err)
-		return a.look(ctx)
-	}
-	address := ip.String()
-	if a.m.runtimeName != ownRuntime { // others have networks of their own
-		status, err := a.m.rt.PodSandboxStatus(ctx, id)
-		if err != nil {
-			a.suspectLater()
-			return err
-		}
-		address = status.GetNetwork().GetIp()
-	}
-	a.retry = 0
-	a.view.Why, a.view.RetryAt = pod.Why{}, time.Time{}
-	a.view.Sandboxes = append(a.view.Sandboxes, pod.Sandbox{ID: id, Attempt: uint32(step.Attempt), Ready: true, IP: address})
-	a.view.Sort()
-	return nil
-}
-
 // nextRetry is the pause after a failure that is the pod's own.
 func (a *actor) nextRetry() time.Duration {
 	a.retry = min(max(2*a.retry, 2*runtimeRetry), runtimeRetryMax)
@@ -160,7 +102,9 @@ func (a *actor) refresh(ctx context.Context, name, id, sandboxID string) error {
 	if err != nil {
 		return err
 	}
-	a.put(name, instanceOf(status, sandboxID))
+	inst := instanceOf(status, sandboxID)
+	a.explain(&inst)
+	a.put(name, inst)
 	return nil
 }
 
@@ -188,6 +132,9 @@ func (a *actor) removeContainer(ctx context.Context, step pod.Step) error {
 	err := os.Remove(a.m.paths.logs(a.view.Pod) + "/" + logName(name, step.Attempt))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		a.m.log.Warn("old log was not removed", "pod", a.name(), "error", err)
+	}
+	if !a.wasm(name) {
+		a.forgetLastWords(name, step.Attempt)
 	}
 	return nil
 }

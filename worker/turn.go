@@ -125,7 +125,7 @@ func (a *actor) trustReadiness(object *corev1.Pod) {
 		for i := range all {
 			s := &all[i]
 			w := a.watches[s.Name]
-			if w == nil || !w.adopted || s.ContainerID != pod.ContainerID(a.m.runtimeName, w.instance) {
+			if w == nil || !w.adopted || s.ContainerID != w.instance {
 				continue
 			}
 			w.adopted = false

@@ -10,17 +10,16 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/petrelrun/petrel/worker/cri"
 	"github.com/petrelrun/petrel/worker/env"
 	"github.com/petrelrun/petrel/worker/network"
 	"github.com/petrelrun/petrel/worker/node"
 	"github.com/petrelrun/petrel/worker/probe"
+	"github.com/petrelrun/petrel/worker/runtimes"
 	"github.com/petrelrun/petrel/worker/service"
 	"github.com/petrelrun/petrel/worker/service/catalog"
 	"github.com/petrelrun/petrel/worker/service/feed"
@@ -30,15 +29,17 @@ import (
 // Worker is the node's agent.
 type Worker struct {
 	cfg     Config
-	cri     *cri.Client
+	set     *runtimes.Set
 	pool    *network.Network
 	metrics *metrics
 	guard   *guard
 	catalog *catalog.Catalog
 
-	runtimeVersion atomic.Pointer[string]
-	runtimeSeen    atomic.Int64 // when it last answered, in nanoseconds of Unix time
-	runtimeUp      atomic.Bool  // the runtime answered once and what ran was taken over
+	versions    runtimeVersions
+	runtimeSeen atomic.Int64 // when petrel-wasmrt last answered, in nanoseconds of Unix time
+	runtimeUp   atomic.Bool  // it answered once and what ran was taken over
+	// containersUp is set once containerd was met.
+	containersUp atomic.Bool
 
 	mu       sync.Mutex
 	nodeAddr netip.AddrPort
@@ -64,7 +65,7 @@ func New(cfg Config) (*Worker, error) {
 	}
 	w.guard.podCIDRs = w.pool.PodCIDRs
 	w.catalog = catalog.New(cfg.Client)
-	w.cri, err = cri.New(cri.Config{Endpoint: cfg.RuntimeEndpoint, Observe: w.metrics.observeCall, Logger: cfg.Logger})
+	w.set, err = w.newRuntimes()
 	return w, err
 }
 
@@ -90,7 +91,7 @@ func (w *Worker) GatewayAddr(ctx context.Context) (net.Addr, error) {
 
 // Run is the worker until ctx ends. The pods go on without it.
 func (w *Worker) Run(ctx context.Context) error {
-	defer w.cri.Close()
+	defer w.set.Close()
 	files := paths(w.cfg.RootDir)
 	if err := os.MkdirAll(files.pods(), passDir); err != nil {
 		return fmt.Errorf("make root directory: %w", err)
@@ -151,8 +152,8 @@ func (w *Worker) Run(ctx context.Context) error {
 
 func (w *Worker) newManager(ctx context.Context, events *events, services *service.Server, files paths) *manager {
 	m := &manager{
-		cfg: &w.cfg, rt: w.cri, paths: files, pool: w.pool,
-		puller: &puller{rt: w.cri, ctx: ctx}, events: events, statuses: newStatusWriter(w.cfg.Client, w.metrics),
+		cfg: &w.cfg, rt: w.set, members: w.set.Members(), paths: files, pool: w.pool,
+		puller: &puller{rt: w.set, ctx: ctx}, events: events, statuses: newStatusWriter(w.cfg.Client, w.metrics),
 		metrics: w.metrics, log: w.cfg.Logger, ctx: ctx, starts: make(chan struct{}, maxStarts), files: make(chan struct{}, maxFileWork), volumes: make(chan struct{}, maxVolumeWork),
 		leave: services.Leave, arrive: services.Arrive,
 		baseEnv: func() []env.Var { return kubernetesEnv(services) },
@@ -169,37 +170,13 @@ func (w *Worker) nodeConfig() node.Config {
 	return node.Config{
 		Client: w.cfg.Client, Name: w.cfg.NodeName, Addresses: w.cfg.NodeIPs, MaxPods: w.cfg.MaxPods, Labels: w.cfg.NodeLabels,
 		Version: w.cfg.Version, Dir: w.cfg.RootDir, Logger: w.cfg.Logger, Health: w.health,
-		RuntimeVersion: func() string {
-			if v := w.runtimeVersion.Load(); v != nil {
-				return *v
-			}
-			return ""
-		},
+		RuntimeVersion: w.versions.String, Handlers: w.handlers,
 		Port: func() int32 {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			return int32(w.nodeAddr.Port())
 		},
 	}
-}
-
-// health asks the runtime whether pods can run.
-func (w *Worker) health(ctx context.Context) node.Health {
-	if !w.runtimeUp.Load() {
-		return node.Health{Reason: "RuntimeNotReady", Message: "waiting for the container runtime at " + w.cfg.RuntimeEndpoint}
-	}
-	if len(w.pool.PodCIDRs()) == 0 {
-		return node.Health{Reason: "NetworkNotReady", Message: network.ErrNoPodCIDR.Error()}
-	}
-	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
-	defer cancel()
-	err := w.cri.Ready(ctx)
-	if err == nil {
-		w.runtimeSeen.Store(time.Now().UnixNano())
-	} else if time.Since(time.Unix(0, w.runtimeSeen.Load())) >= w.cfg.runtimeGrace {
-		return node.Health{Reason: "RuntimeNotReady", Message: err.Error()}
-	}
-	return node.Health{Ready: true, Reason: "WorkerReady", Message: "worker is posting ready status"}
 }
 
 // runPods waits for the runtime, takes over what runs, and then follows the API and the runtime.
@@ -216,41 +193,10 @@ func (w *Worker) runPods(ctx context.Context, m *manager, agent *node.Node) erro
 	})
 	var parts sync.WaitGroup
 	parts.Go(func() { pods.Run(ctx) })
-	parts.Go(func() { m.watchRuntime(ctx, pods.Synced, agent.Poke) })
+	parts.Go(func() { m.watchRuntimes(ctx, pods.Synced, agent.Poke) })
+	parts.Go(func() { w.meetContainers(ctx, agent.Poke) })
 	parts.Wait()
 	return nil
-}
-
-// greet gets to know the runtime and takes over what it runs.
-func (w *Worker) greet(ctx context.Context, m *manager) error {
-	for {
-		err := w.cri.WaitReady(ctx)
-		if err == nil {
-			err = w.meet(ctx, m)
-		}
-		if err == nil || ctx.Err() != nil {
-			return err
-		}
-		w.cfg.Logger.Warn("runtime was not taken over", "error", err)
-		select {
-		case <-ctx.Done():
-		case <-time.After(runtimeRetry):
-		}
-	}
-}
-
-func (w *Worker) meet(ctx context.Context, m *manager) error {
-	name, version, err := w.cri.Version(ctx)
-	if err != nil {
-		return err
-	}
-	full := name + "://" + version
-	w.runtimeVersion.Store(&full)
-	m.runtimeName = name
-	if err := tellPodCIDR(ctx, w.cri, w.pool); err != nil && !cri.IsUnimplemented(err) {
-		return err
-	}
-	return m.adopt(ctx)
 }
 
 // kubernetesEnv is where programs find the API.

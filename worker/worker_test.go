@@ -31,7 +31,7 @@ func TestPodRunsAndIsDeleted(t *testing.T) {
 		t.Errorf("status = %+v", p.Status)
 	}
 	c := p.Status.ContainerStatuses[0]
-	if c.State.Running == nil || !c.Ready || !strings.HasPrefix(c.ContainerID, "crifake://") || c.ImageID == "" || c.RestartCount != 0 {
+	if c.State.Running == nil || !c.Ready || !strings.HasPrefix(c.ContainerID, "petrel-wasmrt://") || c.ImageID == "" || c.RestartCount != 0 {
 		t.Errorf("container = %+v", c)
 	}
 	for key, want := range map[string]string{"petrel.run/kind": "command", "petrel.run/compile-us": "1200", "petrel.run/compile-cached": "true", "petrel.run/cold-start-us": "340"} {

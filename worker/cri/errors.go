@@ -92,3 +92,6 @@ func observer(observe func(string, time.Duration, error)) grpc.UnaryClientInterc
 		return err
 	}
 }
+
+// IsNotWasm reports whether petrel-wasmrt found that an image is an ordinary one, for containers.
+func IsNotWasm(err error) bool { return Code(err) == codes.FailedPrecondition }

@@ -53,7 +53,9 @@ type Config struct {
 	RuntimeVersion func() string
 	Port           func() int32
 	Health         func(ctx context.Context) Health
-	Logger         *slog.Logger
+	// Handlers are the ways to run pods, asked each time; nil: none is told. "" is what runs pods that name none.
+	Handlers func() []corev1.NodeRuntimeHandler
+	Logger   *slog.Logger
 }
 
 // Validate reports what makes the configuration unusable.

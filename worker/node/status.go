@@ -31,6 +31,9 @@ func status(cfg *Config, m *machine, health Health, old *corev1.NodeStatus, now 
 		NodeInfo:        info,
 		DaemonEndpoints: corev1.NodeDaemonEndpoints{KubeletEndpoint: corev1.DaemonEndpoint{Port: cfg.Port()}},
 	}
+	if cfg.Handlers != nil {
+		out.RuntimeHandlers = cfg.Handlers()
+	}
 	for _, ip := range cfg.Addresses {
 		out.Addresses = append(out.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: ip.String()})
 	}
@@ -87,7 +90,7 @@ func statusPatch(status *corev1.NodeStatus) ([]byte, error) {
 
 // same reports whether two statuses tell the same, heartbeats aside. Available memory is not part of a status.
 func same(a, b *corev1.NodeStatus) bool {
-	if a.DaemonEndpoints != b.DaemonEndpoints || !slices.Equal(a.Addresses, b.Addresses) || a.NodeInfo.ContainerRuntimeVersion != b.NodeInfo.ContainerRuntimeVersion {
+	if !equality.Semantic.DeepEqual(a.RuntimeHandlers, b.RuntimeHandlers) || a.DaemonEndpoints != b.DaemonEndpoints || !slices.Equal(a.Addresses, b.Addresses) || a.NodeInfo.ContainerRuntimeVersion != b.NodeInfo.ContainerRuntimeVersion {
 		return false
 	}
 	for _, x := range a.Conditions {

@@ -1,0 +1,191 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/petrelrun/petrel/worker/cri"
+	"github.com/petrelrun/petrel/worker/runtimes"
+)
+
+// kinds says what runs a pod. It is decided before the pod's sandbox is made, and stays.
+type kinds struct {
+	// Handler is containerd's for the pod's containers; empty for its default.
+	Handler string `json:"handler,omitempty"`
+	// Of are the kinds of the containers that are not of the pod's own kind alone; nil: all are Wasm modules.
+	Of map[string]runtimes.Kind `json:"containers,omitempty"`
+}
+
+// of is the kind of one container. One that came later, an ephemeral one, is what most can be looked into with.
+func (k *kinds) of(name string) runtimes.Kind {
+	if k == nil || len(k.Of) == 0 {
+		return runtimes.KindWasm
+	}
+	if kind, known := k.Of[name]; known {
+		return kind
+	}
+	return runtimes.KindOCI
+}
+
+// pod is the kind of the whole pod.
+func (k *kinds) pod() runtimes.Kind {
+	some := map[runtimes.Kind]bool{}
+	for _, kind := range k.Of {
+		some[kind] = true
+	}
+	switch {
+	case some[runtimes.KindOCI] && some[runtimes.KindWasm]:
+		return runtimes.KindBoth
+	case some[runtimes.KindOCI]:
+		return runtimes.KindOCI
+	default:
+		return runtimes.KindWasm
+	}
+}
+
+// anyOf reports whether the pod is, or may be, of one of the runtimes.
+func (k *kinds) anyOf(names map[string]bool) bool {
+	if len(names) == 0 {
+		return false
+	}
+	if k == nil {
+		return true
+	}
+	kind := k.pod()
+	return names[runtimes.Containerd] && kind != runtimes.KindWasm || names[runtimes.Wasm] && kind != runtimes.KindOCI
+}
+
+// wasm reports whether a container is a Wasm module.
+func (a *actor) wasm(name string) bool { return a.kinds.of(name) == runtimes.KindWasm }
+
+// imageHandler names the runtime that holds a container's image, as the CRI wants to be told.
+func (a *actor) imageHandler(name string) string {
+	if a.wasm(name) {
+		return runtimes.HandlerWasm
+	}
+	return a.kinds.Handler
+}
+
+// decideKinds finds out what runs the pod, once; false while that cannot be known, which the pod's status then says.
+func (a *actor) decideKinds(ctx context.Context) (bool, error) {
+	if a.kinds != nil {
+		return true, nil
+	}
+	handler, err := a.m.runtimeHandler(ctx, a.view.Pod)
+	if err == nil {
+		err = a.m.cfg.checkHandler(handler)
+	}
+	if err != nil {
+		if ctx.Err() != nil {
+			return false, ctx.Err()
+		}
+		a.holdBack(a.nextRetry(), eventFailedSandbox, err)
+		return false, nil
+	}
+	k := &kinds{}
+	if handler != runtimes.HandlerWasm && len(a.m.members) > 1 {
+		k.Handler = handler
+		if k.Of, err = a.imageKinds(ctx, handler); err != nil {
+			if ctx.Err() != nil || cri.IsUnavailable(err) {
+				return false, err
+			}
+			a.holdBack(a.nextRetry(), reasonPull, err)
+			return false, nil
+		}
+	}
+	if k.pod() == runtimes.KindWasm {
+		k = &kinds{} // nothing to write down: it is what a pod is by itself
+	} else if err := a.m.onDisk(func() error { return writeJSON(a.m.paths.kinds(a.uid), k) }); err != nil {
+		return false, err
+	}
+	a.kinds = k
+	return true, nil
+}
+
+// imageKinds finds the kind of each container. Whoever names a handler of containerd's has said it for all.
+func (a *actor) imageKinds(ctx context.Context, handler string) (map[string]runtimes.Kind, error) {
+	of := map[string]runtimes.Kind{}
+	spec := &a.view.Pod.Spec
+	for _, all := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
+		for i := range all {
+			kind := runtimes.KindOCI
+			if handler == "" {
+				var err error
+				if kind, err = a.m.puller.kind(ctx, a.m.cfg.WasmRegistry, &all[i]); err != nil {
+					return nil, err
+				}
+			}
+			of[all[i].Name] = kind
+		}
+	}
+	return of, nil
+}
+
+// kind finds out what an image is: what is here already is what it was when it came, a registry is asked for the rest.
+// petrel-wasmrt looks at the image's own description first and refuses what is no module before it fetches any of it.
+func (p *puller) kind(ctx context.Context, wasmRegistry string, c *corev1.Container) (runtimes.Kind, error) {
+	if wasmRegistry != "" && strings.HasPrefix(c.Image, wasmRegistry+"/") {
+		return runtimes.KindWasm, nil
+	}
+	if pullPolicy(c) != corev1.PullAlways {
+		for _, at := range []struct {
+			handler string
+			kind    runtimes.Kind
+		}{{runtimes.HandlerWasm, runtimes.KindWasm}, {"", runtimes.KindOCI}} {
+			image, err := p.rt.ImageStatus(ctx, &runtimev1.ImageSpec{Image: c.Image, RuntimeHandler: at.handler})
+			if err != nil {
+				return "", err
+			}
+			if image != nil {
+				return at.kind, nil
+			}
+		}
+	}
+	if pullPolicy(c) == corev1.PullNever {
+		return "", fmt.Errorf("image %q: %w", c.Image, errNeverPull)
+	}
+	_, err := p.pull(ctx, c, runtimes.HandlerWasm, nil)
+	if err == nil {
+		return runtimes.KindWasm, nil
+	}
+	if ctx.Err() != nil || cri.IsUnavailable(err) {
+		return "", err
+	}
+	if _, other := p.pull(ctx, c, "", nil); other != nil {
+		if cri.IsNotWasm(err) {
+			return "", other
+		}
+		return "", err
+	}
+	return runtimes.KindOCI, nil
+}
+
+// recallKinds is what was decided for a pod that was written down, nil if nothing was.
+func (m *manager) recallKinds(object *corev1.Pod, f found) *kinds {
+	raw, err := os.ReadFile(m.paths.kinds(object.UID))
+	if err == nil {
+		k := &kinds{}
+		if err = json.Unmarshal(raw, k); err == nil {
+			return k
+		}
+	}
+	if !errors.Is(err, os.ErrNotExist) {
+		m.log.Error("what runs a pod was not read back", "pod", object.Namespace+"/"+object.Name, "error", err)
+	}
+	if len(m.members) == 1 {
+		return &kinds{}
+	}
+	for _, s := range f.sandboxes {
+		if m.members[0].Owns(s.GetId()) {
+			return &kinds{}
+		}
+	}
+	return nil
+}

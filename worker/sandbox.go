@@ -1,0 +1,152 @@
+package worker
+
+import (
+	"context"
+	"net/netip"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/petrelrun/petrel/worker/cri"
+	"github.com/petrelrun/petrel/worker/pod"
+	"github.com/petrelrun/petrel/worker/runtimes"
+)
+
+// runSandbox gives the pod its addresses and what holds them.
+func (a *actor) runSandbox(ctx context.Context, step pod.Step) error {
+	if decided, err := a.decideKinds(ctx); !decided || err != nil {
+		return err
+	}
+	release, err := slot(ctx, a.m.starts)
+	if err != nil {
+		return err
+	}
+	defer release()
+	ip, ok, err := a.address(ctx)
+	if !ok || err != nil {
+		return err
+	}
+	if step.Attempt > 0 {
+		a.m.events.everyday(a.view.Pod, "", eventSandboxChanged, "Pod sandbox changed, it will be killed and re-created.")
+	}
+	config := a.sandboxConfig(step.Attempt, ip.String())
+	problems, err := a.m.naming.fill(ctx, config, a.view.Pod, a.kinds.pod() == runtimes.KindWasm)
+	if err != nil {
+		return err
+	}
+	for _, problem := range problems {
+		a.m.events.sometimes(a.view.Pod, eventDNS, "%s", problem)
+	}
+	id, err := a.m.rt.RunPodSandbox(ctx, config, a.kinds.Handler)
+	if err != nil {
+		a.suspectLater() // it may have been made all the same
+		if cri.IsUnavailable(err) {
+			return err
+		}
+		a.holdBack(a.nextRetry(), eventFailedSandbox, err)
+		return a.look(ctx)
+	}
+	a.retry = 0
+	a.view.Why, a.view.RetryAt = pod.Why{}, time.Time{}
+	a.view.Sandboxes = append(a.view.Sandboxes, pod.Sandbox{ID: id, Attempt: uint32(step.Attempt), Ready: true, IP: ip.String()})
+	a.view.Sort()
+	return nil
+}
+
+// onHost reports whether the pod is on the machine's own network. Wasm pods have addresses of their own all the same: a
+// guest listens where it is told to.
+func (a *actor) onHost() bool {
+	return a.view.Pod.Spec.HostNetwork && a.kinds.pod() != runtimes.KindWasm
+}
+
+// address is the pod's, guarded by its policies; false when it has to wait for one.
+func (a *actor) address(ctx context.Context) (ip netip.Addr, ok bool, err error) {
+	if a.onHost() {
+		return a.m.cfg.NodeIPs[0], true, nil
+	}
+	if a.kinds.pod() != runtimes.KindWasm && a.m.cfg.CNISocket == "" {
+		a.holdBack(runtimeRetryMax, eventFailedSandbox, errNoContainerNetwork)
+		return ip, false, nil
+	}
+	ips, err := a.m.pool.Take(string(a.uid))
+	if err != nil {
+		a.holdBack(runtimeRetryMax, eventFailedSandbox, err)
+		return ip, false, nil
+	}
+	for _, ip := range ips {
+		a.m.arrive(ip)
+	}
+	if err := a.m.guard.assign(ctx, a.view.Pod, ips); err != nil {
+		if a.m.ctx.Err() != nil {
+			return ip, false, err
+		}
+		a.holdBack(policyRetry, eventFailedSandbox, err)
+		return ip, false, nil
+	}
+	return ips[0], true, nil
+}
+
+// ownAnnotations are the worker's word to the runtime. What a pod itself says there counts for nothing: it could name
+// another's network, or any file of the machine.
+var ownAnnotations = map[string]bool{
+	annotationPodIP: true, annotationDomain: true, annotationNetworks: true, runtimes.AnnotationKind: true, runtimes.AnnotationNetns: true,
+	annotationPrefix + "module-file": true,
+}
+
+// sandboxConfig is the pod as the runtime is told of it.
+func (a *actor) sandboxConfig(attempt int32, ip string) *runtimev1.PodSandboxConfig {
+	config := sandboxConfig(a.view.Pod, attempt, ip, a.m.paths.logs(a.view.Pod))
+	kind := a.kinds.pod()
+	config.Annotations[runtimes.AnnotationKind] = string(kind)
+	if kind != runtimes.KindWasm {
+		config.Linux.SecurityContext = &runtimev1.LinuxSandboxSecurityContext{NamespaceOptions: namespaces(a.view.Pod)}
+		if a.view.Pod.Spec.HostNetwork {
+			config.Hostname = "" // the machine's own
+		}
+	}
+	return config
+}
+
+func sandboxConfig(p *corev1.Pod, attempt int32, ip, logDir string) *runtimev1.PodSandboxConfig {
+	config := &runtimev1.PodSandboxConfig{
+		Metadata:     &runtimev1.PodSandboxMetadata{Name: p.Name, Namespace: p.Namespace, Uid: string(p.UID), Attempt: uint32(attempt)},
+		Hostname:     hostname(p),
+		LogDirectory: logDir,
+		Labels:       podLabels(p),
+		Annotations:  map[string]string{},
+		Linux:        &runtimev1.LinuxPodSandboxConfig{},
+	}
+	for key, value := range p.Annotations {
+		if strings.HasPrefix(key, annotationPrefix) && !ownAnnotations[key] {
+			config.Annotations[key] = value
+		}
+	}
+	if ip != "" {
+		config.Annotations[annotationPodIP] = ip
+	}
+	for i := range p.Spec.Containers {
+		for _, port := range p.Spec.Containers[i].Ports {
+			config.PortMappings = append(config.PortMappings, &runtimev1.PortMapping{
+				Protocol: protocol(port.Protocol), ContainerPort: port.ContainerPort, HostPort: port.HostPort, HostIp: port.HostIP,
+			})
+		}
+	}
+	return config
+}
+
+// namespaces says what containers share with one another and with the machine. The CRI's default would be one process
+// table for all of a pod.
+func namespaces(p *corev1.Pod) *runtimev1.NamespaceOption {
+	o := &runtimev1.NamespaceOption{Pid: runtimev1.NamespaceMode_CONTAINER}
+	if p.Spec.ShareProcessNamespace != nil && *p.Spec.ShareProcessNamespace {
+		o.Pid = runtimev1.NamespaceMode_POD
+	}
+	for mode, host := range map[*runtimev1.NamespaceMode]bool{&o.Network: p.Spec.HostNetwork, &o.Pid: p.Spec.HostPID, &o.Ipc: p.Spec.HostIPC} {
+		if host {
+			*mode = runtimev1.NamespaceMode_NODE
+		}
+	}
+	return o
+}
