@@ -118,7 +118,7 @@ func (p pins) carryOver(name string) error {
 		if _, err := os.Lstat(to); err == nil {
 			return nil
 		}
-		if !slices.Contains(p.carried[v], name) {
+		if !slices.Contains(p.carried[v], name) && !slices.Contains(steady, name) {
 			continue
 		}
 		if err := os.Rename(p.pathOf(v, mapsDir, name), to); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -207,7 +207,7 @@ func (p pins) dropOthers() error {
 func (p pins) keepCarried() error {
 	var errs []error
 	for _, v := range p.others {
-		for _, name := range p.carried[v] {
+		for _, name := range append(slices.Clone(steady), p.carried[v]...) {
 			errs = append(errs, p.carryOver(name))
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"sync"
 
@@ -207,6 +208,19 @@ func (s *Steer) Len() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.listening)
+}
+
+// Addresses are those that are steered, of one protocol.
+func (s *Steer) Addresses(protocol Protocol) []netip.AddrPort {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []netip.AddrPort
+	for key := range s.listening {
+		if key.Protocol == uint8(protocol) {
+			all = append(all, netip.AddrPortFrom(addrOf(key.Addr.Word), swap(key.Port)))
+		}
+	}
+	return all
 }
 
 // Stats reads the counters.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -256,6 +257,53 @@ func TestSteerTakeOver(t *testing.T) {
 	}
 	if _, err := a.ask(pod); !errors.Is(err, unix.ECONNREFUSED) {
 		t.Errorf("after the end: %v", err)
+	}
+}
+
+// TestSteerSchemaChange: addresses keep their listeners from one version of the tables to the next.
+func TestSteerSchemaChange(t *testing.T) {
+	a := newArena(t)
+	dir := bpffs(t)
+	first := a.openRaw(Config{PinDir: dir})
+	s := a.openSteer(SteerConfig{Proxy: first})
+	one, pod := a.runner("one"), netip.MustParseAddrPort("127.42.0.1:8080")
+	pod6 := netip.MustParseAddrPort("[fd42::7]:8443")
+	for _, at := range []netip.AddrPort{pod, pod6} {
+		if err := s.Listen(at, TCP, one); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(s.Close(), first.Close()); err != nil {
+		t.Fatal(err)
+	}
+	next := a.proxy(Config{PinDir: dir})
+	next.schema = schemaVersion + 1
+	must(t, next.Open(t.Context()))
+	served := func(when string) {
+		t.Helper()
+		if got := a.mustAsk(pod); got != "one "+pod.String() {
+			t.Errorf("%s: %q", when, got)
+		}
+	}
+	served("before the first Sync")
+	s = a.openSteer(SteerConfig{Proxy: next})
+	served("with both programs there")
+	mustSync(t, next)
+	served("after the first Sync")
+	at := s.Addresses(TCP)
+	slices.SortFunc(at, netip.AddrPort.Compare)
+	if len(at) != 2 || at[0] != pod || at[1] != pod6 || len(s.Addresses(UDP)) != 0 {
+		t.Errorf("steered: %v", at)
+	}
+	two := a.runner("two")
+	if err := s.Listen(pod, TCP, two); err != nil {
+		t.Fatal(err)
+	}
+	if got := a.mustAsk(pod); got != "two "+pod.String() {
+		t.Errorf("the new program: %q", got)
+	}
+	if err := errors.Join(s.Detach(), next.Remove()); err != nil {
+		t.Fatal(err)
 	}
 }
 
