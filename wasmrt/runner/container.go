@@ -50,6 +50,8 @@ type container struct {
 	log    *crilog.Log
 	done   chan struct{} // closed when it has exited
 	execs  atomic.Int32  // commands that run beside its own
+	taps   taps
+	stdin  *stdin // nil: empty; set by load
 
 	// op is held by create, start and update from begin to end, so that what comes meanwhile sees the outcome.
 	op sync.Mutex
@@ -78,7 +80,7 @@ func (r *Runner) newContainer(p *control.CreateParams) (*container, error) {
 	c := &container{runner: r, params: p, log: crilog.New(p.LogPath, r.cfg.Now), done: make(chan struct{})}
 	c.spec = engine.Spec{Args: p.Args, Env: p.Env, MemoryLimit: p.MemoryLimit,
 		CPUTime: p.CPUTime, CallDepth: p.CallDepth, MaxFiles: p.MaxFiles,
-		Stdout: c.log.Stream(crilog.Stdout), Stderr: c.log.Stream(crilog.Stderr)}
+		Stdout: &tapped{c.log.Stream(crilog.Stdout), crilog.Stdout, &c.taps}, Stderr: &tapped{c.log.Stream(crilog.Stderr), crilog.Stderr, &c.taps}}
 	if len(p.Egress) > 0 {
 		policy, err := egress.Parse(p.Egress)
 		if err != nil {
@@ -115,6 +117,10 @@ func (c *container) load(ctx context.Context, templates *templates) error {
 	}
 	if c.params.Hostname != "" && (abi == module.ABICommand || abi == module.ABISockets) {
 		c.spec.Env = append([]string{"HOSTNAME=" + c.params.Hostname}, c.spec.Env...) // what is named explicitly comes later
+	}
+	if c.params.Stdin && (abi == module.ABICommand || abi == module.ABISockets) {
+		c.stdin = newStdin(c.params.StdinOnce)
+		c.spec.Stdin = c.stdin.from
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -205,6 +211,7 @@ func (c *container) httpConfig() httpabi.Config {
 // exited records the end and tells it. It happens once.
 func (c *container) exited(e exit) {
 	_ = c.log.Close() // what could not be written is counted
+	c.stdin.close()
 	c.mu.Lock()
 	c.status.State, c.status.FinishedAt = control.StateExited, c.now().UnixNano()
 	c.status.ExitCode, c.status.Reason, c.status.Message = e.code, e.reason, e.message

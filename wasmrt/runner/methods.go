@@ -27,6 +27,8 @@ func (r *Runner) Handle(ctx context.Context, method string, params json.RawMessa
 		return call(params, func(p *control.Target) (any, error) { return nil, r.reopen(p.ID) })
 	case control.MethodExec:
 		return call(params, func(p *control.ExecParams) (any, error) { return r.exec(ctx, p) })
+	case control.MethodAttach:
+		return call(params, func(p *control.AttachParams) (any, error) { return r.attach(ctx, p) })
 	case control.MethodStats:
 		return call(params, func(p *control.StatsParams) (any, error) { return r.stats(p), nil })
 	case control.MethodShared:

@@ -55,6 +55,7 @@ func (s *Supervisor) containerParams(b *sandbox, config *runtimev1.ContainerConf
 		ModulePath: s.images.ModulePath(img), Digest: img.Module,
 		Args: arguments(config, img), Env: environment(config, img), Mounts: mounts, Ports: ports, OwnPorts: own,
 		Hostname: pod.GetHostname(), MemoryLimit: memoryLimit(config.GetLinux().GetResources()), LogPath: log, DNS: dns, Limits: limits,
+		Stdin: config.GetStdin(), StdinOnce: config.GetStdinOnce(),
 	}, nil
 }
 

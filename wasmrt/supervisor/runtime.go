@@ -108,32 +108,6 @@ func (s *Supervisor) UpdateRuntimeConfig(_ context.Context, r *runtimev1.UpdateR
 	return &runtimev1.UpdateRuntimeConfigResponse{}, nil
 }
 
-const (
-	noProcess = "a Wasm guest is no process that others could join: running a further command in it is not possible yet; " +
-		"it will come as a run of another export or command of the same module"
-	noStream = "streams into a Wasm guest are not served yet; they will come with the streaming server"
-)
-
-// ExecSync is not served; the error tells why.
-func (s *Supervisor) ExecSync(context.Context, *runtimev1.ExecSyncRequest) (*runtimev1.ExecSyncResponse, error) {
-	return nil, status.Error(codes.Unimplemented, noProcess)
-}
-
-// Exec is not served; the error tells why.
-func (s *Supervisor) Exec(context.Context, *runtimev1.ExecRequest) (*runtimev1.ExecResponse, error) {
-	return nil, status.Error(codes.Unimplemented, noProcess)
-}
-
-// Attach is not served; the error tells why.
-func (s *Supervisor) Attach(context.Context, *runtimev1.AttachRequest) (*runtimev1.AttachResponse, error) {
-	return nil, status.Error(codes.Unimplemented, noStream)
-}
-
-// PortForward is not served; the error tells why, and what to do instead.
-func (s *Supervisor) PortForward(context.Context, *runtimev1.PortForwardRequest) (*runtimev1.PortForwardResponse, error) {
-	return nil, status.Error(codes.Unimplemented, noStream+"; the pod's address can be reached from this host as it is")
-}
-
 // CheckpointContainer is not served; the error tells why.
 func (s *Supervisor) CheckpointContainer(context.Context, *runtimev1.CheckpointContainerRequest) (*runtimev1.CheckpointContainerResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "Wasm guests are not checkpointed: an HTTP guest keeps nothing between requests")

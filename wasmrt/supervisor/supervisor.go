@@ -42,7 +42,8 @@ type Supervisor struct {
 	pods       podIndex
 	users      map[string]int // namespace → sandboxes that are ready or about to be
 
-	confined  confinement // set by Run before it serves
+	confined  confinement   // set by Run before it serves
+	streams   *streamServer // likewise
 	tidy      *tidy
 	compiled  compileTimes
 	compiling singleflight.Group // by digest
@@ -97,7 +98,12 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if s.streams, err = s.startStreams(ctx); err != nil {
+		_ = listener.Close()
+		return err
+	}
 	err = errors.Join(s.serve(ctx, listener), os.Remove(s.cfg.Socket))
+	s.streams.stop()
 	if s.cfg.StopRunnersOnExit {
 		s.stopEverything()
 	}

@@ -125,6 +125,8 @@ type CreateParams struct {
 	OwnPorts    bool     `json:"ownPorts,omitempty"`    // the ports are this container's and not just its pod's
 	MemoryLimit uint64   `json:"memoryLimit,omitempty"` // bytes of linear memory an instance; 0 is the engine's own
 	LogPath     string   `json:"logPath,omitempty"`     // empty: what the guest writes is dropped
+	Stdin       bool     `json:"stdin,omitempty"`       // a command reads what those who attach write; else nothing
+	StdinOnce   bool     `json:"stdinOnce,omitempty"`   // its input ends with the first of them
 	DNS         *DNS     `json:"dns,omitempty"`         // nil: names are looked up as the host does
 	Limits
 }
