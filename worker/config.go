@@ -66,6 +66,9 @@ type Config struct {
 	PodMTU int
 	// NoMasquerade has packets of pods leave for the world under the pods' own addresses.
 	NoMasquerade bool
+	// CgroupRoot is the control group below which pods of containers have theirs; /kubepods/NAME, by the node's name:
+	// several nodes of a lab are on one machine.
+	CgroupRoot string
 	// CNISocket is where containers of other runtimes are attached to the pod network by petrel-cni; empty: nowhere.
 	CNISocket string
 	// GatewayListen is where app URLs are served; 127.0.0.1:8081.
@@ -100,6 +103,7 @@ func (c *Config) setDefaults() {
 		c.ServiceCIDRs = []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{127, 43, 0, 0}), 16)}
 	}
 	c.Proxy.Mode = cmp.Or(c.Proxy.Mode, service.Userspace)
+	c.CgroupRoot = cmp.Or(c.CgroupRoot, "/kubepods/"+c.NodeName)
 	c.GatewayListen = cmp.Or(c.GatewayListen, "127.0.0.1:8081")
 	if c.NodeTLS != nil && !c.NodeIPs[0].IsLoopback() {
 		c.NodeListen = cmp.Or(c.NodeListen, net.JoinHostPort(c.NodeIPs[0].String(), nodePort))

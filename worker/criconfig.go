@@ -87,9 +87,23 @@ func containerConfig(p *corev1.Pod, c *corev1.Container, attempt int32, vars []e
 		config.Envs = append(config.Envs, &runtimev1.KeyValue{Key: v.Name, Value: []byte(v.Value)})
 	}
 	for _, m := range mounts {
-		config.Mounts = append(config.Mounts, &runtimev1.Mount{ContainerPath: m.ContainerPath, HostPath: m.HostPath, Readonly: m.ReadOnly})
+		config.Mounts = append(config.Mounts, &runtimev1.Mount{
+			ContainerPath: m.ContainerPath, HostPath: m.HostPath, Readonly: m.ReadOnly, Propagation: propagation(m.Propagation),
+		})
 	}
 	return config
+}
+
+// propagation says whether mounts that are made below one show on its other side.
+func propagation(mode corev1.MountPropagationMode) runtimev1.MountPropagation {
+	switch mode {
+	case corev1.MountPropagationHostToContainer:
+		return runtimev1.MountPropagation_PROPAGATION_HOST_TO_CONTAINER
+	case corev1.MountPropagationBidirectional:
+		return runtimev1.MountPropagation_PROPAGATION_BIDIRECTIONAL
+	default:
+		return runtimev1.MountPropagation_PROPAGATION_PRIVATE
+	}
 }
 
 // containerPorts are the ports that the container names, as JSON; empty for none.

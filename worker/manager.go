@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/petrelrun/petrel/worker/confine"
 	"github.com/petrelrun/petrel/worker/env"
 	"github.com/petrelrun/petrel/worker/network"
 	"github.com/petrelrun/petrel/worker/probe"
@@ -27,6 +28,7 @@ type manager struct {
 	pool     *network.Network
 	prober   *probe.Prober
 	actions  *probe.Actions
+	groups   *confine.Groups
 	puller   *puller
 	events   *events
 	statuses *statusWriter

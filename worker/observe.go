@@ -19,8 +19,8 @@ type found struct {
 }
 
 // observe turns a listing into what the runtime was seen to hold. Details of containers that known holds in the same
-// state are taken from there; the rest is asked for.
-func observe(ctx context.Context, rt Runtime, f found, known *pod.Observed) (pod.Observed, error) {
+// state are taken from there; the rest is asked for, and explained.
+func observe(ctx context.Context, rt Runtime, f found, known *pod.Observed, explain func(*pod.Instance)) (pod.Observed, error) {
 	out := pod.Observed{Containers: map[string][]pod.Instance{}}
 	for _, s := range f.sandboxes {
 		sandbox := pod.Sandbox{
@@ -52,7 +52,9 @@ func observe(ctx context.Context, rt Runtime, f found, known *pod.Observed) (pod
 		if err != nil {
 			return out, err
 		}
-		out.Containers[name] = append(out.Containers[name], instanceOf(status, c.GetPodSandboxId()))
+		inst := instanceOf(status, c.GetPodSandboxId())
+		explain(&inst)
+		out.Containers[name] = append(out.Containers[name], inst)
 	}
 	out.Sort()
 	return out, nil

@@ -300,6 +300,9 @@ func (w *runtimeWatch) once(ctx context.Context) {
 			w.m.tearDown(ctx, uid, f)
 		}
 	}
+	if w.rt.Name == runtimes.Containerd {
+		w.m.removeOrphanGroups(all)
+	}
 }
 
 // tearDown removes what the runtime holds of a pod that is no more.

@@ -31,7 +31,14 @@ func (a *actor) runSandbox(ctx context.Context, step pod.Step) error {
 	if step.Attempt > 0 {
 		a.m.events.everyday(a.view.Pod, "", eventSandboxChanged, "Pod sandbox changed, it will be killed and re-created.")
 	}
-	config := a.sandboxConfig(step.Attempt, ip.String())
+	config, err := a.sandboxConfig(step.Attempt, ip.String())
+	if err == nil {
+		err = a.makeGroup()
+	}
+	if err != nil {
+		a.holdBack(runtimeRetryMax, eventFailedSandbox, err)
+		return nil
+	}
 	problems, err := a.m.naming.fill(ctx, config, a.view.Pod, a.kinds.pod() == runtimes.KindWasm)
 	if err != nil {
 		return err
@@ -96,17 +103,17 @@ var ownAnnotations = map[string]bool{
 }
 
 // sandboxConfig is the pod as the runtime is told of it.
-func (a *actor) sandboxConfig(attempt int32, ip string) *runtimev1.PodSandboxConfig {
+func (a *actor) sandboxConfig(attempt int32, ip string) (*runtimev1.PodSandboxConfig, error) {
 	config := sandboxConfig(a.view.Pod, attempt, ip, a.m.paths.logs(a.view.Pod))
 	kind := a.kinds.pod()
 	config.Annotations[runtimes.AnnotationKind] = string(kind)
-	if kind != runtimes.KindWasm {
-		config.Linux.SecurityContext = &runtimev1.LinuxSandboxSecurityContext{NamespaceOptions: namespaces(a.view.Pod)}
-		if a.view.Pod.Spec.HostNetwork {
-			config.Hostname = "" // the machine's own
-		}
+	if kind == runtimes.KindWasm {
+		return config, nil
 	}
-	return config
+	if a.view.Pod.Spec.HostNetwork {
+		config.Hostname = "" // the machine's own
+	}
+	return config, a.confineSandbox(config.GetLinux())
 }
 
 func sandboxConfig(p *corev1.Pod, attempt int32, ip, logDir string) *runtimev1.PodSandboxConfig {
@@ -134,19 +141,4 @@ func sandboxConfig(p *corev1.Pod, attempt int32, ip, logDir string) *runtimev1.P
 		}
 	}
 	return config
-}
-
-// namespaces says what containers share with one another and with the machine. The CRI's default would be one process
-// table for all of a pod.
-func namespaces(p *corev1.Pod) *runtimev1.NamespaceOption {
-	o := &runtimev1.NamespaceOption{Pid: runtimev1.NamespaceMode_CONTAINER}
-	if p.Spec.ShareProcessNamespace != nil && *p.Spec.ShareProcessNamespace {
-		o.Pid = runtimev1.NamespaceMode_POD
-	}
-	for mode, host := range map[*runtimev1.NamespaceMode]bool{&o.Network: p.Spec.HostNetwork, &o.Pid: p.Spec.HostPID, &o.Ipc: p.Spec.HostIPC} {
-		if host {
-			*mode = runtimev1.NamespaceMode_NODE
-		}
-	}
-	return o
 }

@@ -28,7 +28,11 @@ const (
 func (a *actor) startContainer(ctx context.Context, step pod.Step) error {
 	c, m := step.Container, a.view.Memory[step.Container.Name]
 	sandbox := a.view.Sandbox()
-	config := a.sandboxConfig(int32(sandbox.Attempt), sandbox.IP)
+	config, err := a.sandboxConfig(int32(sandbox.Attempt), sandbox.IP)
+	if err != nil {
+		a.misconfigured(c, m, err)
+		return nil
+	}
 	if ok, err := a.image(ctx, c, m, config); !ok || err != nil {
 		return err
 	}
@@ -145,7 +149,13 @@ func (a *actor) create(ctx context.Context, step pod.Step, sandboxID string, san
 	config.Annotations[runtimes.AnnotationKind] = string(a.kinds.of(c.Name))
 	config.Image.RuntimeHandler = a.imageHandler(c.Name)
 	if !a.wasm(c.Name) {
-		config.Linux.SecurityContext.NamespaceOptions = namespaces(a.view.Pod)
+		if err := a.addProcess(ctx, config, c); err != nil {
+			if ctx.Err() != nil || cri.IsUnavailable(err) {
+				return "", err
+			}
+			a.misconfigured(c, m, err)
+			return "", nil
+		}
 	}
 	id, err := a.m.rt.CreateContainer(ctx, sandboxID, config, sandbox)
 	if err != nil {

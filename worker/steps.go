@@ -162,5 +162,6 @@ func (a *actor) removeSandbox(ctx context.Context, id string) error {
 		return err
 	}
 	a.view.ForgetSandbox(id)
+	a.removeGroup()
 	return nil
 }

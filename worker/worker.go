@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/petrelrun/petrel/worker/confine"
 	"github.com/petrelrun/petrel/worker/env"
 	"github.com/petrelrun/petrel/worker/network"
 	"github.com/petrelrun/petrel/worker/node"
@@ -33,6 +34,7 @@ type Worker struct {
 	pool    *network.Network
 	metrics *metrics
 	guard   *guard
+	groups  *confine.Groups
 	catalog *catalog.Catalog
 
 	versions    runtimeVersions
@@ -65,6 +67,9 @@ func New(cfg Config) (*Worker, error) {
 	}
 	w.guard.podCIDRs = w.pool.PodCIDRs
 	w.catalog = catalog.New(cfg.Client)
+	if w.groups, err = confine.NewGroups(cgroupMount, cfg.CgroupRoot); err != nil {
+		return nil, err
+	}
 	w.set, err = w.newRuntimes()
 	return w, err
 }
@@ -152,7 +157,7 @@ func (w *Worker) Run(ctx context.Context) error {
 
 func (w *Worker) newManager(ctx context.Context, events *events, services *service.Server, files paths) *manager {
 	m := &manager{
-		cfg: &w.cfg, rt: w.set, members: w.set.Members(), paths: files, pool: w.pool,
+		cfg: &w.cfg, rt: w.set, members: w.set.Members(), paths: files, pool: w.pool, groups: w.groups,
 		puller: &puller{rt: w.set, ctx: ctx}, events: events, statuses: newStatusWriter(w.cfg.Client, w.metrics),
 		metrics: w.metrics, log: w.cfg.Logger, ctx: ctx, starts: make(chan struct{}, maxStarts), files: make(chan struct{}, maxFileWork), volumes: make(chan struct{}, maxVolumeWork),
 		leave: services.Leave, arrive: services.Arrive,

@@ -31,16 +31,20 @@ const (
 type Groups struct {
 	mount string // where control groups are mounted
 	base  string // the group that holds the pods', from the hierarchies' roots
-	v2    bool   // one hierarchy for all controllers
 }
 
-// NewGroups looks at what is mounted at mount, usually /sys/fs/cgroup. base is made when the first pod needs it.
+// NewGroups makes one for the control groups at mount, usually /sys/fs/cgroup. base is made when the first pod needs it.
 func NewGroups(mount, base string) (*Groups, error) {
 	if !filepath.IsAbs(base) || filepath.Clean(base) != base || base == "/" {
 		return nil, fmt.Errorf("control group %q: want an absolute path below the root", base)
 	}
-	_, err := os.Stat(filepath.Join(mount, "cgroup.controllers"))
-	return &Groups{mount: mount, base: base, v2: err == nil}, nil
+	return &Groups{mount: mount, base: base}, nil
+}
+
+// v2 reports whether one hierarchy holds all controllers.
+func (g *Groups) v2() bool {
+	_, err := os.Stat(filepath.Join(g.mount, "cgroup.controllers"))
+	return err == nil
 }
 
 // Parent is the pod's group as the runtime is told of it.
@@ -51,7 +55,7 @@ func (g *Groups) Make(uid types.UID, r *runtimev1.LinuxContainerResources) error
 	if string(uid) == "" || strings.ContainsAny(string(uid), "/\x00") {
 		return fmt.Errorf("control group of pod %q: this is no name", uid)
 	}
-	if g.v2 {
+	if g.v2() {
 		return g.makeV2(uid, r)
 	}
 	cpu := []setting{{"cpu.shares", r.GetCpuShares()}, {"cpu.cfs_period_us", quotaPeriod}, {"cpu.cfs_quota_us", -1}}
@@ -166,7 +170,7 @@ func (g *Groups) Pods() []types.UID {
 
 // roots are those of the hierarchies: runtimes make groups in each, also in those that the pod's limits are not in.
 func (g *Groups) roots() []string {
-	if g.v2 {
+	if g.v2() {
 		return []string{g.mount}
 	}
 	entries, _ := os.ReadDir(g.mount) // no control groups at all: nothing to remove

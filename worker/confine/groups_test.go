@@ -39,7 +39,7 @@ func TestGroups(t *testing.T) {
 		}
 		t.Fatal(err)
 	}
-	if g.v2 {
+	if g.v2() {
 		wantFile(t, cgroups+base+"/podu-1/cpu.max", "50000 100000")
 		wantFile(t, cgroups+base+"/podu-1/memory.max", "67108864")
 	} else {
@@ -55,7 +55,7 @@ func TestGroups(t *testing.T) {
 	if err := g.Make(uid, &runtimev1.LinuxContainerResources{CpuShares: 2}); err != nil { // it may lose its bounds
 		t.Fatal(err)
 	}
-	if !g.v2 {
+	if !g.v2() {
 		wantFile(t, cgroups+"/cpu"+base+"/podu-1/cpu.cfs_quota_us", "-1")
 	}
 	if err := g.Make("u-2", limits); err != nil {

@@ -1,0 +1,95 @@
+package worker
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/petrelrun/petrel/worker/env"
+	"github.com/petrelrun/petrel/worker/volume"
+)
+
+func TestHosts(t *testing.T) {
+	p := testPod("web-0", "i", func(p *corev1.Pod) {
+		p.Spec.Subdomain = "web"
+		p.Spec.HostAliases = []corev1.HostAlias{{IP: "10.0.0.1", Hostnames: []string{"a", "b.example"}}}
+	})
+	got := hosts(p, "10.42.0.7", "cluster.local")
+	for _, want := range []string{"127.0.0.1\tlocalhost\n", "10.42.0.7\tweb-0.web.default.svc.cluster.local\tweb-0\n", "10.0.0.1\ta\tb.example\n"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is missing in\n%s", want, got)
+		}
+	}
+	if got := hosts(testPod("a", "i"), "10.42.0.7", "cluster.local"); !strings.HasSuffix(got, "10.42.0.7\ta\n") {
+		t.Errorf("hosts = %q", got)
+	}
+}
+
+func TestContainerConfig(t *testing.T) {
+	p := testPod("a", "i")
+	c := &p.Spec.Containers[0]
+	c.Stdin, c.StdinOnce, c.TTY, c.WorkingDir = true, true, true, "/w"
+	c.Command, c.Args = []string{"run", "$(V)"}, []string{"$$(V)"}
+	got := containerConfig(p, c, 1, []env.Var{{Name: "V", Value: "v"}}, []volume.Mount{
+		{HostPath: "/h", ContainerPath: "/c", ReadOnly: true, Propagation: corev1.MountPropagationHostToContainer},
+	})
+	if !got.Stdin || !got.StdinOnce || !got.Tty || got.WorkingDir != "/w" || got.Command[1] != "v" || got.Args[0] != "$(V)" {
+		t.Errorf("config = %v", got)
+	}
+	if m := got.Mounts[0]; m.Propagation != runtimev1.MountPropagation_PROPAGATION_HOST_TO_CONTAINER || !m.Readonly {
+		t.Errorf("mount = %v", m)
+	}
+	for mode, want := range map[corev1.MountPropagationMode]runtimev1.MountPropagation{
+		"": runtimev1.MountPropagation_PROPAGATION_PRIVATE, corev1.MountPropagationNone: runtimev1.MountPropagation_PROPAGATION_PRIVATE,
+		corev1.MountPropagationBidirectional: runtimev1.MountPropagation_PROPAGATION_BIDIRECTIONAL,
+	} {
+		if got := propagation(mode); got != want {
+			t.Errorf("propagation %q = %v, want %v", mode, got, want)
+		}
+	}
+}
+
+// TestLastWordsFromTheLog: both kinds of containers may fall back to their logs.
+func TestLastWordsFromTheLog(t *testing.T) {
+	n := newTestNode(t)
+	fallBack := func(p *corev1.Pod) {
+		p.Spec.Containers[0].TerminationMessagePolicy = corev1.TerminationMessageFallbackToLogsOnError
+	}
+	n.create(testPod("bad", "task", args("print", "one", "complain", "two", "exit", "1"), policy(corev1.RestartPolicyNever), fallBack))
+	n.create(testPod("good", "task", args("print", "one", "exit", "0"), policy(corev1.RestartPolicyNever), fallBack))
+	n.create(testPod("mute", "task", args("print", "one", "exit", "1"), policy(corev1.RestartPolicyNever)))
+	for name, want := range map[string]string{"bad": "one\ntwo\n", "mute": ""} {
+		p := n.phase(name, corev1.PodFailed)
+		if got := p.Status.ContainerStatuses[0].State.Terminated.Message; got != want {
+			t.Errorf("message of %s = %q, want %q", name, got, want)
+		}
+	}
+	if got := n.phase("good", corev1.PodSucceeded).Status.ContainerStatuses[0].State.Terminated.Message; got != "" {
+		t.Errorf("message of a success = %q", got)
+	}
+}
+
+func TestLastLogIsBounded(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "0.log")
+	line := "2026-01-01T00:00:00Z stdout F " + strings.Repeat("x", 99) + "\n"
+	if err := os.WriteFile(path, []byte(strings.Repeat(line, 50)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := lastLog(path); len(got) != maxLastLog || !strings.HasSuffix(got, "x\n") {
+		t.Errorf("%d bytes: %q", len(got), got)
+	}
+	line = "2026-01-01T00:00:00Z stdout F y\n"
+	if err := os.WriteFile(path, []byte(strings.Repeat(line, 200)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := lastLog(path); got != strings.Repeat("y\n", maxLastLogLines) {
+		t.Errorf("%d bytes, want %d lines", len(got), maxLastLogLines)
+	}
+	if got := lastLog(path + ".none"); got != "" {
+		t.Errorf("of no log: %q", got)
+	}
+}
