@@ -27,14 +27,14 @@ const self = "/proc/self/exe"
 const firstInherited = 3
 
 type serveFlags struct {
-	root, socket, podCIDR, logLevel string
-	mirrors                         []string
-	registryConfig                  string
-	mirrorTLS                       image.MirrorTLS
-	stopRunners                     bool
-	trustAnnotations                bool
-	metrics                         string
-	confine                         confineFlags
+	root, socket, podCIDR, steer, logLevel string
+	mirrors                                []string
+	registryConfig                         string
+	mirrorTLS                              image.MirrorTLS
+	stopRunners                            bool
+	trustAnnotations                       bool
+	metrics                                string
+	confine                                confineFlags
 }
 
 func newServe() *cobra.Command {
@@ -53,6 +53,7 @@ func newServe() *cobra.Command {
 	flags.StringVar(&f.mirrorTLS.CA, "registry-ca", "", "file of certificates that vouch for mirrors with an https address; read for every connection (default: the system's)")
 	flags.StringVar(&f.mirrorTLS.Credential, "registry-credential", "", "file with a client certificate and its key for mirrors with an https address; read for every connection (default: none)")
 	flags.StringVar(&f.podCIDR, "pod-cidr", defaultPodCIDR, "addresses of sandboxes that bring none, until the client sets others")
+	flags.StringVar(&f.steer, "steer-socket", "", "unix socket of who steers connections for pods' addresses to one socket of each runner (default: pods listen for themselves)")
 	flags.BoolVar(&f.stopRunners, "stop-runners-on-exit", false, "end all pods with the supervisor instead of leaving them running")
 	flags.BoolVar(&f.trustAnnotations, "trust-annotations", false, "take the annotations that name files of this host; not for kubelets, which hand on those of whoever made a pod")
 	flags.StringVar(&f.metrics, "metrics-listen", "", "serve Prometheus metrics at HOST:PORT or unix:PATH (default: nowhere)")
@@ -95,7 +96,7 @@ func serve(cmd *cobra.Command, f *serveFlags) error {
 	}
 	cache := filepath.Join(root, "cache")
 	cfg := supervisor.Config{
-		Root: root, Socket: socket, PodCIDR: cidr, Mirrors: mirrors, MirrorTLS: &f.mirrorTLS, RegistryDir: f.registryConfig, Version: version, StopRunnersOnExit: f.stopRunners,
+		Root: root, Socket: socket, PodCIDR: cidr, SteerSocket: f.steer, Mirrors: mirrors, MirrorTLS: &f.mirrorTLS, RegistryDir: f.registryConfig, Version: version, StopRunnersOnExit: f.stopRunners,
 		TrustAnnotations: f.trustAnnotations,
 		RunnerCommand: func(namespace string) *exec.Cmd {
 			args := []string{"runner", "--namespace", namespace, "--cache-dir", cache, "--modules-dir", image.BlobDir(root), "--log-level", f.logLevel}

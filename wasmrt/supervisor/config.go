@@ -48,7 +48,9 @@ type Config struct {
 	Socket string
 	// PodCIDR is where sandboxes get addresses from that bring none, until the client sets another.
 	PodCIDR netip.Prefix
-	Mirrors image.Mirrors
+	// SteerSocket is where somebody may steer connections to the runners' sockets; empty: nobody does.
+	SteerSocket string
+	Mirrors     image.Mirrors
 	// RegistryDir is a directory of settings of registries (hosts.toml), as containerd reads it; empty: none.
 	RegistryDir string
 	// MirrorTLS is what mirrors with an https address are asked with; nil: nothing of their own.
@@ -84,6 +86,9 @@ func (c *Config) Validate() error {
 	}
 	if !filepath.IsAbs(c.Root) || !filepath.IsAbs(c.Socket) {
 		return fmt.Errorf("supervisor: root %q and socket %q must be absolute paths", c.Root, c.Socket)
+	}
+	if c.SteerSocket != "" && !filepath.IsAbs(c.SteerSocket) {
+		return fmt.Errorf("supervisor: socket of what steers %q must be an absolute path", c.SteerSocket)
 	}
 	if !c.PodCIDR.IsValid() {
 		return errors.New("supervisor: the pod CIDR is required")

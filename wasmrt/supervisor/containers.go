@@ -183,15 +183,21 @@ func (s *Supervisor) StartContainer(ctx context.Context, r *runtimev1.StartConta
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	var news control.Status
-	if err := runner.Call(ctx, control.MethodStart, control.Target{ID: id}, &news); err != nil {
+	var news control.StartResult
+	files, err := runner.Exchange(ctx, control.MethodStart, control.StartParams{ID: id, Shared: s.steering.on.Load()}, nil, &news)
+	if err != nil {
 		var e *control.Error
 		if errors.As(err, &e) && e.Code == control.CodeStart {
 			await(ctx, c.exited) // whoever sees the error sees the exit, too
 		}
 		return nil, grpcError(err)
 	}
-	s.apply(c, news)
+	defer control.CloseFiles(files)
+	s.apply(c, news.Status)
+	if err := s.steering.listen(ctx, c, runner, &news.Shared, files); err != nil {
+		s.steering.leave(c)
+		return nil, grpcError(errors.Join(err, s.end(ctx, c, runner, 0)))
+	}
 	return &runtimev1.StartContainerResponse{}, nil
 }
 
@@ -211,15 +217,21 @@ func (s *Supervisor) stopContainer(ctx context.Context, c *container, grace time
 		c.awaitStart() // what it makes run is to be stopped
 	}
 	s.mu.RLock()
-	id, now, runner := c.record.ID, c.record.Status.State, c.sandbox.runner
+	now, runner := c.record.Status.State, c.sandbox.runner
 	s.mu.RUnlock()
 	if now != control.StateRunning {
 		return nil
 	}
+	s.steering.leave(c) // nobody is to come to who is about to go
+	return s.end(ctx, c, runner, grace)
+}
+
+// end has the runner stop a container.
+func (s *Supervisor) end(ctx context.Context, c *container, runner *fleet.Runner, grace time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, grace+stopSlack)
 	defer cancel()
 	var news control.Status
-	err := runner.Call(ctx, control.MethodStop, control.StopParams{ID: id, Grace: grace}, &news)
+	err := runner.Call(ctx, control.MethodStop, control.StopParams{ID: c.record.ID, Grace: grace}, &news)
 	var e *control.Error
 	switch {
 	case err == nil:

@@ -4,8 +4,10 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -34,6 +36,9 @@ type container struct {
 	sandbox *sandbox
 	config  packed        // without the environment, which is the runner's alone
 	exited  chan struct{} // closed when its exit is known
+
+	isSteered atomic.Bool      // it may have addresses that are steered to its runner
+	steered   []netip.AddrPort // they; guarded by steerage.mu
 
 	saving  sync.Mutex // held while its record is written
 	removed bool       // its record is gone; guarded by saving
@@ -177,6 +182,7 @@ func (s *Supervisor) apply(c *container, news control.Status) bool {
 			s.announce(c.sandbox, record.ID, runtimev1.ContainerEventType_CONTAINER_STARTED_EVENT)
 		}
 		close(c.exited)
+		s.steering.leaveSoon(c)
 		s.announce(c.sandbox, record.ID, runtimev1.ContainerEventType_CONTAINER_STOPPED_EVENT)
 	}
 	return true

@@ -25,13 +25,14 @@ type Supervisor struct {
 	runtimev1.UnimplementedRuntimeServiceServer
 	runtimev1.UnimplementedImageServiceServer
 
-	cfg    Config
-	store  *state.Store
-	images *image.Store
-	puller *image.Puller
-	fleet  *fleet.Fleet
-	events *broadcaster
-	fresh  *freshCompiles
+	cfg      Config
+	store    *state.Store
+	images   *image.Store
+	puller   *image.Puller
+	fleet    *fleet.Fleet
+	events   *broadcaster
+	steering *steerage
+	fresh    *freshCompiles
 
 	mu         sync.RWMutex
 	sandboxes  map[string]*sandbox
@@ -55,7 +56,7 @@ func New(cfg Config) (*Supervisor, error) {
 		return nil, err
 	}
 	s := &Supervisor{
-		cfg: cfg, store: state.New(cfg.Root), images: image.NewStore(cfg.Root), events: newBroadcaster(), fresh: newFreshCompiles(),
+		cfg: cfg, store: state.New(cfg.Root), images: image.NewStore(cfg.Root), events: newBroadcaster(), steering: newSteerage(cfg.SteerSocket, cfg.Logger), fresh: newFreshCompiles(),
 		sandboxes: map[string]*sandbox{}, containers: map[string]*container{}, creating: map[string]bool{}, names: map[string]string{},
 		addresses: newAddresses(cfg.PodCIDR), pods: newPodIndex(), users: map[string]int{}, tidy: newTidy(),
 	}
@@ -90,6 +91,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 		return err
 	}
 	s.sweepGroups()
+	defer s.startSteering(ctx)()
 	defer func() { cgroup.Release(s.store.Groups().Dirs) }() // those without a runner that goes on
 	if err := os.MkdirAll(filepath.Dir(s.cfg.Socket), 0o700); err != nil {
 		return fmt.Errorf("create socket's directory: %w", err)
