@@ -12,6 +12,18 @@ const (
 	LabelVersion = "petrel.run/version"
 )
 
+// Local volumes: directories on the nodes themselves.
+const (
+	// LocalPathProvisioner makes the volumes of classes that name it.
+	LocalPathProvisioner = "petrel.run/local-path"
+	// LocalPathFinalizer keeps a volume until its node has removed the directory.
+	LocalPathFinalizer = "petrel.run/local-path"
+	// LocalPathAnnotation is where a node has such directories.
+	LocalPathAnnotation = "petrel.run/local-path-dir"
+	// LocalPathClass is the name of the storage class that every cluster begins with.
+	LocalPathClass = "local-path"
+)
+
 // Annotations by which limits reach the runtime and its figures come back.
 const (
 	// AnnotationWallTime limits one request, or one run of a command: a Go duration.

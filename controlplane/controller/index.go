@@ -6,6 +6,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/cache"
 )
@@ -20,6 +21,9 @@ var (
 	deploymentsResource    = appsv1.SchemeGroupVersion.WithResource("deployments")
 	replicaSetsResource    = appsv1.SchemeGroupVersion.WithResource("replicasets")
 	jobsResource           = batchv1.SchemeGroupVersion.WithResource("jobs")
+	claimsResource         = corev1.SchemeGroupVersion.WithResource("persistentvolumeclaims")
+	volumesResource        = corev1.SchemeGroupVersion.WithResource("persistentvolumes")
+	classesResource        = storagev1.SchemeGroupVersion.WithResource("storageclasses")
 	endpointSlicesResource = discoveryv1.SchemeGroupVersion.WithResource("endpointslices")
 )
 
@@ -32,6 +36,8 @@ const (
 	indexNode = "petrel.run/node-name"
 	// indexNamespace finds objects by namespace.
 	indexNamespace = cache.NamespaceIndex
+	// indexClaims finds pods by "namespace/claim" of what they mount.
+	indexClaims = "petrel.run/claims"
 	// indexService finds EndpointSlices by "namespace/service".
 	indexService = "petrel.run/service"
 )
@@ -59,6 +65,32 @@ func byNode(obj any) ([]string, error) {
 		return nil, nil
 	}
 	return []string{pod.Spec.NodeName}, nil
+}
+
+// byClaims is the index function of indexClaims.
+func byClaims(obj any) ([]string, error) {
+	pod, ok := obj.(*corev1.Pod)
+	if !ok {
+		return nil, nil
+	}
+	var keys []string
+	for i := range pod.Spec.Volumes {
+		if name := claimName(pod, &pod.Spec.Volumes[i]); name != "" {
+			keys = append(keys, pod.Namespace+"/"+name)
+		}
+	}
+	return keys, nil
+}
+
+// claimName is the claim that a volume of a pod stands for; empty for other volumes.
+func claimName(pod *corev1.Pod, v *corev1.Volume) string {
+	switch {
+	case v.PersistentVolumeClaim != nil:
+		return v.PersistentVolumeClaim.ClaimName
+	case v.Ephemeral != nil:
+		return pod.Name + "-" + v.Name
+	}
+	return ""
 }
 
 // byService is the index function of indexService.

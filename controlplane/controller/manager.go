@@ -32,6 +32,8 @@ var builders = []func(*env) (controller, error){
 	newNodeCIDRs,
 	newEvictions,
 	newPodGC,
+	newVolumes,
+	newLocalPath,
 }
 
 // New prepares the controllers and the indexes they need. It reads and writes nothing and must come before the

@@ -16,6 +16,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -39,6 +40,9 @@ var served = []api.ResourceInfo{
 	info(deploymentsResource, appsv1.SchemeGroupVersion, "Deployment", true),
 	info(replicaSetsResource, appsv1.SchemeGroupVersion, "ReplicaSet", true),
 	info(jobsResource, batchv1.SchemeGroupVersion, "Job", true),
+	info(claimsResource, corev1.SchemeGroupVersion, "PersistentVolumeClaim", true),
+	info(volumesResource, corev1.SchemeGroupVersion, "PersistentVolume", false),
+	info(classesResource, storagev1.SchemeGroupVersion, "StorageClass", false),
 	info(endpointSlicesResource, discoveryv1.SchemeGroupVersion, "EndpointSlice", true),
 }
 

@@ -8,8 +8,6 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"github.com/petrelrun/petrel/controlplane/api"
 )
 
 const claimConfig = `
@@ -104,7 +102,7 @@ func TestStorageKinds(t *testing.T) {
 				t.Errorf("driver: %+v", o.Spec)
 			}
 		}
-		if err := shared.Client("test").Delete(t.Context(), out.(api.Object), metav1.DeleteOptions{}); err != nil {
+		if err := shared.Client("test").Delete(t.Context(), out, metav1.DeleteOptions{}); err != nil {
 			t.Error(err)
 		}
 	}

@@ -135,6 +135,16 @@ func (c *cluster) place(p *Pod, node string, assumed bool) {
 	c.put(c.node(node).with(p))
 }
 
+// uses tells whether a pod other than the one has the claim on some node.
+func (c *cluster) uses(namespace, claim string, but types.UID) bool {
+	for uid, have := range c.pods {
+		if uid != but && have.pod.Object.Namespace == namespace && slices.Contains(claimsOf(have.pod.Object), claim) {
+			return true
+		}
+	}
+	return false
+}
+
 // FitsSince tells whether any node that changed since the snapshot would take the pod now.
 func (c *cluster) FitsSince(s *Snapshot, p *Pod) bool {
 	if s.generation == c.generation {

@@ -18,13 +18,15 @@ import (
 type Client interface {
 	// Get reads linearizably. obj is an empty typed object with its namespace and name set.
 	Get(ctx context.Context, obj api.Object) (api.Object, error)
+	// Update writes all but the status. It is a conflict when the resourceVersion is stale.
+	Update(ctx context.Context, obj api.Object) (api.Object, error)
 	// UpdateStatus writes the status only. It is a conflict when the resourceVersion is stale.
 	UpdateStatus(ctx context.Context, obj api.Object) (api.Object, error)
 	// Bind gives a pod its node. It is a conflict when it has one already.
 	Bind(ctx context.Context, b *corev1.Binding) error
 }
 
-// Informers hands out the shared caches of pods and nodes. Whoever made them starts and stops them.
+// Informers hands out the shared caches of pods, nodes, claims, volumes and storage classes. Whoever made them starts and stops them.
 type Informers interface {
 	Informer(gvr schema.GroupVersionResource) cache.SharedIndexInformer
 }

@@ -53,6 +53,10 @@ func (f *fakeAPI) Get(ctx context.Context, obj api.Object) (api.Object, error) {
 	return f.set.CoreV1().Pods(obj.GetNamespace()).Get(ctx, obj.GetName(), metav1.GetOptions{})
 }
 
+func (f *fakeAPI) Update(ctx context.Context, obj api.Object) (api.Object, error) {
+	return f.set.CoreV1().PersistentVolumeClaims(obj.GetNamespace()).Update(ctx, obj.(*corev1.PersistentVolumeClaim), metav1.UpdateOptions{})
+}
+
 func (f *fakeAPI) UpdateStatus(ctx context.Context, obj api.Object) (api.Object, error) {
 	return f.set.CoreV1().Pods(obj.GetNamespace()).UpdateStatus(ctx, obj.(*corev1.Pod), metav1.UpdateOptions{})
 }
@@ -108,8 +112,9 @@ func inBubble(t *testing.T, body func(r *rig), objects ...runtime.Object) {
 		}
 		r.scheduler = s
 		ctx, cancel := context.WithCancel(t.Context())
-		f.Informer(podsResource)
-		f.Informer(nodesResource)
+		for _, gvr := range []schema.GroupVersionResource{podsResource, nodesResource, claimsResource, volumesResource, classesResource} {
+			f.Informer(gvr)
+		}
 		f.factory.Start(ctx.Done())
 		done := make(chan error, 1)
 		go func() { done <- s.Run(ctx) }()

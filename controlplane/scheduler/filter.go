@@ -19,6 +19,7 @@ var filters = []Filter{
 	{"TaintToleration", filterTaints},
 	{"NodeAffinity", filterAffinity},
 	{"NodePorts", filterPorts},
+	{"VolumeBinding", filterVolumes},
 	{"NodeResourcesFit", filterResources},
 }
 

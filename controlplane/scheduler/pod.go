@@ -18,6 +18,8 @@ type Pod struct {
 	selective bool
 	required  nodeaffinity.RequiredNodeAffinity
 	preferred *nodeaffinity.PreferredSchedulingTerms
+	// volumes is nil for a pod without claims, and until an attempt has read them.
+	volumes *Volumes
 }
 
 // NewPod reads a pod.

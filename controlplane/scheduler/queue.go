@@ -178,6 +178,15 @@ func (q *Queue) Wake(helps func(*Pod) bool, now time.Time) int {
 	return len(woken)
 }
 
+// Mark notes for the pods in flight that helps is true for that something changed during their attempt.
+func (q *Queue) Mark(helps func(*Pod) bool) {
+	for _, item := range q.items {
+		if item.place == inFlight && helps(item.pod) {
+			item.stale = true
+		}
+	}
+}
+
 // Next is when a pod will be due if nothing happens; ok is false when none will.
 func (q *Queue) Next() (at time.Time, ok bool) {
 	if len(q.active.items) > 0 {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
 )
@@ -31,6 +32,7 @@ type Scheduler struct {
 	mu      sync.Mutex // guards queue and cluster
 	queue   *Queue
 	cluster *cluster
+	storage storage
 
 	// nudge tells the loop that something may be due; it holds at most one.
 	nudge chan struct{}
@@ -70,7 +72,12 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		return fmt.Errorf("watch pods: %w", err)
 	}
 	defer s.remove(pods, podHandler)
-	if err := waitSynced(ctx, nodeHandler.HasSynced, podHandler.HasSynced); err != nil {
+	synced, done, err := s.watchStorage()
+	defer done()
+	if err != nil {
+		return err
+	}
+	if err := waitSynced(ctx, append(synced, nodeHandler.HasSynced, podHandler.HasSynced)...); err != nil {
 		return nil
 	}
 	s.cfg.Logger.Debug("scheduler started")
@@ -84,6 +91,30 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		s.sleep(ctx, wait)
 	}
 	return nil
+}
+
+// watchStorage follows what pods' volumes depend on; done ends it.
+func (s *Scheduler) watchStorage() (synced []cache.InformerSynced, done func(), err error) {
+	var undo []func()
+	done = func() {
+		for _, u := range undo {
+			u()
+		}
+	}
+	for _, w := range []struct {
+		gvr schema.GroupVersionResource
+		to  *cache.Indexer
+	}{{claimsResource, &s.storage.claims}, {volumesResource, &s.storage.volumes}, {classesResource, &s.storage.classes}} {
+		informer := s.cfg.Informers.Informer(w.gvr)
+		handler, err := informer.AddEventHandler(s.storageHandler())
+		if err != nil {
+			return nil, done, fmt.Errorf("watch %s: %w", w.gvr.Resource, err)
+		}
+		undo = append(undo, func() { s.remove(informer, handler) })
+		synced = append(synced, handler.HasSynced)
+		*w.to = informer.GetIndexer()
+	}
+	return synced, done, nil
 }
 
 func (s *Scheduler) remove(informer cache.SharedIndexInformer, handler cache.ResourceEventHandlerRegistration) {
@@ -157,9 +188,17 @@ func (s *Scheduler) schedule(ctx context.Context, p *Pod) {
 		s.cfg.Recorder.Eventf(p.Object, corev1.EventTypeWarning, "UnsupportedConstraint",
 			"%s is not served: the pod is placed without regard to it", field)
 	}
+	p = s.withVolumes(p)
 	d := Place(p, snapshot)
-	if d.Node == "" {
+	switch {
+	case d.Node == "":
 		s.turnedDown(ctx, p, snapshot, d)
+		return
+	case p.waits():
+		s.mu.Lock()
+		s.queue.Park(p.UID(), s.cfg.Clock.Now())
+		s.mu.Unlock()
+		s.write(ctx, func() { s.chooseVolumes(ctx, p, d.Node) })
 		return
 	}
 	s.mu.Lock()
