@@ -42,6 +42,9 @@ type Config struct {
 	WasmRegistry string
 	// RuntimeMetrics is the unix socket on which the runtime serves its metrics; empty where it serves none.
 	RuntimeMetrics string
+	// SteerSocket is where the runtime says which of its sockets are to get the connections for which pods' addresses, where
+	// the eBPF data path is pinned; empty: each pod has sockets of its own.
+	SteerSocket string
 	// RootDir is the worker's directory: specs, volumes and logs of pods, the service table.
 	RootDir string
 	// HostPaths are the directories of the machine below which hostPath volumes may lie; none: pods have no hostPath.

@@ -53,7 +53,7 @@ func (w *Worker) newServices(files paths, events *events) (*service.Server, erro
 	} else {
 		machine.Interfaces = kernel.ExternalInterfaces
 	}
-	machine.Opened = w.guard.opened
+	machine.Opened = w.opened
 	path, err := kernel.New(kernel.Config{Proxy: machine.Programs(), Addresses: w.cfg.proxyAddresses, Logger: w.cfg.Logger})
 	if err != nil {
 		return nil, err
@@ -68,7 +68,7 @@ func (w *Worker) newServices(files paths, events *events) (*service.Server, erro
 	if err != nil {
 		return nil, err
 	}
-	w.metrics.registry.MustRegister(path, services)
+	w.metrics.registry.MustRegister(path, services, w.steering)
 	return services, nil
 }
 

@@ -24,18 +24,20 @@ import (
 	"github.com/petrelrun/petrel/worker/service"
 	"github.com/petrelrun/petrel/worker/service/catalog"
 	"github.com/petrelrun/petrel/worker/service/feed"
+	"github.com/petrelrun/petrel/worker/steer"
 	"github.com/petrelrun/petrel/worker/volume/follow"
 )
 
 // Worker is the node's agent.
 type Worker struct {
-	cfg     Config
-	set     *runtimes.Set
-	pool    *network.Network
-	metrics *metrics
-	guard   *guard
-	groups  *confine.Groups
-	catalog *catalog.Catalog
+	cfg      Config
+	set      *runtimes.Set
+	pool     *network.Network
+	metrics  *metrics
+	guard    *guard
+	steering *steer.Service
+	groups   *confine.Groups
+	catalog  *catalog.Catalog
 
 	versions    runtimeVersions
 	runtimeSeen atomic.Int64 // when petrel-wasmrt last answered, in nanoseconds of Unix time
@@ -66,6 +68,9 @@ func New(cfg Config) (*Worker, error) {
 		return nil, err
 	}
 	w.guard.podCIDRs = w.pool.PodCIDRs
+	if w.steering, err = w.newSteering(); err != nil {
+		return nil, err
+	}
 	w.catalog = catalog.New(cfg.Client)
 	if w.groups, err = confine.NewGroups(cgroupMount, cfg.CgroupRoot); err != nil {
 		return nil, err
@@ -142,6 +147,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	group.Go(func() error { return w.serveCNI(ctx) })
 	group.Go(func() error { w.catalog.Run(ctx); return nil })
 	group.Go(func() error { return services.Run(ctx) })
+	group.Go(func() error { return w.steering.Run(ctx) })
 	group.Go(func() error { return names.Run(ctx) })
 	group.Go(func() error { return newNodeServer(m, w.cfg.NodeName, w.cfg.Logger).serve(ctx, listener) })
 	group.Go(func() error { return agent.Run(ctx) })

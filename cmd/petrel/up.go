@@ -226,7 +226,7 @@ func newWorker(o workerOptions, logger *slog.Logger) (*worker.Worker, error) {
 		return nil, err
 	}
 	return worker.New(worker.Config{
-		Client: client, NodeName: o.NodeName, MaxPods: o.MaxPods, RuntimeEndpoint: o.Socket, RuntimeMetrics: o.Metrics, RootDir: o.RootDir, Proxy: o.Proxy.config(),
+		Client: client, NodeName: o.NodeName, MaxPods: o.MaxPods, RuntimeEndpoint: o.Socket, RuntimeMetrics: o.Metrics, SteerSocket: o.SteerSocket, RootDir: o.RootDir, Proxy: o.Proxy.config(),
 		PodCIDR: o.PodCIDR, NodeIPs: o.NodeIPs, ServiceCIDRs: o.ServiceCIDRs, ClusterDomain: o.DNS.Domain, ResolvConf: o.DNS.ResolvConf, HostPaths: o.HostPaths, GatewayListen: o.GatewayListen, NodeTLS: serving, Logger: logger.With("room", "worker"),
 		ClusterCIDRs: o.Network.Cluster, NetworkBackend: o.Network.Backend, PodMTU: o.Network.MTU, NoMasquerade: !o.Network.Masquerade, CNISocket: o.Network.CNISocket,
 	})

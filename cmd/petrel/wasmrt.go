@@ -49,7 +49,9 @@ type wasmrt struct {
 	Socket string
 	// Metrics is the socket on which the runtime serves its metrics.
 	Metrics string
-	Mirror  string // HOST=URL: where registry names of our own are pulled from
+	// Steer is the socket on which the worker takes the runtime's listening sockets; empty: it takes none.
+	Steer  string
+	Mirror string // HOST=URL: where registry names of our own are pulled from
 	// RegistryCA and RegistryCredential are files for a Mirror that speaks TLS: who vouches for it, and what is shown to it.
 	RegistryCA, RegistryCredential string
 	Logger                         *slog.Logger
@@ -219,6 +221,9 @@ func (w *wasmrt) serve(ctx context.Context) error {
 			return fmt.Errorf("make directory for runners: %w", err)
 		}
 		args = append(args, "--allow-path", dir)
+	}
+	if w.Steer != "" {
+		args = append(args, "--steer-socket", w.Steer)
 	}
 	if w.RegistryCA != "" {
 		args = append(args, "--registry-ca", w.RegistryCA, "--registry-credential", w.RegistryCredential)

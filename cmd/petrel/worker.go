@@ -13,12 +13,16 @@ import (
 	"github.com/petrelrun/petrel/worker/identity"
 )
 
+// steerSocket is where, in the worker's directory, the runtime hands over its listening sockets.
+const steerSocket = "steer.sock"
+
 // workerOptions are the flags of `petrel worker`, and what `petrel up` tells its worker.
 type workerOptions struct {
 	Server        string
 	RootDir       string
 	Socket        string
 	Metrics       string
+	SteerSocket   string // empty: pods' connections are not steered
 	NodeName      string
 	GatewayListen string
 	PodCIDR       string
@@ -116,6 +120,10 @@ func runWorker(ctx context.Context, io streams, o *workerOptions, logs logOption
 		return err
 	}
 	o.RootDir, o.Socket, o.Metrics = dir.join("worker"), runtime.Socket, runtime.Metrics
+	if len(o.NodeIPs) > 0 {
+		o.SteerSocket = dir.join("worker", steerSocket)
+		runtime.Steer = o.SteerSocket
+	}
 	o.Proxy.settle(o.RootDir, len(o.NodeIPs) > 0)
 	node, err := newWorker(*o, logger)
 	if err != nil {
