@@ -31,8 +31,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("k8s.io/apimachinery/pkg/watch.(*filteredWatch).loop"))
 }
 
-// patience bounds each wait of these tests.
-const patience = 15 * time.Second
+// patience bounds each wait of these tests, on a machine that may be busy with others.
+const patience = 60 * time.Second
 
 // testNode is a worker over a fake runtime and a fake API, each of which can be taken away.
 type testNode struct {
