@@ -32,8 +32,8 @@ var owners = map[string][]string{
 var rooms = map[string][]string{
 	"cmd/petrel": {"controlplane/api", "controlplane/apiserver", "controlplane/apps", "controlplane/auth",
 		"controlplane/controller", "controlplane/join", "controlplane/pki", "controlplane/registry", "controlplane/resource", "controlplane/scheduler",
-		"controlplane/store", "controlplane/upstream", "lab", "wasmrt/module", "worker", "worker/cri", "worker/dns", "worker/flows", "worker/network", "worker/service", "worker/service/kernel", "ebpfproxy"},
-	"cmd/petrel-wasmrt": {"wasmrt/runner", "wasmrt/supervisor", "wasmrt/engine", "wasmrt/httpabi", "wasmrt/module",
+		"controlplane/store", "controlplane/upstream", "lab", "wasmrt/module", "worker", "worker/containerd", "worker/cri", "worker/dns", "worker/flows", "worker/network", "worker/service", "worker/service/kernel", "ebpfproxy"},
+	"cmd/petrel-wasmrt": {"wasmrt/runner", "wasmrt/shim", "wasmrt/supervisor", "wasmrt/engine", "wasmrt/httpabi", "wasmrt/module",
 		"wasmrt/wasi"},
 
 	"controlplane/api":        {},

@@ -40,6 +40,8 @@ type ClusterConfig struct {
 	Petrel string
 	// Listen is where the relay to the API listens, a loopback address; empty: 127.0.0.1, any port.
 	Listen string
+	// Containers has each worker run containers with a containerd of its own; it has to be installed.
+	Containers bool
 	// ControlPlaneArgs and WorkerArgs are further flags for the two.
 	ControlPlaneArgs, WorkerArgs []string
 }
@@ -142,8 +144,12 @@ func (c *Cluster) upWorkers(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, n := range c.nodes {
 		group.Go(func() error {
+			containerd := "off"
+			if c.cfg.Containers {
+				containerd = "own"
+			}
 			args := append([]string{Worker, "--data-dir", filepath.Join(n.Dir, Worker), "--log-file", "-", "--server", server, "--token", token,
-				"--node-name", n.Name, "--node-ip", n.Addresses[0].String(), "--gateway-listen", c.gatewayOn(n)}, c.cfg.WorkerArgs...)
+				"--node-name", n.Name, "--node-ip", n.Addresses[0].String(), "--gateway-listen", c.gatewayOn(n), "--containerd", containerd}, c.cfg.WorkerArgs...)
 			if err := n.Start(Worker, c.cfg.Petrel, args...); err != nil {
 				return err
 			}

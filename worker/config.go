@@ -36,8 +36,6 @@ type Config struct {
 	RuntimeEndpoint string
 	// ContainerdEndpoint is the unix socket of the containerd that runs containers; empty: the node runs Wasm alone.
 	ContainerdEndpoint string
-	// ContainerHandlers are the runtime handlers that containerd has, the default first.
-	ContainerHandlers []string
 	// WasmRegistry is the registry whose images are all Wasm modules; of others the runtimes are asked.
 	WasmRegistry string
 	// RuntimeMetrics is the unix socket on which the runtime serves its metrics; empty where it serves none.

@@ -80,7 +80,7 @@ func (a *actor) decideKinds(ctx context.Context) (bool, error) {
 	}
 	handler, err := a.m.runtimeHandler(ctx, a.view.Pod)
 	if err == nil {
-		err = a.m.cfg.checkHandler(handler)
+		err = a.m.checkHandler(handler)
 	}
 	if err != nil {
 		if ctx.Err() != nil {

@@ -21,22 +21,24 @@ import (
 
 // manager holds the actors of all pods of the node and what they share.
 type manager struct {
-	cfg      *Config
-	rt       Runtime
-	members  []*runtimes.Member // the same, each by itself
-	paths    paths
-	pool     *network.Network
-	prober   *probe.Prober
-	actions  *probe.Actions
-	groups   *confine.Groups
-	puller   *puller
-	events   *events
-	statuses *statusWriter
-	metrics  *metrics
-	usage    *stats.Collector
-	figures  *stats.Server
-	log      *slog.Logger
-	ctx      context.Context // the worker's life
+	cfg     *Config
+	rt      Runtime
+	members []*runtimes.Member // the same, each by itself
+	// checkHandler finds a RuntimeClass's handler that the node does not have.
+	checkHandler func(string) error
+	paths        paths
+	pool         *network.Network
+	prober       *probe.Prober
+	actions      *probe.Actions
+	groups       *confine.Groups
+	puller       *puller
+	events       *events
+	statuses     *statusWriter
+	metrics      *metrics
+	usage        *stats.Collector
+	figures      *stats.Server
+	log          *slog.Logger
+	ctx          context.Context // the worker's life
 	// allocatable and baseEnv are asked when a container starts.
 	allocatable func() corev1.ResourceList
 	baseEnv     func() []env.Var

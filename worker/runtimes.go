@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -90,11 +91,14 @@ func (w *Worker) wasm() *runtimes.Member { return w.set.Members()[0] }
 // run containers yet is sent none.
 func (w *Worker) handlers() []corev1.NodeRuntimeHandler {
 	out := []corev1.NodeRuntimeHandler{{Name: runtimes.HandlerWasm}}
-	if !w.set.Containers() || !w.containersUp.Load() {
+	known := w.containers.Load()
+	if known == nil {
 		return out
 	}
-	for _, name := range append([]string{""}, w.cfg.ContainerHandlers...) { // the first is who names none
-		out = append(out, corev1.NodeRuntimeHandler{Name: name})
+	for _, name := range append([]string{""}, *known...) { // the first is for who names none
+		if name != runtimes.HandlerWasm {
+			out = append(out, corev1.NodeRuntimeHandler{Name: name})
+		}
 	}
 	return out
 }
@@ -144,9 +148,13 @@ func (w *Worker) meetContainers(ctx context.Context, changed func()) {
 		if err == nil {
 			err = w.meet(ctx, containers)
 		}
+		var handlers []string
 		if err == nil {
-			w.containersUp.Store(true)
-			w.cfg.Logger.Info("containerd serves", "runtimes", w.versions.String())
+			handlers, err = containers.Client.Handlers(ctx)
+		}
+		if err == nil {
+			w.containers.Store(&handlers)
+			w.cfg.Logger.Info("containerd serves", "runtimes", w.versions.String(), "handlers", handlers)
 			changed()
 			return
 		}
@@ -160,14 +168,9 @@ func (w *Worker) meetContainers(ctx context.Context, changed func()) {
 var errNoHandler = errors.New("no runtime of this node has the handler")
 
 // checkHandler finds a handler that this node does not have.
-func (c *Config) checkHandler(name string) error {
-	if name == "" || name == runtimes.HandlerWasm {
+func (w *Worker) checkHandler(name string) error {
+	if name == "" || slices.ContainsFunc(w.handlers(), func(h corev1.NodeRuntimeHandler) bool { return h.Name == name }) {
 		return nil
-	}
-	for _, known := range c.ContainerHandlers {
-		if name == known {
-			return nil
-		}
 	}
 	return fmt.Errorf("%w: %q", errNoHandler, name)
 }

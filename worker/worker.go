@@ -42,8 +42,8 @@ type Worker struct {
 	versions    runtimeVersions
 	runtimeSeen atomic.Int64 // when petrel-wasmrt last answered, in nanoseconds of Unix time
 	runtimeUp   atomic.Bool  // it answered once and what ran was taken over
-	// containersUp is set once containerd was met.
-	containersUp atomic.Bool
+	// containers are containerd's handlers, once it was met.
+	containers atomic.Pointer[[]string]
 
 	mu       sync.Mutex
 	nodeAddr netip.AddrPort
@@ -163,7 +163,7 @@ func (w *Worker) Run(ctx context.Context) error {
 
 func (w *Worker) newManager(ctx context.Context, events *events, services *service.Server, files paths) *manager {
 	m := &manager{
-		cfg: &w.cfg, rt: w.set, members: w.set.Members(), paths: files, pool: w.pool, groups: w.groups,
+		cfg: &w.cfg, rt: w.set, members: w.set.Members(), checkHandler: w.checkHandler, paths: files, pool: w.pool, groups: w.groups,
 		puller: &puller{rt: w.set, ctx: ctx}, events: events, statuses: newStatusWriter(w.cfg.Client, w.metrics),
 		metrics: w.metrics, log: w.cfg.Logger, ctx: ctx, starts: make(chan struct{}, maxStarts), files: make(chan struct{}, maxFileWork), volumes: make(chan struct{}, maxVolumeWork),
 		leave: services.Leave, arrive: services.Arrive,

@@ -13,12 +13,19 @@ import (
 	"github.com/petrelrun/petrel/worker/network/cni"
 )
 
-// plugin is the whole program where a container runtime executes it by the CNI plugin's name; false elsewhere.
+// plugin is the whole program where a container runtime executes it by a CNI plugin's name; false elsewhere.
 func plugin(args []string) (code int, is bool) {
-	if len(args) == 0 || filepath.Base(args[0]) != cni.PluginName {
+	if len(args) == 0 {
 		return 0, false
 	}
-	return cni.Plugin(context.Background(), os.Getenv, os.Stdin, os.Stdout), true
+	switch filepath.Base(args[0]) {
+	case cni.PluginName:
+		return cni.Plugin(context.Background(), os.Getenv, os.Stdin, os.Stdout), true
+	case cni.LoopbackName:
+		return cni.Loopback(os.Getenv, os.Stdin, os.Stdout), true
+	default:
+		return 0, false
+	}
 }
 
 // newCNICommand tells a container runtime of the plugin.

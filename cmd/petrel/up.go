@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/petrelrun/petrel/controlplane/api"
 	"github.com/petrelrun/petrel/controlplane/auth"
 	"github.com/petrelrun/petrel/controlplane/join"
 	"github.com/petrelrun/petrel/worker"
@@ -229,6 +230,7 @@ func newWorker(o workerOptions, logger *slog.Logger) (*worker.Worker, error) {
 		Client: client, NodeName: o.NodeName, MaxPods: o.MaxPods, RuntimeEndpoint: o.Socket, RuntimeMetrics: o.Metrics, SteerSocket: o.SteerSocket, RootDir: o.RootDir, Proxy: o.Proxy.config(),
 		PodCIDR: o.PodCIDR, NodeIPs: o.NodeIPs, ServiceCIDRs: o.ServiceCIDRs, ClusterDomain: o.DNS.Domain, ResolvConf: o.DNS.ResolvConf, HostPaths: o.HostPaths, GatewayListen: o.GatewayListen, NodeTLS: serving, Logger: logger.With("room", "worker"),
 		ClusterCIDRs: o.Network.Cluster, NetworkBackend: o.Network.Backend, PodMTU: o.Network.MTU, NoMasquerade: !o.Network.Masquerade, CNISocket: o.Network.CNISocket,
+		ContainerdEndpoint: o.ContainerdEndpoint, WasmRegistry: api.RegistryHost,
 	})
 }
 

@@ -35,6 +35,9 @@ type workerOptions struct {
 	Identity      *identity.Identity // nil: the API asks nobody who they are
 	Network       networkFlags
 	Proxy         serviceFlags
+	Containerd    containerdFlags
+	// ContainerdEndpoint is where containers are run; empty: nowhere.
+	ContainerdEndpoint string
 }
 
 func newWorkerCommand(io streams) *cobra.Command {
@@ -67,6 +70,7 @@ When it ends, pods run on, whatever way it ended, and the next start on the same
 	o.Proxy.addFlags(f)
 	o.Proxy.addNodeFlags(f)
 	o.Join.addFlags(f)
+	o.Containerd.addFlags(f)
 	stopPods := f.Bool("stop-pods", false, "end the pods when the worker ends")
 	addWasmrtFlags(f, &binary, &o.MaxPods, &o.HostPaths)
 	logs.addFlags(f)
@@ -84,6 +88,9 @@ When it ends, pods run on, whatever way it ended, and the next start on the same
 		}
 		o.ServiceCIDRs = o.Network.Services
 		if err := checkCNISocket(o.Network.CNISocket, len(o.NodeIPs) > 0); err != nil {
+			return err
+		}
+		if err := o.Containerd.check(&o.Network, len(o.NodeIPs) > 0); err != nil {
 			return err
 		}
 		if err := o.DNS.check(); err != nil {
@@ -125,17 +132,25 @@ func runWorker(ctx context.Context, io streams, o *workerOptions, logs logOption
 		runtime.Steer = o.SteerSocket
 	}
 	o.Proxy.settle(o.RootDir, len(o.NodeIPs) > 0)
+	boxes, err := o.Containerd.settle(ctx, dir, &o.Network, len(o.NodeIPs) > 0, logger)
+	if err != nil {
+		return err
+	}
+	boxes.tell(o)
 	node, err := newWorker(*o, logger)
 	if err != nil {
 		return err
 	}
 	if stopPods {
-		defer func() { err = errors.Join(err, runtime.Stop(), node.RemoveNetwork(), node.RemoveProxy()) }()
+		defer func() {
+			err = errors.Join(err, runtime.Stop(), boxes.Stop(node), node.RemoveNetwork(), node.RemoveProxy())
+		}()
 	}
 	published := &publisher{dir: dir, logger: logger}
 	runtime.Found = published.found
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return runtime.Run(ctx) })
+	group.Go(func() error { return boxes.Run(ctx) })
 	group.Go(func() error { return node.Run(ctx) })
 	if o.Identity != nil {
 		group.Go(func() error { return o.Identity.Run(ctx) })

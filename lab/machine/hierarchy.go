@@ -8,8 +8,10 @@ import (
 	"strings"
 )
 
-// wanted are the controllers of cgroup v1 in whose hierarchies a machine has a group: those that bound Petrel's runners.
-var wanted = []string{"memory", "cpu", "pids"}
+// wanted are the controllers of cgroup v1 in whose hierarchies a machine has a group: those that bound Petrel's runners,
+// and those without which no container runtime starts anything. There is no cpuset: its groups take nobody in before they
+// were told their processors.
+var wanted = []string{"memory", "cpu", "pids", "devices", "freezer", "cpuacct", "blkio"}
 
 // hierarchy is a mounted tree of control groups, and the group in it that this process is in.
 type hierarchy struct {

@@ -5,7 +5,7 @@ import (
 )
 
 const sampleMounts = `32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu,cpuacct
-33 31 0:30 / /sys/fs/cgroup/freezer rw - cgroup cgroup rw,freezer
+33 31 0:30 / /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset
 35 31 0:32 / /sys/fs/cgroup/a\040b rw,relatime shared:7 - cgroup cgroup rw,memory
 36 31 0:33 /docker/1 /inside rw - cgroup cgroup rw,pids
 37 31 0:33 /docker/2 /again rw - cgroup cgroup rw,pids
@@ -15,7 +15,7 @@ broken
 `
 
 func TestReadHierarchies(t *testing.T) {
-	got := readHierarchies(sampleMounts, "4:memory:/api/1\n1:cpu,cpuacct:/\n6:freezer:/f\n7:pids:/docker/1/x\n0::/user.slice\nbroken\n")
+	got := readHierarchies(sampleMounts, "4:memory:/api/1\n1:cpu,cpuacct:/\n6:cpuset:/f\n7:pids:/docker/1/x\n0::/user.slice\nbroken\n")
 	want := []hierarchy{
 		{"/sys/fs/cgroup/cpu", "cpu,cpuacct", "/sys/fs/cgroup/cpu"},
 		{"/sys/fs/cgroup/a b", "memory", "/sys/fs/cgroup/a b/api/1"},

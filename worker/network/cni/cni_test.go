@@ -365,6 +365,30 @@ func TestInstall(t *testing.T) {
 	}
 }
 
+// TestLoopback speaks as old a version as runtimes do for it.
+func TestLoopback(t *testing.T) {
+	env := func(command string) func(string) string {
+		return func(key string) string {
+			return map[string]string{"CNI_COMMAND": command, "CNI_NETNS": "/run/netns/a", "CNI_IFNAME": "lo"}[key]
+		}
+	}
+	for _, c := range []struct {
+		command, config, want string
+		code                  int
+	}{
+		{"ADD", `{"cniVersion":"0.3.1","name":"cni-loopback","type":"loopback"}`, `"cniVersion":"0.3.1"`, 0},
+		{"ADD", `{`, `"code":6`, 1},
+		{"VERSION", `{}`, `"0.3.1"`, 0},
+		{"CHECK", `{}`, "", 0},
+		{"DEL", `{}`, "", 0},
+	} {
+		var out bytes.Buffer
+		if code := Loopback(env(c.command), strings.NewReader(c.config), &out); code != c.code || !strings.Contains(out.String(), c.want) {
+			t.Errorf("%s %s: %d, %s", c.command, c.config, code, &out)
+		}
+	}
+}
+
 // FuzzDecodeConfig: whatever a runtime writes, the plugin answers with JSON, and takes only what it can use.
 func FuzzDecodeConfig(f *testing.F) {
 	f.Add([]byte(conf("1.0.0", "/run/petrel/cni.sock")), "ADD", "K8S_POD_UID=u")

@@ -64,6 +64,10 @@ func (i *Install) Write() error {
 			return fmt.Errorf("link CNI plugin: %w", err)
 		}
 	}
+	// A loopback plugin of the machine's own does as well, and more.
+	if err := os.Symlink(i.Program, filepath.Join(i.BinDir, LoopbackName)); err != nil && !errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("link loopback plugin: %w", err)
+	}
 	file := filepath.Join(i.ConfDir, conflistName)
 	if have, err := os.ReadFile(file); err != nil || string(have) != string(content) {
 		if err := replace(file, func(path string) error { return os.WriteFile(path, content, 0o644) }); err != nil {
@@ -88,7 +92,11 @@ func replace(path string, make func(path string) error) error {
 // Remove takes back what Write wrote. The configuration goes first.
 func (i *Install) Remove() error {
 	var errs []error
-	for _, path := range []string{filepath.Join(i.ConfDir, conflistName), filepath.Join(i.BinDir, PluginName)} {
+	paths := []string{filepath.Join(i.ConfDir, conflistName), filepath.Join(i.BinDir, PluginName)}
+	if to, err := os.Readlink(filepath.Join(i.BinDir, LoopbackName)); err == nil && to == i.Program {
+		paths = append(paths, filepath.Join(i.BinDir, LoopbackName))
+	}
+	for _, path := range paths {
 		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			errs = append(errs, err)
 		}
