@@ -32,9 +32,9 @@ var owners = map[string][]string{
 var rooms = map[string][]string{
 	"cmd/petrel": {"controlplane/api", "controlplane/apiserver", "controlplane/apps", "controlplane/auth",
 		"controlplane/controller", "controlplane/join", "controlplane/pki", "controlplane/registry", "controlplane/resource", "controlplane/scheduler",
-		"controlplane/store", "controlplane/upstream", "lab", "wasmrt/module", "worker", "worker/containerd", "worker/cri", "worker/dns", "worker/flows", "worker/network", "worker/service", "worker/service/kernel", "ebpfproxy"},
+		"controlplane/store", "controlplane/upstream", "lab", "wasmrt/module", "worker", "worker/containerd", "worker/cri", "worker/dns", "worker/flows", "worker/network", "worker/service", "worker/service/kernel", "ebpfproxy", "procmem"},
 	"cmd/petrel-wasmrt": {"wasmrt/runner", "wasmrt/shim", "wasmrt/supervisor", "wasmrt/engine", "wasmrt/httpabi", "wasmrt/module",
-		"wasmrt/wasi"},
+		"wasmrt/wasi", "procmem"},
 
 	"controlplane/api":        {},
 	"controlplane/store":      {},
@@ -74,6 +74,9 @@ var rooms = map[string][]string{
 
 	// The lab makes machines out of namespaces and runs the built programs on them: of Petrel it knows the command lines.
 	"lab": {},
+
+	// What every long-running process does to itself.
+	"procmem": {},
 
 	// The server of the fast paths knows neither guests nor services.
 	"http1": {},

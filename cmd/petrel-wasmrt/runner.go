@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/petrelrun/petrel/procmem"
 	"github.com/petrelrun/petrel/wasmrt/runner"
 	"github.com/petrelrun/petrel/wasmrt/runner/confine"
 	"github.com/petrelrun/petrel/wasmrt/supervisor/fleet"
@@ -74,5 +75,6 @@ func runRunner(cmd *cobra.Command, f *runnerFlags) error {
 	if err != nil {
 		return err
 	}
+	defer procmem.Begin(cmd.Context(), log)()
 	return r.Run(cmd.Context())
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/petrelrun/petrel/procmem"
 	"github.com/petrelrun/petrel/wasmrt/supervisor"
 	"github.com/petrelrun/petrel/wasmrt/supervisor/image"
 )
@@ -128,6 +129,7 @@ func serve(cmd *cobra.Command, f *serveFlags) error {
 		return err
 	}
 	defer metrics.close()
+	defer procmem.Begin(cmd.Context(), log)()
 	return s.Run(cmd.Context())
 }
 

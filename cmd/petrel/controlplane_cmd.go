@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/petrelrun/petrel/procmem"
 )
 
 // controlPlaneOptions are the flags of `petrel controlplane`.
@@ -82,6 +84,7 @@ func (o *controlPlaneOptions) run(ctx context.Context, io streams) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return cp.Run(ctx) })
+	group.Go(func() error { procmem.AfterStart(ctx, logger); return nil })
 	group.Go(func() error {
 		url, err := cp.address(ctx)
 		if err != nil {

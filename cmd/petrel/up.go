@@ -19,6 +19,7 @@ import (
 	"github.com/petrelrun/petrel/controlplane/api"
 	"github.com/petrelrun/petrel/controlplane/auth"
 	"github.com/petrelrun/petrel/controlplane/join"
+	"github.com/petrelrun/petrel/procmem"
 	"github.com/petrelrun/petrel/worker"
 	"github.com/petrelrun/petrel/worker/identity"
 )
@@ -110,6 +111,7 @@ func (o *upOptions) runParts(ctx context.Context, io streams, dir *dataDir, logg
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return runtime.Run(ctx) })
 	group.Go(func() error { return cp.Run(ctx) })
+	group.Go(func() error { procmem.AfterStart(ctx, logger); return nil })
 	group.Go(func() error {
 		url, err := cp.address(ctx)
 		if err != nil {

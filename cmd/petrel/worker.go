@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/petrelrun/petrel/procmem"
 	"github.com/petrelrun/petrel/worker/identity"
 )
 
@@ -152,6 +153,7 @@ func runWorker(ctx context.Context, io streams, o *workerOptions, logs logOption
 	group.Go(func() error { return runtime.Run(ctx) })
 	group.Go(func() error { return boxes.Run(ctx) })
 	group.Go(func() error { return node.Run(ctx) })
+	group.Go(func() error { procmem.AfterStart(ctx, logger); return nil })
 	if o.Identity != nil {
 		group.Go(func() error { return o.Identity.Run(ctx) })
 	}
