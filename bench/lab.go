@@ -21,6 +21,7 @@ type lab struct {
 	idleMemory *idleMemory // measured once for several rows
 	scaled     *scaled
 	idlePods   *idlePods
+	resting    *resting
 }
 
 func newLab(ctx context.Context) (*lab, error) {

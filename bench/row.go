@@ -51,7 +51,7 @@ func (r row) run(ctx context.Context, l *lab) table.Row {
 // rows are all rows, in the order they are measured.
 func rows() []row {
 	var all []row
-	for _, group := range [][]row{clusterRows(), wasmrtRows(), insideRows(), neighbourRows(), peerRows(), proxyRows(), kernelRows(), apiRows(), podRows(), idlePodRows(), containerRows()} {
+	for _, group := range [][]row{clusterRows(), wasmrtRows(), insideRows(), neighbourRows(), peerRows(), proxyRows(), kernelRows(), apiRows(), podRows(), idlePodRows(), restRows(), containerRows()} {
 		all = append(all, group...)
 	}
 	return all
