@@ -43,13 +43,16 @@ var rooms = map[string][]string{
 	"controlplane/pki":        {},
 	"controlplane/join":       {"controlplane/api", "controlplane/auth", "controlplane/pki", "controlplane/resource"},
 	"controlplane/registry":   {},
-	"controlplane/resource":   {"controlplane/api", "controlplane/store", "controlplane/upstream"},
+	"controlplane/resource":   {"controlplane/api", "controlplane/store", "controlplane/upstream", "podrules"},
 	"controlplane/apiserver":  {"controlplane/api", "controlplane/auth", "controlplane/resource", "controlplane/store", "controlplane/upstream"},
 	"controlplane/apps":       {"controlplane/api", "wasmrt/egress", "wasmrt/module"},
 	"controlplane/scheduler":  {"controlplane/api"},
 	"controlplane/controller": {"controlplane/api"},
 
-	"worker":            {"ebpfproxy", "steering", "worker/cri", "worker/dns", "worker/flows", "worker/network", "worker/policy", "worker/runtimes", "worker/service", "worker/service/kernel"},
+	// What Wasm modules cannot have is said in one place, to the clients of the API and by nodes.
+	"podrules": {},
+
+	"worker":            {"ebpfproxy", "podrules", "steering", "worker/cri", "worker/dns", "worker/flows", "worker/network", "worker/policy", "worker/runtimes", "worker/service", "worker/service/kernel"},
 	"worker/containerd": {"worker/cri"},
 	"worker/runtimes":   {"worker/cri"},
 	"worker/cri":        {},
@@ -71,6 +74,8 @@ var rooms = map[string][]string{
 	"wasmrt/runner":       {"http1", "wasmrt/egress", "wasmrt/engine", "wasmrt/httpabi", "wasmrt/module", "wasmrt/wasi"},
 	"wasmrt/supervisor":   {"steering", "wasmrt/egress", "wasmrt/module", "wasmrt/runner"},
 	"wasmrt/guest":        {"wasmrt/httpabi/wire"},
+	// The shim has the runtime as containerd and the kubelet have it: by the CRI.
+	"wasmrt/shim": {},
 
 	// The lab makes machines out of namespaces and runs the built programs on them: of Petrel it knows the command lines.
 	"lab": {},

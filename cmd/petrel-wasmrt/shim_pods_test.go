@@ -1,0 +1,239 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/petrelrun/petrel/wasmrt/runner/wasmtest"
+	"github.com/petrelrun/petrel/worker/containerd/containerdtest"
+)
+
+// TestShim runs Wasm pods through containerd and our shim: Debian's 1.6 and the current 2.x.
+func TestShim(t *testing.T) {
+	for name, program := range map[string]func(testing.TB) string{
+		"containerd 1": func(testing.TB) string { return "" },
+		"containerd 2": containerdtest.V2,
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newShimNode(t, program(t))
+			for _, sub := range []struct {
+				name string
+				test func(*testing.T, *shimNode)
+			}{
+				{"a command", shimCommand}, {"many pods", shimMany}, {"refusals", shimRefusals}, {"an artifact", shimArtifact},
+				{"grace", shimGrace}, {"kill -9 of containerd", shimContainerdDies}, {"kill -9 of the runtime", shimRuntimeDies},
+				{"kill -9 of a runner", shimRunnerDies}, {"kill -9 of the daemon", shimDaemonDies},
+			} {
+				t.Run(sub.name, func(t *testing.T) {
+					inner := *n
+					inner.t = t
+					sub.test(t, &inner)
+				})
+			}
+		})
+	}
+}
+
+// task is a container of the command that obeys its arguments.
+func (n *shimNode) task(args ...string) *runtimev1.ContainerConfig {
+	n.t.Helper()
+	image := n.image("task", taskWasm)
+	c := containerdtest.Container("c", image)
+	c.Args = args
+	return c
+}
+
+func shimCommand(t *testing.T, n *shimNode) {
+	config := n.task("print", "hello", "complain", "oh", "env", "FROM", "env", "OWN", "exit", "3")
+	config.Envs = []*runtimev1.KeyValue{{Key: "OWN", Value: []byte("container")}}
+	sandbox := n.Sandbox("command")
+	id, c := n.launch(sandbox, config)
+	if s := n.exited(c); s.ExitCode != 3 || s.Reason != "Error" || s.FinishedAt == 0 {
+		t.Errorf("status %v", s)
+	}
+	log := n.logOf(sandbox, "c")
+	for _, want := range []string{"stdout F hello\n", "stdout F FROM=image\n", "stdout F OWN=container\n", "stderr F oh\n"} {
+		if !strings.Contains(log, want) {
+			t.Errorf("log %q lacks %q", log, want)
+		}
+	}
+	n.remove(id)
+}
+
+// shimMany: a pod more is no process more.
+func shimMany(t *testing.T, n *shimNode) {
+	const pods = 12
+	var ids []string
+	for range pods {
+		id, _ := n.launch(n.Sandbox("many"), n.task("sleep", "600000"))
+		ids = append(ids, id)
+	}
+	words := map[string]int{}
+	for _, pid := range n.processes() {
+		for _, word := range []string{"daemon", "serve", "runner"} {
+			if strings.Contains(commandLine(pid), " "+word+" ") {
+				words[word]++
+			}
+		}
+	}
+	if got := fmt.Sprint(words); got != "map[daemon:1 runner:1 serve:1]" {
+		t.Errorf("%d pods are processes %s", pods, got)
+	}
+	for _, id := range ids {
+		n.remove(id)
+	}
+}
+
+func shimRefusals(t *testing.T, n *shimNode) {
+	sandbox := n.Sandbox("refusals")
+	id := n.sandbox(sandbox)
+	shell := containerdtest.Container("shell", n.ImportBusybox())
+	if _, err := n.begin(id, sandbox, shell); err == nil || !strings.Contains(err.Error(), "no WebAssembly") {
+		t.Errorf("a program for processes: %v", err)
+	}
+	terminal := n.task("print", "x")
+	terminal.Metadata.Name, terminal.Tty = "terminal", true
+	if _, err := n.begin(id, sandbox, terminal); err == nil || !strings.Contains(err.Error(), "terminal") {
+		t.Errorf("a terminal: %v", err)
+	}
+	broken := containerdtest.Container("broken", n.image("broken", []byte("\x00asm\x01\x00\x00\x00rubbish")))
+	if _, err := n.begin(id, sandbox, broken); err == nil {
+		t.Error("a broken module is run")
+	}
+	running := n.task("sleep", "600000")
+	running.Metadata.Name = "running"
+	c, err := n.begin(id, sandbox, running)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.CRI.ExecSync(context.Background(), c, []string{"ls"}, time.Minute); err == nil || !strings.Contains(err.Error(), "no process") {
+		t.Errorf("exec: %v", err)
+	}
+	if s := n.status(c); s.State != runtimev1.ContainerState_CONTAINER_RUNNING {
+		t.Errorf("afterwards: %v", s)
+	}
+	n.remove(id)
+}
+
+// shimArtifact: containerd 1.6 cannot pull artifacts; what it has got otherwise runs all the same.
+func shimArtifact(t *testing.T, n *shimNode) {
+	layer := static.NewLayer(wasmtest.Print("from an artifact\n", "", 0), "application/wasm")
+	img, err := mutate.AppendLayers(mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), "application/vnd.wasm.config.v0+json"), layer)
+	if err == nil {
+		img, err = mutate.ConfigFile(img, &v1.ConfigFile{OS: "wasip1", Architecture: "wasm", RootFS: v1.RootFS{Type: "layers"}})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.Import("test.petrel.internal/artifact:1", img)
+	sandbox := n.Sandbox("artifact")
+	id, c := n.launch(sandbox, containerdtest.Container("c", "test.petrel.internal/artifact:1", "/app.wasm"))
+	if s := n.exited(c); s.ExitCode != 0 {
+		t.Errorf("status %v", s)
+	}
+	if log := n.logOf(sandbox, "c"); log != "stdout F from an artifact\n" {
+		t.Errorf("log %q", log)
+	}
+	n.remove(id)
+}
+
+// shimGrace: who stops waits as long as it has said, and not longer.
+func shimGrace(t *testing.T, n *shimNode) {
+	id, c := n.launch(n.Sandbox("grace"), n.task("sleep", "600000"))
+	begun := time.Now()
+	if err := n.CRI.StopContainer(context.Background(), c, time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(begun); took < time.Second || took > 30*time.Second {
+		t.Errorf("stopped after %s", took)
+	}
+	if s := n.exited(c); s.ExitCode != 137 {
+		t.Errorf("status %v", s)
+	}
+	n.remove(id)
+}
+
+// counting is a pod that prints a line every tenth of a second, and a look at how many lines there are.
+func (n *shimNode) counting() (id, c string, lines func() int) {
+	n.t.Helper()
+	sandbox := n.Sandbox("counting")
+	id, c = n.launch(sandbox, n.task("count", "100000"))
+	return id, c, func() int { return strings.Count(n.logOf(sandbox, "c"), "\n") }
+}
+
+func shimContainerdDies(t *testing.T, n *shimNode) {
+	id, c, lines := n.counting()
+	n.until("it prints", func() bool { return lines() > 0 })
+	n.Kill()
+	n.AwaitReady()
+	if s := n.status(c); s.State != runtimev1.ContainerState_CONTAINER_RUNNING {
+		t.Fatalf("status %v", s)
+	}
+	before := lines()
+	n.until("it prints again", func() bool { return lines() > before })
+	n.remove(id)
+}
+
+func shimRuntimeDies(t *testing.T, n *shimNode) {
+	id, c, lines := n.counting()
+	n.until("it prints", func() bool { return lines() > 0 })
+	n.kill("serve")
+	before := lines()
+	n.until("it prints on", func() bool { return lines() > before })
+	if s := n.status(c); s.State != runtimev1.ContainerState_CONTAINER_RUNNING {
+		t.Errorf("status %v", s)
+	}
+	shimCommand(t, n) // with a runtime that was started again
+	if err := n.CRI.StopContainer(context.Background(), c, 0); err != nil {
+		t.Fatal(err)
+	}
+	if s := n.exited(c); s.ExitCode != 137 {
+		t.Errorf("status %v", s)
+	}
+	n.remove(id)
+}
+
+func shimRunnerDies(t *testing.T, n *shimNode) {
+	id, c, _ := n.counting()
+	n.kill("runner")
+	if s := n.exited(c); s.ExitCode != 137 {
+		t.Errorf("status %v", s)
+	}
+	n.until("the sandbox is not ready", func() bool {
+		s, err := n.CRI.PodSandboxStatus(context.Background(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.State == runtimev1.PodSandboxState_SANDBOX_NOTREADY
+	})
+	n.remove(id)
+}
+
+// shimDaemonDies: containerd takes its pods for dead, and they are.
+func shimDaemonDies(t *testing.T, n *shimNode) {
+	id, c, lines := n.counting()
+	n.until("it prints", func() bool { return lines() > 0 })
+	n.kill("daemon")
+	n.exited(c)
+	shimCommand(t, n) // with a daemon that was started again
+	n.remove(id)
+	pipes, err := filepath.Glob(filepath.Join(n.run, "*", "io", "*"))
+	if err != nil || len(pipes) > 0 {
+		t.Errorf("pipes are left: %v, %v", pipes, err)
+	}
+	if raw, err := os.ReadFile(filepath.Join(n.run, "log")); err != nil || strings.Contains(string(raw), "leftovers") {
+		t.Errorf("%v, %s", err, raw)
+	}
+}
