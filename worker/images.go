@@ -86,17 +86,3 @@ func pullPolicy(c *corev1.Container) corev1.PullPolicy {
 		return corev1.PullAlways
 	}
 }
-
-// pull fetches the image and tells how long it took.
-func (p *puller) pull(ctx context.Context, c *corev1.Container, handler string, sandbox *runtimev1.PodSandboxConfig) (time.Duration, error) {
-	start := time.Now()
-	flight := p.flights.DoChan(handler+" "+c.Image, func() (any, error) {
-		return p.rt.PullImage(p.ctx, &runtimev1.ImageSpec{Image: c.Image, RuntimeHandler: handler}, sandbox)
-	})
-	select {
-	case result := <-flight:
-		return time.Since(start), result.Err
-	case <-ctx.Done():
-		return 0, ctx.Err()
-	}
-}

@@ -92,11 +92,14 @@ func (a *actor) decideKinds(ctx context.Context) (bool, error) {
 	k := &kinds{}
 	if handler != runtimes.HandlerWasm && len(a.m.members) > 1 {
 		k.Handler = handler
-		if k.Of, err = a.imageKinds(ctx, handler); err != nil {
-			if ctx.Err() != nil || cri.IsUnavailable(err) {
+		var of *corev1.Container
+		if k.Of, of, err = a.imageKinds(ctx, handler); err != nil {
+			if ctx.Err() != nil || away(err) {
 				return false, err
 			}
-			a.holdBack(a.nextRetry(), reasonPull, err)
+			m := a.view.Memory[of.Name]
+			a.pullFailed(of, m, err)
+			a.view.RetryAt = m.RetryAt
 			return false, nil
 		}
 	}
@@ -109,8 +112,9 @@ func (a *actor) decideKinds(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
-// imageKinds finds the kind of each container. Whoever names a handler of containerd's has said it for all.
-func (a *actor) imageKinds(ctx context.Context, handler string) (map[string]runtimes.Kind, error) {
+// imageKinds finds the kind of each container, or the one whose image keeps it unknown. Whoever names a handler of
+// containerd's has said it for all.
+func (a *actor) imageKinds(ctx context.Context, handler string) (map[string]runtimes.Kind, *corev1.Container, error) {
 	of := map[string]runtimes.Kind{}
 	spec := &a.view.Pod.Spec
 	for _, all := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
@@ -118,19 +122,20 @@ func (a *actor) imageKinds(ctx context.Context, handler string) (map[string]runt
 			kind := runtimes.KindOCI
 			if handler == "" {
 				var err error
-				if kind, err = a.m.puller.kind(ctx, a.m.cfg.WasmRegistry, &all[i]); err != nil {
-					return nil, err
+				if kind, err = a.imageKind(ctx, &all[i]); err != nil {
+					return nil, &all[i], err
 				}
 			}
 			of[all[i].Name] = kind
 		}
 	}
-	return of, nil
+	return of, nil, nil
 }
 
-// kind finds out what an image is: what is here already is what it was when it came, a registry is asked for the rest.
+// imageKind finds out what a container's image is: what is here already is what it was when it came, a registry is asked for the rest.
 // petrel-wasmrt looks at the image's own description first and refuses what is no module before it fetches any of it.
-func (p *puller) kind(ctx context.Context, wasmRegistry string, c *corev1.Container) (runtimes.Kind, error) {
+func (a *actor) imageKind(ctx context.Context, c *corev1.Container) (runtimes.Kind, error) {
+	wasmRegistry := a.m.cfg.WasmRegistry
 	if wasmRegistry != "" && strings.HasPrefix(c.Image, wasmRegistry+"/") {
 		return runtimes.KindWasm, nil
 	}
@@ -139,7 +144,7 @@ func (p *puller) kind(ctx context.Context, wasmRegistry string, c *corev1.Contai
 			handler string
 			kind    runtimes.Kind
 		}{{runtimes.HandlerWasm, runtimes.KindWasm}, {"", runtimes.KindOCI}} {
-			image, err := p.rt.ImageStatus(ctx, &runtimev1.ImageSpec{Image: c.Image, RuntimeHandler: at.handler})
+			image, err := a.m.rt.ImageStatus(ctx, &runtimev1.ImageSpec{Image: c.Image, RuntimeHandler: at.handler})
 			if err != nil {
 				return "", err
 			}
@@ -151,14 +156,14 @@ func (p *puller) kind(ctx context.Context, wasmRegistry string, c *corev1.Contai
 	if pullPolicy(c) == corev1.PullNever {
 		return "", fmt.Errorf("image %q: %w", c.Image, errNeverPull)
 	}
-	_, err := p.pull(ctx, c, runtimes.HandlerWasm, nil)
+	_, err := a.pull(ctx, c, runtimes.HandlerWasm, nil)
 	if err == nil {
 		return runtimes.KindWasm, nil
 	}
-	if ctx.Err() != nil || cri.IsUnavailable(err) {
+	if ctx.Err() != nil || away(err) {
 		return "", err
 	}
-	if _, other := p.pull(ctx, c, "", nil); other != nil {
+	if _, other := a.pull(ctx, c, "", nil); other != nil {
 		if cri.IsNotWasm(err) {
 			return "", other
 		}

@@ -62,4 +62,7 @@ const (
 
 	// defaultMaxPods is the node's capacity unless configured.
 	defaultMaxPods = 11000
+
+	// tellPullEvery is how often the status of a container whose image takes long says how far that is.
+	tellPullEvery = 5 * time.Second
 )

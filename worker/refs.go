@@ -39,7 +39,7 @@ func (r *references) Secret(ctx context.Context, namespace, name string) (*corev
 		if err != nil {
 			return nil, err
 		}
-		return &corev1.Secret{Data: object.Data}, nil
+		return &corev1.Secret{Type: object.Type, Data: object.Data}, nil
 	})
 }
 

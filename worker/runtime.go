@@ -31,5 +31,7 @@ type Runtime interface {
 	Streams
 
 	ImageStatus(ctx context.Context, image *runtimev1.ImageSpec) (*runtimev1.Image, error)
-	PullImage(ctx context.Context, image *runtimev1.ImageSpec, sandbox *runtimev1.PodSandboxConfig) (string, error)
+	PullImage(ctx context.Context, image *runtimev1.ImageSpec, auth *runtimev1.AuthConfig, sandbox *runtimev1.PodSandboxConfig) (string, error)
+	// PullProgress tells how far a pull is, where the runtime knows.
+	PullProgress(ctx context.Context, image *runtimev1.ImageSpec) (cri.PullProgress, bool)
 }

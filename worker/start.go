@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -83,8 +82,7 @@ func (a *actor) image(ctx context.Context, c *corev1.Container, m *pod.Memory, s
 	present, err := a.m.puller.present(ctx, c, a.imageHandler(c.Name))
 	switch {
 	case errors.Is(err, errNeverPull):
-		m.Failed(time.Now(), pod.Why{Reason: reasonNeverPull, Message: err.Error()})
-		a.m.events.warn(a.view.Pod, c.Name, reasonNeverPull, "%v", err)
+		a.pullFailed(c, m, err)
 		return false, nil
 	case err != nil:
 		return false, err
@@ -97,12 +95,12 @@ func (a *actor) image(ctx context.Context, c *corev1.Container, m *pod.Memory, s
 	}
 	a.m.events.everyday(a.view.Pod, c.Name, eventPulling, "Pulling image %q", c.Image)
 	a.tellWhilePulling()
-	took, err := a.m.puller.pull(ctx, c, a.imageHandler(c.Name), sandbox)
+	took, err := a.pull(ctx, c, a.imageHandler(c.Name), sandbox)
 	if err != nil {
-		if ctx.Err() != nil || cri.IsUnavailable(err) {
+		if ctx.Err() != nil || away(err) {
 			return false, err
 		}
-		a.failedPull(c, m, err)
+		a.pullFailed(c, m, err)
 		return false, nil
 	}
 	a.m.events.everyday(a.view.Pod, c.Name, eventPulled, "Successfully pulled image %q in %s", c.Image, took.Round(time.Millisecond))
@@ -117,17 +115,6 @@ func (a *actor) tellWhilePulling() {
 	if a.sent == nil {
 		a.tellStatus(mayTell, time.Now())
 	}
-}
-
-func (a *actor) failedPull(c *corev1.Container, m *pod.Memory, err error) {
-	a.m.events.warn(a.view.Pod, c.Name, eventFailed, "Failed to pull image %q: %v", c.Image, err)
-	reason, message := reasonPull, err.Error()
-	if m.Failures > 0 { // not the first time: the wait is what there is to tell
-		reason = reasonPullBackOff
-		message = fmt.Sprintf("Back-off pulling image %q: %v", c.Image, err)
-		a.m.events.everyday(a.view.Pod, c.Name, eventBackOff, "Back-off pulling image %q", c.Image)
-	}
-	m.Failed(time.Now(), pod.Why{Reason: reason, Message: message})
 }
 
 // create makes the container; an empty ID without an error means that it has to wait.

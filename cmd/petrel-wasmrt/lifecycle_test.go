@@ -27,7 +27,7 @@ func TestConformance(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	critest.Run(t, critest.Target{Client: client, TaskImage: task, ServerImage: server, PodIPs: netip.MustParsePrefix("127.47.0.0/16")})
+	critest.Run(t, critest.Target{Client: client, Endpoint: n.socket, TaskImage: task, ServerImage: server, PodIPs: netip.MustParsePrefix("127.47.0.0/16")})
 }
 
 // TestDeploy is the way of an application: pulled by digest, compiled once, started, asked, replicated, stopped.

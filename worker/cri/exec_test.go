@@ -27,7 +27,7 @@ func TestExecSync(t *testing.T) {
 		t.Fatal(err)
 	}
 	image := &runtimev1.ImageSpec{Image: "idle"}
-	if _, err := client.PullImage(t.Context(), image, sandbox); err != nil {
+	if _, err := client.PullImage(t.Context(), image, nil, sandbox); err != nil {
 		t.Fatal(err)
 	}
 	id, err := client.CreateContainer(t.Context(), sandboxID, &runtimev1.ContainerConfig{Metadata: &runtimev1.ContainerMetadata{Name: "c"}, Image: image}, sandbox)

@@ -118,7 +118,13 @@ func (s *Set) ImageStatus(ctx context.Context, image *runtimev1.ImageSpec) (*run
 }
 
 // PullImage has the runtime of the image's handler fetch it.
-func (s *Set) PullImage(ctx context.Context, image *runtimev1.ImageSpec, sandbox *runtimev1.PodSandboxConfig) (string, error) {
+func (s *Set) PullImage(ctx context.Context, image *runtimev1.ImageSpec, auth *runtimev1.AuthConfig, sandbox *runtimev1.PodSandboxConfig) (string, error) {
 	m, image := s.ofImage(image)
-	return m.Client.PullImage(ctx, image, sandbox)
+	return m.Client.PullImage(ctx, image, auth, sandbox)
+}
+
+// PullProgress tells how far a pull is.
+func (s *Set) PullProgress(ctx context.Context, image *runtimev1.ImageSpec) (cri.PullProgress, bool) {
+	m, image := s.ofImage(image)
+	return m.Client.PullProgress(ctx, image)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -18,6 +19,20 @@ func (r *Runtime) AddImage(ref string, p Program) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.programs[ref] = p
+}
+
+// Protect has pulls of the image need a login.
+func (r *Runtime) Protect(ref, user, password string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.private[ref] = &runtimev1.AuthConfig{Username: user, Password: password}
+}
+
+// SetPullProgress has the verbose status of an image that is not there say how far its pull is.
+func (r *Runtime) SetPullProgress(ref string, done, total int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.pulling[ref] = fmt.Sprintf(`{"bytesDone":%d,"bytesTotal":%d}`, done, total)
 }
 
 func imageRef(image string) string {
@@ -36,6 +51,9 @@ func (s *imageService) PullImage(_ context.Context, req *runtimev1.PullImageRequ
 	if _, ok := s.programs[image]; !ok {
 		return nil, status.Errorf(codes.NotFound, "image %q: manifest unknown", image)
 	}
+	if login, ok := s.private[image]; ok && (login.GetUsername() != req.GetAuth().GetUsername() || login.GetPassword() != req.GetAuth().GetPassword()) {
+		return nil, status.Errorf(codes.PermissionDenied, "image %q: registry denied access", image)
+	}
 	s.pulled[image] = true
 	return &runtimev1.PullImageResponse{ImageRef: imageRef(image)}, nil
 }
@@ -45,7 +63,11 @@ func (s *imageService) ImageStatus(_ context.Context, req *runtimev1.ImageStatus
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.pulled[image] {
-		return &runtimev1.ImageStatusResponse{}, nil
+		answer := &runtimev1.ImageStatusResponse{}
+		if told := s.pulling[image]; told != "" && req.GetVerbose() {
+			answer.Info = map[string]string{"pull": told}
+		}
+		return answer, nil
 	}
 	return &runtimev1.ImageStatusResponse{Image: s.image(image)}, nil
 }

@@ -28,8 +28,10 @@ type Runtime struct {
 	podCIDR    string
 	noEvents   bool
 	noStreams  bool
-	usage      map[string]usage  // by pod UID and container
-	sizes      map[string]uint64 // of images
+	usage      map[string]usage                 // by pod UID and container
+	sizes      map[string]uint64                // of images
+	private    map[string]*runtimev1.AuthConfig // what pulls of an image have to show
+	pulling    map[string]string                // what is told of pulls under way
 	imageDir   string
 
 	server *grpc.Server
@@ -50,6 +52,8 @@ func New() *Runtime {
 		failures:   map[string]string{},
 		usage:      map[string]usage{},
 		sizes:      map[string]uint64{},
+		private:    map[string]*runtimev1.AuthConfig{},
+		pulling:    map[string]string{},
 	}
 }
 

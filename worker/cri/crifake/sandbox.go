@@ -37,10 +37,14 @@ func (s *service) Version(context.Context, *runtimev1.VersionRequest) (*runtimev
 	return &runtimev1.VersionResponse{Version: "0.1.0", RuntimeName: "crifake", RuntimeVersion: "1", RuntimeApiVersion: "v1"}, nil
 }
 
-func (s *service) Status(context.Context, *runtimev1.StatusRequest) (*runtimev1.StatusResponse, error) {
-	return &runtimev1.StatusResponse{Status: &runtimev1.RuntimeStatus{Conditions: []*runtimev1.RuntimeCondition{
+func (s *service) Status(_ context.Context, req *runtimev1.StatusRequest) (*runtimev1.StatusResponse, error) {
+	out := &runtimev1.StatusResponse{Status: &runtimev1.RuntimeStatus{Conditions: []*runtimev1.RuntimeCondition{
 		{Type: runtimev1.RuntimeReady, Status: true}, {Type: runtimev1.NetworkReady, Status: true},
-	}}}, nil
+	}}}
+	if req.GetVerbose() {
+		out.Info = map[string]string{"petrel": "{}"}
+	}
+	return out, nil
 }
 
 func (s *service) UpdateRuntimeConfig(_ context.Context, req *runtimev1.UpdateRuntimeConfigRequest) (*runtimev1.UpdateRuntimeConfigResponse, error) {
@@ -115,7 +119,11 @@ func (s *service) PodSandboxStatus(_ context.Context, req *runtimev1.PodSandboxS
 	if b == nil {
 		return nil, status.Errorf(codes.NotFound, "sandbox %q not found", req.GetPodSandboxId())
 	}
-	return &runtimev1.PodSandboxStatusResponse{Status: b.status()}, nil
+	out := &runtimev1.PodSandboxStatusResponse{Status: b.status()}
+	if req.GetVerbose() {
+		out.Info = map[string]string{"petrel": "{}"}
+	}
+	return out, nil
 }
 
 func (s *sandbox) status() *runtimev1.PodSandboxStatus {

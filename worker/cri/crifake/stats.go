@@ -73,6 +73,28 @@ func (s *service) StreamContainerStats(req *runtimev1.StreamContainerStatsReques
 	return nil
 }
 
+func (s *service) ContainerStats(_ context.Context, req *runtimev1.ContainerStatsRequest) (*runtimev1.ContainerStatsResponse, error) {
+	all := s.stats(&runtimev1.ContainerStatsFilter{Id: req.GetContainerId()})
+	if len(all) != 1 || req.GetContainerId() == "" {
+		return nil, status.Errorf(codes.NotFound, "container %q not found", req.GetContainerId())
+	}
+	return &runtimev1.ContainerStatsResponse{Stats: all[0]}, nil
+}
+
+func (s *service) PodSandboxStats(ctx context.Context, req *runtimev1.PodSandboxStatsRequest) (*runtimev1.PodSandboxStatsResponse, error) {
+	all, err := s.ListPodSandboxStats(ctx, &runtimev1.ListPodSandboxStatsRequest{})
+	if err != nil {
+		return nil, err
+	}
+	for _, one := range all.GetStats() {
+		if one.GetAttributes().GetId() == req.GetPodSandboxId() {
+			one.Linux.Containers = s.stats(&runtimev1.ContainerStatsFilter{PodSandboxId: req.GetPodSandboxId()})
+			return &runtimev1.PodSandboxStatsResponse{Stats: one}, nil
+		}
+	}
+	return nil, status.Errorf(codes.NotFound, "sandbox %q not found", req.GetPodSandboxId())
+}
+
 func (s *service) ListPodSandboxStats(_ context.Context, req *runtimev1.ListPodSandboxStatsRequest) (*runtimev1.ListPodSandboxStatsResponse, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

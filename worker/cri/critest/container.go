@@ -2,12 +2,26 @@ package critest
 
 import (
 	"maps"
+	"slices"
 	"time"
 
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/petrelrun/petrel/worker/cri"
 )
+
+var containerTests = map[string]func(*suite){
+	"Lifecycle":        testContainerLifecycle,
+	"Filters":          testContainerFilters,
+	"Refusals":         testContainerRefusals,
+	"ExitCodes":        testExitCodes,
+	"Environment":      testEnvironment,
+	"RestartInSandbox": testRestartInSandbox,
+	"RemovedUnstarted": testContainerRemovedUnstarted,
+	"StopOfUnstarted":  testStopOfUnstarted,
+	"KilledAfterGrace": testKilledAfterGrace,
+	"VerboseStatus":    testVerboseStatus,
+}
 
 func testContainerLifecycle(s *suite) {
 	p := s.sandbox()
@@ -43,23 +57,6 @@ func testContainerLifecycle(s *suite) {
 	s.must(s.Client.RemoveContainer(s.ctx, id))
 	if _, _, err := s.Client.ContainerStatus(s.ctx, id, false); !cri.IsNotFound(err) {
 		s.Errorf("status after removal: %v, want not found", err)
-	}
-}
-
-func testContainerIdempotence(s *suite) {
-	p := s.sandbox()
-	id := s.start(p, s.TaskImage, "main", 0, "sleep", "600000")
-	for range 2 {
-		s.must(s.Client.StopContainer(s.ctx, id, 0))
-	}
-	for range 2 {
-		s.must(s.Client.RemoveContainer(s.ctx, id))
-	}
-	s.must(s.Client.StopContainer(s.ctx, id, 0))
-	running := s.start(p, s.TaskImage, "main", 1, "sleep", "600000")
-	s.must(s.Client.RemoveContainer(s.ctx, running)) // kills it first
-	if _, _, err := s.Client.ContainerStatus(s.ctx, running, false); !cri.IsNotFound(err) {
-		s.Errorf("status of a removed running container: %v, want not found", err)
 	}
 }
 
@@ -112,11 +109,11 @@ func testContainerRefusals(s *suite) {
 			return err
 		},
 		"run without metadata": func() error {
-			_, err := s.Client.RunPodSandbox(s.ctx, &runtimev1.PodSandboxConfig{}, "")
+			_, err := s.Client.RunPodSandbox(s.ctx, &runtimev1.PodSandboxConfig{}, s.Handler)
 			return err
 		},
 		"run with an unknown handler": func() error {
-			_, err := s.Client.RunPodSandbox(s.ctx, s.sandbox().config, "no-such-handler")
+			_, err := s.Client.RunPodSandbox(s.ctx, s.podConfig(), "no-such-handler")
 			return err
 		},
 	} {
@@ -143,6 +140,17 @@ func testExitCodes(s *suite) {
 	}
 }
 
+func testEnvironment(s *suite) {
+	p := s.sandbox()
+	s.exited(s.start(p, s.TaskImage, "main", 0, "env", "GREETING", "env", "NOT_SET"))
+	lines := s.logLines(p, "main/0.log")
+	for _, want := range []string{"stdout GREETING=héllo = world", "stdout NOT_SET="} {
+		if !slices.Contains(lines, want) {
+			s.Errorf("log %q lacks %q", lines, want)
+		}
+	}
+}
+
 func testRestartInSandbox(s *suite) {
 	p := s.sandbox()
 	first := s.start(p, s.TaskImage, "main", 0, "exit", "1")
@@ -158,5 +166,58 @@ func testRestartInSandbox(s *suite) {
 	s.must(err)
 	if status.GetState() != runtimev1.PodSandboxState_SANDBOX_READY {
 		s.Errorf("sandbox is %v after its container ended, want ready", status.GetState())
+	}
+}
+
+func testContainerRemovedUnstarted(s *suite) {
+	p := s.sandbox()
+	id := s.create(p, s.TaskImage, "main", 0)
+	s.must(s.Client.RemoveContainer(s.ctx, id))
+	if _, _, err := s.Client.ContainerStatus(s.ctx, id, false); !cri.IsNotFound(err) {
+		s.Errorf("status after removal: %v, want not found", err)
+	}
+	// Its name is free again.
+	s.must(s.Client.StartContainer(s.ctx, s.create(p, s.TaskImage, "main", 0)))
+}
+
+// testStopOfUnstarted: stopping a container that never ran is no error, and it never runs afterwards.
+func testStopOfUnstarted(s *suite) {
+	p := s.sandbox()
+	id := s.create(p, s.TaskImage, "main", 0, "sleep", "600000")
+	s.must(s.Client.StopContainer(s.ctx, id, time.Second))
+	if state := s.status(id).GetState(); state == runtimev1.ContainerState_CONTAINER_RUNNING {
+		s.Errorf("state %v after it was stopped unstarted", state)
+	}
+}
+
+// testKilledAfterGrace: who does not end when it is asked to is ended when its grace is over, and soon after it.
+func testKilledAfterGrace(s *suite) {
+	p := s.sandbox()
+	id := s.start(p, s.TaskImage, "main", 0, "sleep", "600000")
+	begun := time.Now()
+	s.must(s.Client.StopContainer(s.ctx, id, 0))
+	if took := time.Since(begun); took > patience/4 {
+		s.Errorf("stopping without grace took %s", took)
+	}
+	if status := s.status(id); status.GetState() != runtimev1.ContainerState_CONTAINER_EXITED || status.GetExitCode() == 0 {
+		s.Errorf("killed: %v, exit code %d", status.GetState(), status.GetExitCode())
+	}
+}
+
+func testVerboseStatus(s *suite) {
+	p := s.sandbox()
+	id := s.start(p, s.TaskImage, "main", 0, "sleep", "600000")
+	_, info, err := s.Client.ContainerStatus(s.ctx, id, true)
+	s.must(err)
+	if len(info) == 0 {
+		s.Error("verbose status of a container has no information")
+	}
+	if _, info, err = s.Client.ContainerStatus(s.ctx, id, false); err != nil || len(info) != 0 {
+		s.Errorf("status that is not verbose: %v, %v", info, err)
+	}
+	answer, err := s.rt.PodSandboxStatus(s.ctx, &runtimev1.PodSandboxStatusRequest{PodSandboxId: p.id, Verbose: true})
+	s.must(err)
+	if len(answer.GetInfo()) == 0 {
+		s.Error("verbose status of a sandbox has no information")
 	}
 }

@@ -25,7 +25,12 @@ func TestFake(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer fake.Close()
-	critest.Run(t, target(t, socket, "task", "server"))
+	at := target(t, socket, "task", "server")
+	at.Known = map[string]string{
+		"Stats/OfContainer": "the fake's containers take nothing",
+		"Image/Disk":        "the fake keeps nothing on disk",
+	}
+	critest.Run(t, at)
 }
 
 // TestEndpoint runs the suite on the runtime that the environment names.
@@ -44,5 +49,5 @@ func target(t *testing.T, endpoint, task, server string) critest.Target {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = client.Close() })
-	return critest.Target{Client: client, TaskImage: task, ServerImage: server, PodIPs: netip.MustParsePrefix("127.46.0.0/16")}
+	return critest.Target{Client: client, Endpoint: endpoint, TaskImage: task, ServerImage: server, PodIPs: netip.MustParsePrefix("127.46.0.0/16")}
 }

@@ -2,11 +2,21 @@ package critest
 
 import (
 	"maps"
+	"net"
 
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/petrelrun/petrel/worker/cri"
 )
+
+var sandboxTests = map[string]func(*suite){
+	"Ready":             testReady,
+	"Lifecycle":         testSandboxLifecycle,
+	"Filters":           testSandboxFilters,
+	"RemovesContainers": testSandboxRemovesContainers,
+	"Attempts":          testSandboxAttempts,
+	"RemovedWhileReady": testSandboxRemovedWhileReady,
+}
 
 func testReady(s *suite) {
 	s.must(s.Client.WaitReady(s.ctx))
@@ -15,7 +25,49 @@ func testReady(s *suite) {
 	if name == "" || version == "" {
 		s.Errorf("runtime calls itself %q %q, want both", name, version)
 	}
-	s.must(s.Client.UpdatePodCIDR(s.ctx, s.PodIPs.String()))
+	if s.PodIPs.IsValid() {
+		s.must(s.Client.UpdatePodCIDR(s.ctx, s.PodIPs.String()))
+	}
+	answer, err := s.rt.Status(s.ctx, &runtimev1.StatusRequest{Verbose: true})
+	s.must(err)
+	for _, c := range answer.GetStatus().GetConditions() {
+		if !c.GetStatus() && c.GetReason() == "" {
+			s.Errorf("condition %s is false without a reason", c.GetType())
+		}
+	}
+	if len(answer.GetInfo()) == 0 {
+		s.Error("verbose status has no information")
+	}
+	typed, err := s.rt.Version(s.ctx, &runtimev1.VersionRequest{Version: "v1"})
+	s.must(err)
+	if typed.GetRuntimeApiVersion() != "v1" {
+		s.Errorf("API version %q, want v1", typed.GetRuntimeApiVersion())
+	}
+}
+
+// testSandboxAttempts: a pod's next sandbox has the same name and another attempt; the same attempt is no second one.
+func testSandboxAttempts(s *suite) {
+	p := s.sandbox()
+	if id, err := s.Client.RunPodSandbox(s.ctx, p.config, s.Handler); err == nil && id != p.id {
+		s.Errorf("the same pod's same attempt made a second sandbox %s beside %s", id, p.id)
+	}
+	s.must(s.Client.StopPodSandbox(s.ctx, p.id))
+	next := s.sandboxLike(func(c *runtimev1.PodSandboxConfig) {
+		c.Metadata.Uid, c.Metadata.Name, c.Metadata.Attempt = p.config.Metadata.Uid, p.config.Metadata.Name, 2
+	})
+	if next.id == p.id {
+		s.Error("the next attempt has the ID of the first")
+	}
+}
+
+// testSandboxRemovedWhileReady: the CRI asks for a forced removal.
+func testSandboxRemovedWhileReady(s *suite) {
+	p := s.sandbox()
+	id := s.start(p, s.TaskImage, "main", 0, "sleep", "600000")
+	s.must(s.Client.RemovePodSandbox(s.ctx, p.id))
+	if _, _, err := s.Client.ContainerStatus(s.ctx, id, false); !cri.IsNotFound(err) {
+		s.Errorf("status of its container: %v, want not found", err)
+	}
 }
 
 func testSandboxLifecycle(s *suite) {
@@ -25,8 +77,12 @@ func testSandboxLifecycle(s *suite) {
 	if got := status.GetState(); got != runtimev1.PodSandboxState_SANDBOX_READY {
 		s.Errorf("state after run = %v, want ready", got)
 	}
-	if got := status.GetNetwork().GetIp(); got != p.ip {
-		s.Errorf("address = %q, want the one asked for by annotation, %q", got, p.ip)
+	want := p.config.GetAnnotations()[annotationPodIP]
+	if got := status.GetNetwork().GetIp(); want != "" && got != want || net.ParseIP(got) == nil {
+		s.Errorf("address = %q, want one, and the one asked for by annotation, %q", got, want)
+	}
+	if got := status.GetRuntimeHandler(); got != s.Handler {
+		s.Errorf("handler = %q, want %q", got, s.Handler)
 	}
 	if got, want := status.GetMetadata().GetUid(), p.config.GetMetadata().GetUid(); got != want {
 		s.Errorf("uid = %q, want %q", got, want)

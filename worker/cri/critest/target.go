@@ -2,27 +2,59 @@ package critest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/petrelrun/petrel/worker/cri"
 )
 
-// Target is the runtime under test.
+// Target is the runtime under test, and what it is given to work with.
 type Target struct {
 	Client *cri.Client
+	// Endpoint is the runtime's socket, for calls that the worker has no use for.
+	Endpoint string
 	// TaskImage is a command that obeys its arguments in pairs: print, complain, env, sleep (milliseconds), exit.
 	TaskImage string
-	// ServerImage serves HTTP on the sandbox's container ports and answers GET / with 200.
+	// ServerImage serves HTTP on port 8642 and answers GET / with 200.
 	ServerImage string
-	// PodIPs is where sandboxes get their addresses from, by annotation; each is used once.
+	// PodIPs is where sandboxes get their addresses from, by annotation; each is used once. Invalid: the runtime's network
+	// gives them.
 	PodIPs netip.Prefix
+	// Dial reaches pods' addresses; nil: they are reached from here.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Prepare changes what each sandbox is asked for; nil: nothing.
+	Prepare func(*runtimev1.PodSandboxConfig)
+	// Handler is what sandboxes are run with.
+	Handler string
+	// ShellImage has a shell and the usual commands, for runtimes whose containers are processes; empty: this one's are
+	// not, and what only processes have is not tested.
+	ShellImage string
+	// Registry is where images are pulled from; nil: the images above are there already, and pulling is not tested.
+	Registry *Registry
+	// Known are the tests that the runtime is known not to pass, as Area/Test, and why: they are skipped with that.
+	Known map[string]string
+}
+
+// Registry is a registry that the runtime reaches, with images that nothing else uses.
+type Registry struct {
+	// Image has two names, the second one the name of another image's repository.
+	Image, Same string
+	// Digest is the digest of the manifest of both.
+	Digest string
+	// Private needs Auth.
+	Private string
+	Auth    *runtimev1.AuthConfig
 }
 
 // patience bounds every wait of the suite; a cold compile of a large module is within it.
@@ -34,32 +66,46 @@ var sequence atomic.Uint32
 type suite struct {
 	*testing.T
 	Target
-	ctx context.Context
+	ctx    context.Context
+	rt     runtimev1.RuntimeServiceClient
+	images runtimev1.ImageServiceClient
 }
+
+// areas are the tests by what they are of. Those of processes are for runtimes that have some.
+var areas = []struct {
+	name  string
+	tests map[string]func(*suite)
+}{
+	{"Sandbox", sandboxTests}, {"Container", containerTests}, {"Idempotence", idempotenceTests}, {"Image", imageTests}, {"Network", networkTests},
+	{"Logs", logTests}, {"Events", eventTests}, {"Stats", statsTests}, {"Process", processTests}, {"Mounts", mountTests}, {"Security", securityTests},
+	{"Streaming", streamingTests},
+}
+
+// ofProcesses are the areas that only processes have.
+var ofProcesses = map[string]bool{"Process": true, "Mounts": true, "Security": true, "Streaming": true}
 
 // Run runs the whole suite.
 func Run(t *testing.T, target Target) {
-	for name, test := range map[string]func(*suite){
-		"Ready":                     testReady,
-		"SandboxLifecycle":          testSandboxLifecycle,
-		"SandboxFilters":            testSandboxFilters,
-		"SandboxRemovesContainers":  testSandboxRemovesContainers,
-		"ContainerLifecycle":        testContainerLifecycle,
-		"ContainerIdempotence":      testContainerIdempotence,
-		"ContainerFilters":          testContainerFilters,
-		"ContainerRefusals":         testContainerRefusals,
-		"ContainerExitCodes":        testExitCodes,
-		"ContainerEnvironment":      testEnvironment,
-		"ContainerRestartInSandbox": testRestartInSandbox,
-		"ContainerLogs":             testLogs,
-		"ContainerServes":           testServes,
-		"ContainerEvents":           testEvents,
-		"Images":                    testImages,
-	} {
-		t.Run(name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
-			defer cancel()
-			test(&suite{T: t, Target: target, ctx: ctx})
+	conn, err := grpc.NewClient("unix://"+strings.TrimPrefix(target.Endpoint, "unix://"), grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	for _, area := range areas {
+		if ofProcesses[area.name] && target.ShellImage == "" {
+			continue
+		}
+		t.Run(area.name, func(t *testing.T) {
+			for name, test := range area.tests {
+				t.Run(name, func(t *testing.T) {
+					if why := target.Known[area.name+"/"+name]; why != "" {
+						t.Skip(why)
+					}
+					ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+					defer cancel()
+					test(&suite{T: t, Target: target, ctx: ctx, rt: runtimev1.NewRuntimeServiceClient(conn), images: runtimev1.NewImageServiceClient(conn)})
+				})
+			}
 		})
 	}
 }
@@ -86,43 +132,80 @@ type pod struct {
 // sandbox makes a sandbox that is removed with the test. Its label test is the test's name.
 func (s *suite) sandbox(ports ...int32) *pod {
 	s.Helper()
-	n := sequence.Add(1)
-	p := &pod{ip: s.podIP(n)}
-	name := fmt.Sprintf("critest-%d-%d", time.Now().UnixNano(), n)
-	p.config = &runtimev1.PodSandboxConfig{
-		Metadata:     &runtimev1.PodSandboxMetadata{Name: name, Namespace: "critest", Uid: "uid-" + name, Attempt: 1},
-		Hostname:     name,
-		LogDirectory: s.TempDir(),
-		Labels:       map[string]string{"test": s.key(), "pod": name},
-		Annotations:  map[string]string{"petrel.run/pod-ip": p.ip, "kept": "as it is"},
-		Linux:        &runtimev1.LinuxPodSandboxConfig{},
+	return s.sandboxLike(func(c *runtimev1.PodSandboxConfig) {
+		for _, port := range ports {
+			c.PortMappings = append(c.PortMappings, &runtimev1.PortMapping{ContainerPort: port, Protocol: runtimev1.Protocol_TCP})
+		}
+	})
+}
+
+// sandboxLike makes one whose configuration was changed.
+func (s *suite) sandboxLike(change func(*runtimev1.PodSandboxConfig)) *pod {
+	s.Helper()
+	p := &pod{config: s.podConfig()}
+	if change != nil {
+		change(p.config)
 	}
-	for _, port := range ports {
-		p.config.PortMappings = append(p.config.PortMappings, &runtimev1.PortMapping{ContainerPort: port, Protocol: runtimev1.Protocol_TCP})
-	}
-	id, err := s.Client.RunPodSandbox(s.ctx, p.config, "")
+	id, err := s.Client.RunPodSandbox(s.ctx, p.config, s.Handler)
 	s.must(err)
 	p.id = id
 	s.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		if err := s.Client.RemovePodSandbox(ctx, id); err != nil {
+		if err := errors.Join(s.Client.StopPodSandbox(ctx, id), s.Client.RemovePodSandbox(ctx, id)); err != nil {
 			s.Error(err)
 		}
 	})
+	status, err := s.Client.PodSandboxStatus(s.ctx, id)
+	s.must(err)
+	p.ip = status.GetNetwork().GetIp()
 	return p
 }
+
+// podConfig is what a sandbox with a name of its own is asked for.
+func (s *suite) podConfig() *runtimev1.PodSandboxConfig {
+	n := sequence.Add(1)
+	name := fmt.Sprintf("critest-%d-%d", time.Now().UnixNano(), n)
+	c := &runtimev1.PodSandboxConfig{
+		Metadata:     &runtimev1.PodSandboxMetadata{Name: name, Namespace: "critest", Uid: "uid-" + name, Attempt: 1},
+		Hostname:     name,
+		LogDirectory: s.TempDir(),
+		Labels:       map[string]string{"test": s.key(), "pod": name},
+		Annotations:  map[string]string{"kept": "as it is"},
+		Linux:        &runtimev1.LinuxPodSandboxConfig{SecurityContext: &runtimev1.LinuxSandboxSecurityContext{NamespaceOptions: &runtimev1.NamespaceOption{}}},
+	}
+	if s.PodIPs.IsValid() {
+		c.Annotations[annotationPodIP] = s.podIP(n)
+	}
+	if s.Prepare != nil {
+		s.Prepare(c)
+	}
+	return c
+}
+
+// annotationPodIP is by which wasmrt is told a sandbox's address.
+const annotationPodIP = "petrel.run/pod-ip"
 
 func (s *suite) key() string { return fmt.Sprintf("t%p", s.T) }
 
 // create makes a container that has not started.
 func (s *suite) create(p *pod, image, name string, attempt uint32, args ...string) string {
 	s.Helper()
-	_, err := s.Client.PullImage(s.ctx, &runtimev1.ImageSpec{Image: image}, p.config)
-	s.must(err)
+	s.present(image)
 	id, err := s.Client.CreateContainer(s.ctx, p.id, s.containerConfig(p, image, name, attempt, args...), p.config)
 	s.must(err)
 	return id
+}
+
+// present makes sure that an image is there.
+func (s *suite) present(image string) {
+	s.Helper()
+	spec := &runtimev1.ImageSpec{Image: image}
+	have, err := s.Client.ImageStatus(s.ctx, spec)
+	if err == nil && have == nil {
+		_, err = s.images.PullImage(s.ctx, &runtimev1.PullImageRequest{Image: spec})
+	}
+	s.must(err)
 }
 
 func (s *suite) containerConfig(p *pod, image, name string, attempt uint32, args ...string) *runtimev1.ContainerConfig {
@@ -136,7 +219,8 @@ func (s *suite) containerConfig(p *pod, image, name string, attempt uint32, args
 		Labels:      labels,
 		Annotations: map[string]string{"restarts": "0"},
 		LogPath:     fmt.Sprintf("%s/%d.log", name, attempt),
-		Linux:       &runtimev1.LinuxContainerConfig{Resources: &runtimev1.LinuxContainerResources{}},
+		Linux: &runtimev1.LinuxContainerConfig{Resources: &runtimev1.LinuxContainerResources{},
+			SecurityContext: &runtimev1.LinuxContainerSecurityContext{NamespaceOptions: &runtimev1.NamespaceOption{}}},
 	}
 }
 

@@ -1,0 +1,3 @@
+package critest
+
+var processTests, mountTests, securityTests, streamingTests map[string]func(*suite)
