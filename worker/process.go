@@ -6,11 +6,24 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/petrelrun/petrel/podrules"
 	"github.com/petrelrun/petrel/worker/confine"
 	"github.com/petrelrun/petrel/worker/pod"
+	"github.com/petrelrun/petrel/worker/runtimes"
 )
+
+// impossible says what of its spec a Wasm module cannot have.
+func (a *actor) impossible(c *corev1.Container) error {
+	spec := field.NewPath("spec")
+	errs := podrules.WasmContainer(c, spec.Child("containers").Key(c.Name))
+	if a.kinds.pod() == runtimes.KindWasm {
+		errs = append(errs, podrules.WasmPod(&a.view.Pod.Spec, spec)...)
+	}
+	return errs.ToAggregate()
+}
 
 // addProcess completes the configuration of a container of processes by what a Wasm guest has no use for: who it runs
 // as and what it may do, what it weighs, a hosts file, and where it leaves its last words. An error is the spec's.

@@ -135,14 +135,17 @@ func (a *actor) create(ctx context.Context, step pod.Step, sandboxID string, san
 	config := containerConfig(a.view.Pod, c, step.Attempt, vars, mounts)
 	config.Annotations[runtimes.AnnotationKind] = string(a.kinds.of(c.Name))
 	config.Image.RuntimeHandler = a.imageHandler(c.Name)
-	if !a.wasm(c.Name) {
-		if err := a.addProcess(ctx, config, c); err != nil {
-			if ctx.Err() != nil || cri.IsUnavailable(err) {
-				return "", err
-			}
-			a.misconfigured(c, m, err)
-			return "", nil
+	if a.wasm(c.Name) {
+		err = a.impossible(c)
+	} else {
+		err = a.addProcess(ctx, config, c)
+	}
+	if err != nil {
+		if ctx.Err() != nil || cri.IsUnavailable(err) {
+			return "", err
 		}
+		a.misconfigured(c, m, err)
+		return "", nil
 	}
 	id, err := a.m.rt.CreateContainer(ctx, sandboxID, config, sandbox)
 	if err != nil {

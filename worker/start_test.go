@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 )
 
 func TestImagePullFailure(t *testing.T) {
@@ -60,6 +61,21 @@ func TestVolumesAndDownwardAPI(t *testing.T) {
 	if e := n.event("b", eventFailedMount); !strings.Contains(e.Message, "volume type is not supported") {
 		t.Errorf("event = %q", e.Message)
 	}
+}
+
+func TestWhatAGuestCannotHaveIsNamed(t *testing.T) {
+	n := newTestNode(t)
+	n.create(testPod("a", "idle", func(p *corev1.Pod) {
+		p.Spec.ShareProcessNamespace = ptr.To(true)
+		p.Spec.Containers[0].TTY = true
+	}))
+	p := n.until("a", "in CreateContainerConfigError", func(p *corev1.Pod) bool { return waitingReason(p) == reasonConfig })
+	for _, want := range []string{"spec.containers[main].tty: Forbidden: a Wasm guest has no terminal", "spec.shareProcessNamespace: Forbidden"} {
+		if got := p.Status.ContainerStatuses[0].State.Waiting.Message; !strings.Contains(got, want) {
+			t.Errorf("message = %q, want %q", got, want)
+		}
+	}
+	n.event("a", eventFailed)
 }
 
 func TestInitContainersRunFirst(t *testing.T) {

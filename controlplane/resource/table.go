@@ -103,13 +103,21 @@ var table = sync.OnceValue(func() []*Definition {
 	}
 	var defs []*Definition
 	for _, k := range upstream.Kinds() {
-		defs = append(defs, define(api.ResourceInfo{GVR: k.GVR(), GVK: k.GVK(), Namespaced: k.Namespaced()}, k))
+		defs = append(defs, define(api.ResourceInfo{GVR: k.GVR(), GVK: k.GVK(), Namespaced: k.Namespaced()}, rulesOf(k)))
 	}
 	for _, info := range api.Resources() {
 		defs = append(defs, define(info, &ownRules{info: info}))
 	}
 	return defs
 })
+
+// rulesOf are Kubernetes' own, with what we add to them.
+func rulesOf(k *upstream.Kind) Rules {
+	if k.GVK() == corev1.SchemeGroupVersion.WithKind("Pod") {
+		return podRules{k}
+	}
+	return k
+}
 
 func define(info api.ResourceInfo, rules Rules) *Definition {
 	n := describe(info.GVK)
