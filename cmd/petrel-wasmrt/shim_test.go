@@ -51,7 +51,7 @@ func newShimNode(t *testing.T, program string) *shimNode {
 	}
 	t.Cleanup(n.end)
 	n.Containerd = containerdtest.Start(t, containerdtest.Config{Program: program, Handlers: []containerd.Handler{{
-		Name: "wasm", Type: shim.RuntimeType, PodAnnotations: []string{"petrel.run/*"},
+		Name: "wasm", Type: shim.RuntimeType, PodAnnotations: []string{"petrel.run/*"}, ContainerAnnotations: []string{"io.kubernetes.container.ports"},
 	}}})
 	return n
 }

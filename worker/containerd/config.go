@@ -22,6 +22,8 @@ type Handler struct {
 	Binary string
 	// PodAnnotations are patterns of the pod's annotations that the shim is told.
 	PodAnnotations []string
+	// ContainerAnnotations are those of containers' annotations.
+	ContainerAnnotations []string
 }
 
 // Config says what daemon there is to be.

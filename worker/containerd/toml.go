@@ -80,6 +80,9 @@ const (
 {{- if .PodAnnotations}}
       pod_annotations = {{quotes .PodAnnotations}}
 {{- end}}
+{{- if .ContainerAnnotations}}
+      container_annotations = {{quotes .ContainerAnnotations}}
+{{- end}}
 {{- if .Binary}}
       [plugins."{{$plugin}}".containerd.runtimes."{{.Name}}".options]
         BinaryName = {{quote .Binary}}
