@@ -90,6 +90,7 @@ func TestNodes(t *testing.T) {
 		}
 	})
 	t.Run("a service from every node", func(t *testing.T) { serviceFromEveryNode(w.in(t), n) })
+	t.Run("one socket for all pods", func(t *testing.T) { oneSocketForAllPods(w.in(t), n) })
 	t.Run("a guest reaches other nodes", func(t *testing.T) { guestReachesNodes(w.in(t), n) })
 	t.Run("names on every node", func(t *testing.T) { namesOnEveryNode(w.in(t), n) })
 	t.Run("a node port from outside", func(t *testing.T) { nodePortFromOutside(w.in(t), n) })

@@ -23,9 +23,9 @@ const (
 	killClients = 2
 )
 
-// killedUnderLoad kills the workers of all nodes at random moments, while clients on each node open one connection after
-// the other to the Service and one stays open all along:
-// the tables are in the kernel, and none of it fails.
+// killedUnderLoad kills the workers of all nodes, and the supervisors of their runners, at random moments, while clients on
+// each node open one connection after the other to the Service and one stays open all along: the tables are in the kernel, and
+// none of it fails.
 func killedUnderLoad(w *world, n *cluster.Nodes) {
 	ip := w.kubectl("get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")
 	ctx, stop := context.WithCancel(w.Context())
@@ -51,6 +51,7 @@ func killedUnderLoad(w *world, n *cluster.Nodes) {
 	}
 	open := keepOpen(w, n, ip)
 	rng := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 4))
+	supervisors := 0
 	for range workerKills {
 		for _, node := range n.Lab.Nodes() {
 			// Any moment of a worker's life, of its start too.
@@ -58,6 +59,8 @@ func killedUnderLoad(w *world, n *cluster.Nodes) {
 			if err := errors.Join(node.Kill(w.Context(), lab.Worker), node.Restart(lab.Worker)); err != nil {
 				w.Fatal(err)
 			}
+			time.Sleep(time.Duration(rng.IntN(300)) * time.Millisecond)
+			supervisors += killWasmrt(w, node)
 		}
 		if err := open(); err != nil {
 			w.Fatalf("the connection that is open all along: %v", err)
@@ -75,7 +78,10 @@ func killedUnderLoad(w *world, n *cluster.Nodes) {
 	if err := open(); err != nil {
 		w.Errorf("the connection that was open all along: %v", err)
 	}
-	w.Logf("%d requests on connections of their own, %d workers killed", asked, workerKills*len(n.Lab.Nodes()))
+	if supervisors == 0 {
+		w.Error("no supervisor was killed")
+	}
+	w.Logf("%d requests on connections of their own, %d workers and %d supervisors killed", asked, workerKills*len(n.Lab.Nodes()), supervisors)
 }
 
 // keepOpen opens a connection to the Service from the first node; what it answers asks over that connection.
