@@ -12,7 +12,9 @@ import (
 
 // RunnerDirs are the directories below a worker's root in which the runtime's processes find what pods mount and write
 // their logs.
-func RunnerDirs(root string) []string { return []string{paths(root).pods(), paths(root).allLogs()} }
+func RunnerDirs(root string) []string {
+	return []string{paths(root).pods(), paths(root).allLogs(), paths(root).localVolumes()}
+}
 
 // specSuffix ends the names of written-down pods. They stand beside the directories of their pods: most pods have
 // nothing else to keep, and a directory costs more to make than a file.
@@ -37,10 +39,11 @@ func (p paths) kinds(uid types.UID) string   { return filepath.Join(p.pod(uid), 
 func (p paths) runtimeClass(name string) string {
 	return filepath.Join(string(p), "runtimeclasses", name+".json")
 }
-func (p paths) services() string { return filepath.Join(string(p), "services.json") }
-func (p paths) dns() string      { return filepath.Join(string(p), "dns.json") }
-func (p paths) policies() string { return filepath.Join(string(p), "policies.json") }
-func (p paths) allLogs() string  { return filepath.Join(string(p), "logs", "pods") }
+func (p paths) localVolumes() string { return filepath.Join(string(p), "local-path") }
+func (p paths) services() string     { return filepath.Join(string(p), "services.json") }
+func (p paths) dns() string          { return filepath.Join(string(p), "dns.json") }
+func (p paths) policies() string     { return filepath.Join(string(p), "policies.json") }
+func (p paths) allLogs() string      { return filepath.Join(string(p), "logs", "pods") }
 func (p paths) logs(pod *corev1.Pod) string {
 	return filepath.Join(p.allLogs(), pod.Namespace+"_"+pod.Name+"_"+string(pod.UID))
 }

@@ -65,7 +65,10 @@ func (a *actor) removeVolumes() error {
 
 func (a *actor) volumeMaker() *volume.Maker {
 	source := followedSource{a.source(), a.m.follower}
-	return &volume.Maker{Source: source, HostPaths: a.m.cfg.HostPaths, Logger: a.m.log}
+	return &volume.Maker{
+		Source: source, HostPaths: a.m.cfg.HostPaths, Logger: a.m.log, Claims: &claims{client: a.m.cfg.Client, dir: a.m.paths.refs(a.uid)},
+		LocalDir: a.m.paths.localVolumes(), NodeLabels: map[string]string{corev1.LabelHostname: a.m.cfg.NodeName},
+	}
 }
 
 // followVolumes has the actor hear of changes of what its volumes are made from.

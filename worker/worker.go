@@ -103,8 +103,10 @@ func (w *Worker) GatewayAddr(ctx context.Context) (net.Addr, error) {
 func (w *Worker) Run(ctx context.Context) error {
 	defer w.set.Close()
 	files := paths(w.cfg.RootDir)
-	if err := os.MkdirAll(files.pods(), passDir); err != nil {
-		return fmt.Errorf("make root directory: %w", err)
+	for _, dir := range []string{files.pods(), files.localVolumes()} {
+		if err := os.MkdirAll(dir, passDir); err != nil {
+			return fmt.Errorf("make root directory: %w", err)
+		}
 	}
 	if err := w.pool.Open(ctx); err != nil {
 		return fmt.Errorf("open pod network: %w", err)
@@ -152,6 +154,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	group.Go(func() error { return newNodeServer(m, w.cfg.NodeName, w.cfg.Logger).serve(ctx, listener) })
 	group.Go(func() error { return agent.Run(ctx) })
 	group.Go(func() error { m.statuses.run(ctx); return nil })
+	group.Go(func() error { newEraser(w.cfg.Client, files.localVolumes(), w.cfg.Logger).run(ctx); return nil })
 	group.Go(func() error { return w.runPods(ctx, m, agent) })
 	err = group.Wait()
 	m.close()
@@ -180,7 +183,8 @@ func (w *Worker) newManager(ctx context.Context, events *events, services *servi
 func (w *Worker) nodeConfig() node.Config {
 	return node.Config{
 		Client: w.cfg.Client, Name: w.cfg.NodeName, Addresses: w.cfg.NodeIPs, MaxPods: w.cfg.MaxPods, Labels: w.cfg.NodeLabels,
-		Version: w.cfg.Version, Dir: w.cfg.RootDir, Logger: w.cfg.Logger, Health: w.health,
+		Annotations: map[string]string{annotationLocalPath: paths(w.cfg.RootDir).localVolumes()},
+		Version:     w.cfg.Version, Dir: w.cfg.RootDir, Logger: w.cfg.Logger, Health: w.health,
 		RuntimeVersion: w.versions.String, Handlers: w.handlers,
 		Port: func() int32 {
 			w.mu.Lock()

@@ -10,7 +10,7 @@ import (
 // Members is the Authorizer until roles are served: system:masters may do everything, a node what its worker needs,
 // a bootstrap token nothing but join, and others look who they are.
 type Members struct {
-	// NodeReads tells whether a node has a pod that uses the Secret or ConfigMap; nil: none has.
+	// NodeReads tells whether a node has a pod that uses the Secret, ConfigMap or claim; nil: none has.
 	NodeReads func(ctx context.Context, node, resource, namespace, name string) bool
 }
 
@@ -76,6 +76,10 @@ func (m *Members) nodeMay(ctx context.Context, node string, a *Attributes) bool 
 		return plain && (see || write || a.Verb == "delete") || status && (write || a.Verb == "get")
 	case "services", "endpointslices", "namespaces", "networkpolicies":
 		return plain && see
+	case "persistentvolumeclaims":
+		return plain && a.Verb == "get" && m.NodeReads != nil && m.NodeReads(ctx, node, a.Resource, a.Namespace, a.Name)
+	case "persistentvolumes": // what may be written of them is held by admission
+		return plain && (see || a.Verb == "patch")
 	case "configmaps", "secrets":
 		return plain && see && a.Name != "" && m.NodeReads != nil && m.NodeReads(ctx, node, a.Resource, a.Namespace, a.Name)
 	case "events":

@@ -25,7 +25,7 @@ func TestMembers(t *testing.T) {
 			a.Group = "authentication.k8s.io"
 		case "leases":
 			a.Namespace = "kube-node-lease"
-		case "pods", "secrets", "configmaps", "events", "services":
+		case "pods", "secrets", "configmaps", "persistentvolumeclaims", "events", "services":
 			a.Namespace = "default"
 		}
 		return a
@@ -43,10 +43,10 @@ func TestMembers(t *testing.T) {
 			list{res("update", csrs, "x"), res("update", csrs+"/approval", "x"), res("update", csrs+"/status", "x"), res("delete", csrs, "x"), res("get", "nodes", "n1"), res("create", "nodes", ""),
 				res("get", "secrets", "s"), res("list", "pods", ""), path("get", "/api"), path("get", "/v2/"), path("get", "/v1/apps"), path("get", "/metrics"), res("create", "selfsubjectreviews", "")}},
 		{node, list{res("get", "nodes", "n2"), res("create", "nodes", ""), res("patch", "nodes/status", "n1"), res("update", "nodes", "n1"), res("watch", "pods", ""), res("patch", "pods/status", "p"),
-			res("delete", "pods", "p"), res("get", "secrets", "mine"), res("get", "configmaps", "mine"), res("watch", "configmaps", "mine"), res("list", "secrets", "mine"), res("create", "events", ""), res("update", "leases", "n1"), res("create", "leases", ""),
+			res("delete", "pods", "p"), res("get", "secrets", "mine"), res("get", "configmaps", "mine"), res("watch", "configmaps", "mine"), res("get", "persistentvolumeclaims", "mine"), res("watch", "persistentvolumes", ""), res("patch", "persistentvolumes", "v"), res("list", "secrets", "mine"), res("create", "events", ""), res("update", "leases", "n1"), res("create", "leases", ""),
 			res("list", "services", ""), res("watch", "endpointslices", ""), res("watch", "networkpolicies", ""), res("create", csrs, ""), path("get", "/v2/default/x/blobs/sha256:0"), path("head", "/v2/x"),
 			path("get", "/api"), path("get", "/openapi/v3"), res("create", "selfsubjectreviews", "")},
-			list{res("patch", "nodes/status", "n2"), res("delete", "nodes", "n1"), res("update", "leases", "n2"), res("list", "secrets", ""), res("get", "secrets", "theirs"), res("watch", "configmaps", ""), res("watch", "secrets", "theirs"),
+			list{res("patch", "nodes/status", "n2"), res("delete", "nodes", "n1"), res("update", "leases", "n2"), res("list", "secrets", ""), res("get", "secrets", "theirs"), res("watch", "configmaps", ""), res("get", "persistentvolumeclaims", "theirs"), res("watch", "persistentvolumeclaims", "mine"), res("update", "persistentvolumes", "v"), res("create", "persistentvolumes", ""), res("patch", "persistentvolumes/status", "v"), res("watch", "secrets", "theirs"),
 				{Verb: "list", Group: "metrics.k8s.io", Version: "v1beta1", Resource: "pods", Path: "/x"},
 				res("create", "pods", ""), res("create", "pods/binding", "p"), res("get", "pods/log", "p"), res("deletecollection", "pods", ""), res("update", "services", "s"), res("create", "deployments", ""),
 				res("update", csrs+"/approval", "x"), res("get", "apps", "x"), path("put", "/v2/x/manifests/y"), path("post", "/v1/apps"), path("get", "/v1/apps"), path("get", "/metrics"),

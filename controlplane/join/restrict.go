@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -12,7 +13,9 @@ import (
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
+	helpers "k8s.io/component-helpers/storage/volume"
 
+	"github.com/petrelrun/petrel/controlplane/api"
 	"github.com/petrelrun/petrel/controlplane/auth"
 	"github.com/petrelrun/petrel/controlplane/resource"
 )
@@ -53,6 +56,8 @@ func restrict(node string, obj, old runtime.Object) error {
 		if lease := as[*coordinationv1.Lease](known); lease.Name != node {
 			return errors.New("the lease is another node's")
 		}
+	case *corev1.PersistentVolume:
+		return ownVolume(node, as[*corev1.PersistentVolume](obj), as[*corev1.PersistentVolume](old))
 	case *corev1.Pod:
 		return ownPod(node, as[*corev1.Pod](obj), as[*corev1.Pod](old))
 	}
@@ -92,6 +97,26 @@ func restrictedLabels(labels map[string]string) map[string]string {
 		}
 	}
 	return out
+}
+
+// ownVolume lets a node do one thing with volumes: let go of a local one of its own that is deleted, when it has removed
+// the directory.
+func ownVolume(node string, obj, old *corev1.PersistentVolume) error {
+	switch {
+	case obj == nil || old == nil:
+		return errors.New("volumes are not a node's to create or to delete")
+	case helpers.CheckNodeAffinity(old, map[string]string{corev1.LabelHostname: node}) != nil || old.Spec.NodeAffinity == nil:
+		return errors.New("the volume is not on the node")
+	case old.DeletionTimestamp == nil:
+		return errors.New("the volume is not deleted")
+	}
+	want := old.DeepCopy()
+	want.Finalizers = slices.DeleteFunc(want.Finalizers, func(f string) bool { return f == api.LocalPathFinalizer })
+	if !slices.Equal(want.Finalizers, obj.Finalizers) || !maps.Equal(obj.Labels, old.Labels) || !maps.Equal(obj.Annotations, old.Annotations) ||
+		!apiequality.Semantic.DeepEqual(obj.OwnerReferences, old.OwnerReferences) || !apiequality.Semantic.DeepEqual(obj.Spec, old.Spec) {
+		return errors.New("of a volume a node may remove its finalizer, and nothing else")
+	}
+	return nil
 }
 
 func ownPod(node string, obj, old *corev1.Pod) error {

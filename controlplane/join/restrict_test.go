@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
+	"github.com/petrelrun/petrel/controlplane/api"
 	"github.com/petrelrun/petrel/controlplane/resource"
 )
 
@@ -32,6 +33,20 @@ func TestRestrict(t *testing.T) {
 	lease := func(name string) *coordinationv1.Lease {
 		return &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	}
+	volume := func(on string, change ...func(*corev1.PersistentVolume)) *corev1.PersistentVolume {
+		now := metav1.Unix(1, 0)
+		v := &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: "v", DeletionTimestamp: &now, Finalizers: []string{"other", api.LocalPathFinalizer}}}
+		v.Spec.NodeAffinity = &corev1.VolumeNodeAffinity{Required: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{
+			MatchExpressions: []corev1.NodeSelectorRequirement{{Key: corev1.LabelHostname, Operator: corev1.NodeSelectorOpIn, Values: []string{on}}},
+		}}}}
+		for _, c := range change {
+			c(v)
+		}
+		return v
+	}
+	let := func(v *corev1.PersistentVolume) { v.Finalizers = []string{"other"} }
+	live := func(v *corev1.PersistentVolume) { v.DeletionTimestamp = nil }
+	anywhere := func(v *corev1.PersistentVolume) { v.Spec.NodeAffinity = nil }
 	tests := []struct {
 		name     string
 		obj, old runtime.Object
@@ -58,6 +73,14 @@ func TestRestrict(t *testing.T) {
 		{name: "its pod's labels", obj: pod("n1", func(p *corev1.Pod) { p.Labels["app"] = "y" }), old: pod("n1"), refused: "labels"},
 		{name: "its pod's spec", obj: pod("n1", func(p *corev1.Pod) { p.Spec.PriorityClassName = "high" }), old: pod("n1"), refused: "spec"},
 		{name: "its pod's owners", obj: pod("n1", func(p *corev1.Pod) { p.OwnerReferences = []metav1.OwnerReference{{Name: "x"}} }), old: pod("n1"), refused: "owners"},
+		{name: "its volume let go", obj: volume("n1", let), old: volume("n1")},
+		{name: "another's volume let go", obj: volume("n2", let), old: volume("n2"), refused: "not on the node"},
+		{name: "a volume of all nodes let go", obj: volume("n1", let, anywhere), old: volume("n1", anywhere), refused: "not on the node"},
+		{name: "its volume, which lives, let go", obj: volume("n1", let, live), old: volume("n1", live), refused: "not deleted"},
+		{name: "all finalizers of its volume", obj: volume("n1", func(v *corev1.PersistentVolume) { v.Finalizers = nil }), old: volume("n1"), refused: "nothing else"},
+		{name: "its volume's spec", obj: volume("n1", let, func(v *corev1.PersistentVolume) { v.Spec.StorageClassName = "x" }), old: volume("n1"), refused: "nothing else"},
+		{name: "a volume made", obj: volume("n1"), refused: "create"},
+		{name: "its volume deleted", old: volume("n1"), refused: "delete"},
 		{name: "what is not a node's", obj: &corev1.ConfigMap{}},
 	}
 	d, _ := resource.Lookup(podsResource)

@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apiresource "k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/petrelrun/petrel/controlplane/auth"
@@ -109,6 +110,11 @@ func TestNodesReadWhatTheirPodsUse(t *testing.T) {
 				{Secret: &corev1.SecretProjection{LocalObjectReference: corev1.LocalObjectReference{Name: "part"}}},
 				{ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: corev1.LocalObjectReference{Name: "part"}}},
 			}}}},
+			{Name: "d", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data"}}},
+			{Name: "e", VolumeSource: corev1.VolumeSource{Ephemeral: &corev1.EphemeralVolumeSource{VolumeClaimTemplate: &corev1.PersistentVolumeClaimTemplate{Spec: corev1.PersistentVolumeClaimSpec{
+				AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
+				Resources:   corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: *apiresource.NewQuantity(1, apiresource.BinarySI)}},
+			}}}}},
 		},
 		InitContainers: []corev1.Container{{Name: "i", Image: "i", EnvFrom: []corev1.EnvFromSource{
 			{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "from"}}},
@@ -122,7 +128,7 @@ func TestNodesReadWhatTheirPodsUse(t *testing.T) {
 	if _, err := client.Create(t.Context(), pod); err != nil {
 		t.Fatal(err)
 	}
-	for _, use := range []string{"secrets/pull", "secrets/vol", "configmaps/vol", "secrets/part", "configmaps/part", "secrets/from", "configmaps/from", "secrets/key", "configmaps/key"} {
+	for _, use := range []string{"secrets/pull", "persistentvolumeclaims/data", "persistentvolumeclaims/uses-e", "secrets/vol", "configmaps/vol", "secrets/part", "configmaps/part", "secrets/from", "configmaps/from", "secrets/key", "configmaps/key"} {
 		resource, name, _ := strings.Cut(use, "/")
 		if !controller.NodeReads(t.Context(), "n1", resource, "default", name) {
 			t.Errorf("the pod's node may not read %s", use)

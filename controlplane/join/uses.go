@@ -14,7 +14,7 @@ func useKey(node, resource, namespace, name string) string {
 	return node + "/" + resource + "/" + namespace + "/" + name
 }
 
-// NodeReads tells whether a pod of the node uses the Secret or ConfigMap, for auth.Members. The node may have heard of
+// NodeReads tells whether a pod of the node uses the Secret, ConfigMap or claim, for auth.Members. The node may have heard of
 // its pod a moment before this cache has, so a no takes a while.
 func (c *Controller) NodeReads(ctx context.Context, node, resource, namespace, name string) bool {
 	ctx, cancel := context.WithTimeout(ctx, podPatience)
@@ -32,7 +32,7 @@ func (c *Controller) NodeReads(ctx context.Context, node, resource, namespace, n
 	}
 }
 
-// usesOf lists the Secrets and ConfigMaps that a bound pod names.
+// usesOf lists the Secrets, ConfigMaps and claims that a bound pod names.
 func usesOf(obj any) ([]string, error) {
 	pod, ok := obj.(*corev1.Pod)
 	if !ok || pod.Spec.NodeName == "" {
@@ -48,7 +48,7 @@ func usesOf(obj any) ([]string, error) {
 		add("secrets", pod.Spec.ImagePullSecrets[i].Name)
 	}
 	for i := range pod.Spec.Volumes {
-		usesOfVolume(&pod.Spec.Volumes[i], add)
+		usesOfVolume(pod, &pod.Spec.Volumes[i], add)
 	}
 	for i := range pod.Spec.InitContainers {
 		usesOfContainer(pod.Spec.InitContainers[i].Env, pod.Spec.InitContainers[i].EnvFrom, add)
@@ -62,7 +62,13 @@ func usesOf(obj any) ([]string, error) {
 	return keys, nil
 }
 
-func usesOfVolume(v *corev1.Volume, add func(resource, name string)) {
+func usesOfVolume(pod *corev1.Pod, v *corev1.Volume, add func(resource, name string)) {
+	if v.PersistentVolumeClaim != nil {
+		add("persistentvolumeclaims", v.PersistentVolumeClaim.ClaimName)
+	}
+	if v.Ephemeral != nil {
+		add("persistentvolumeclaims", pod.Name+"-"+v.Name)
+	}
 	if v.Secret != nil {
 		add("secrets", v.Secret.SecretName)
 	}

@@ -46,7 +46,9 @@ type Config struct {
 	Addresses []netip.Addr
 	MaxPods   int
 	Labels    map[string]string
-	Version   string
+	// Annotations are put on the Node beside whatever others put there.
+	Annotations map[string]string
+	Version     string
 	// Dir is where pods' files are: the disk whose size is told.
 	Dir string
 	// RuntimeVersion, Port and Health are asked each time.
@@ -168,13 +170,13 @@ func (n *Node) register(ctx context.Context) error {
 	labels := n.labels()
 	node, err := nodes.Get(ctx, n.cfg.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		node, err = nodes.Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: n.cfg.Name, Labels: labels}}, metav1.CreateOptions{})
+		node, err = nodes.Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: n.cfg.Name, Labels: labels, Annotations: n.cfg.Annotations}}, metav1.CreateOptions{})
 	}
 	if err != nil {
 		return fmt.Errorf("register node: %w", err)
 	}
-	if !contains(node.Labels, labels) {
-		patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"labels": labels}})
+	if !contains(node.Labels, labels) || !contains(node.Annotations, n.cfg.Annotations) {
+		patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"labels": labels, "annotations": n.cfg.Annotations}})
 		if err != nil {
 			return fmt.Errorf("encode labels: %w", err)
 		}

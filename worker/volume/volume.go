@@ -37,6 +37,11 @@ type Maker struct {
 	Source env.Source
 	// HostPaths are the directories of the machine below which hostPath volumes may lie.
 	HostPaths []string
+	// Claims finds the volumes behind claims; nil: pods can have none.
+	Claims Claims
+	// LocalDir is where this node makes its local volumes, and NodeLabels are what volumes choose their node by.
+	LocalDir   string
+	NodeLabels map[string]string
 	// Logger hears of what is kept as it was because it could not be renewed; nil: nobody.
 	Logger *slog.Logger
 }
@@ -74,6 +79,10 @@ func (m *Maker) one(ctx context.Context, p *corev1.Pod, v *corev1.Volume, path s
 			return place{}, err
 		}
 		return place{path: real}, hostPath(real, ptr.Deref(v.HostPath.Type, corev1.HostPathUnset))
+	case v.PersistentVolumeClaim != nil:
+		return m.claimed(ctx, p, v.PersistentVolumeClaim.ClaimName, v.PersistentVolumeClaim.ReadOnly)
+	case v.Ephemeral != nil:
+		return m.claimed(ctx, p, p.Name+"-"+v.Name, false)
 	}
 	at := place{path: path, fixed: true, readOnly: true}
 	_, err := m.content(ctx, p, v, path, facts)
