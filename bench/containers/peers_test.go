@@ -142,7 +142,7 @@ func wasm(b *testing.B) (s *side, root string) {
 		b.Fatal(err)
 	}
 	image := &runtimev1.ImageSpec{Image: "bench.test/plain:v1", Annotations: map[string]string{"petrel.run/module-file": guest}}
-	if _, err := client.PullImage(ctx, image, nil); err != nil {
+	if _, err := client.PullImage(ctx, image, nil, nil); err != nil {
 		b.Fatal(err)
 	}
 	return &side{

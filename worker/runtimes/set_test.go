@@ -82,7 +82,7 @@ func (n *node) run(uid string, kind runtimes.Kind, containers ...runtimes.Kind) 
 		n.Fatal(err)
 	}
 	for _, c := range containers {
-		if _, err := n.PullImage(n.Context(), image(c), nil); err != nil {
+		if _, err := n.PullImage(n.Context(), image(c), nil, nil); err != nil {
 			n.Fatal(err)
 		}
 		cid, err := n.CreateContainer(n.Context(), id, container(string(c), c), config)
@@ -239,14 +239,14 @@ func TestIDsOfNobody(t *testing.T) {
 func TestImagesByTheirHandler(t *testing.T) {
 	n := newNode(t)
 	for image, handler := range map[string]string{"wasm": runtimes.HandlerWasm, "oci": ""} {
-		if ref, err := n.PullImage(t.Context(), &runtimev1.ImageSpec{Image: image, RuntimeHandler: handler}, nil); err != nil || ref == "" {
+		if ref, err := n.PullImage(t.Context(), &runtimev1.ImageSpec{Image: image, RuntimeHandler: handler}, nil, nil); err != nil || ref == "" {
 			t.Errorf("%s: %q, %v", image, ref, err)
 		}
 		if got, err := n.ImageStatus(t.Context(), &runtimev1.ImageSpec{Image: image, RuntimeHandler: handler}); err != nil || got == nil {
 			t.Errorf("%s is not there: %v", image, err)
 		}
 	}
-	if _, err := n.PullImage(t.Context(), &runtimev1.ImageSpec{Image: "oci", RuntimeHandler: runtimes.HandlerWasm}, nil); err == nil {
+	if _, err := n.PullImage(t.Context(), &runtimev1.ImageSpec{Image: "oci", RuntimeHandler: runtimes.HandlerWasm}, nil, nil); err == nil {
 		t.Error("petrel-wasmrt has containerd's image")
 	}
 }
