@@ -13,5 +13,5 @@
 // Locks, in the order in which they are taken: sandbox.op or container.op (one operation on an object at a time),
 // container.saving (one writer of its record), the broadcaster's mutex, Supervisor.mu (everything that is read by others; never held over I/O).
 //
-// It imports the runner's protocol, k8s.io/cri-api and gRPC, and nothing else of Kubernetes.
+// It imports the runner's protocol, k8s.io/cri-api, k8s.io/cri-streaming and gRPC, and nothing else of Kubernetes.
 package supervisor

@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"sync"
 	"time"
 
@@ -19,7 +18,6 @@ import (
 	"google.golang.org/grpc/status"
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"k8s.io/cri-streaming/pkg/streaming"
-	"k8s.io/cri-streaming/pkg/streaming/remotecommand"
 
 	"github.com/petrelrun/petrel/wasmrt/runner/control"
 )
@@ -33,8 +31,6 @@ const (
 	// streamHeaderTimeout and streamMaxHeader bound the request of a stream.
 	streamHeaderTimeout = 10 * time.Second
 	streamMaxHeader     = 16 << 10
-	// podDialTimeout bounds connecting to a pod's port: its address is this machine's.
-	podDialTimeout = 5 * time.Second
 )
 
 // streamServer serves the streams of exec, attach and port-forward, as the CRI has it: a call answers a URL, and whoever
@@ -180,57 +176,4 @@ func (s *Supervisor) podAddress(id string) (string, error) {
 		return "", status.Errorf(codes.FailedPrecondition, "sandbox %s is not ready", b.record.ID)
 	}
 	return b.record.Address, nil
-}
-
-// guestStreams is what the stream server asks for its streams' other ends.
-type guestStreams struct{ s *Supervisor }
-
-// Exec implements streaming.Runtime.
-func (g guestStreams) Exec(ctx context.Context, id string, cmd []string, in io.Reader, out, errs io.WriteCloser, _ bool, _ <-chan remotecommand.TerminalSize) error {
-	result, err := g.s.exec(ctx, id, control.ExecParams{Args: cmd}, in, writer(out), writer(errs))
-	if err != nil {
-		return err
-	}
-	return exitOf(result)
-}
-
-// Attach implements streaming.Runtime.
-func (g guestStreams) Attach(ctx context.Context, id string, in io.Reader, out, errs io.WriteCloser, _ bool, _ <-chan remotecommand.TerminalSize) error {
-	return g.s.attachTo(ctx, id, in, writer(out), writer(errs))
-}
-
-// writer keeps a stream that is not there from looking like one that is.
-func writer(w io.WriteCloser) io.Writer {
-	if w == nil {
-		return nil
-	}
-	return w
-}
-
-// PortForward implements streaming.Runtime: it carries one connection.
-func (g guestStreams) PortForward(ctx context.Context, id string, port int32, stream io.ReadWriteCloser) error {
-	defer stream.Close()
-	address, err := g.s.podAddress(id)
-	if err != nil {
-		return err
-	}
-	dialing, cancel := context.WithTimeout(ctx, podDialTimeout)
-	defer cancel()
-	conn, err := new(net.Dialer).DialContext(dialing, "tcp", net.JoinHostPort(address, strconv.Itoa(int(port))))
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
-	go func() { // ends when stream does, which is when this function has
-		_, _ = io.Copy(conn, stream)
-		if half, ok := conn.(*net.TCPConn); ok {
-			_ = half.CloseWrite()
-		}
-	}()
-	_, err = io.Copy(stream, conn)
-	if ctx.Err() != nil {
-		return nil
-	}
-	return err
 }
