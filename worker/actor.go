@@ -32,6 +32,7 @@ type actor struct {
 	listing   *found      // what a listing held of it, in place of asking
 	ending    []string    // instances and sandboxes that are being stopped
 	ailing    string      // the instance whose guest is said to fail
+	evicted   string      // why the node has it end; empty: it does not
 	renew     bool        // what volumes are made from may have changed
 	announced uint64      // hash of the instance whose start was announced
 	pending   bool        // there is something to do
@@ -176,7 +177,7 @@ func (a *actor) loop() {
 		if a.timer != nil {
 			a.timer.Stop()
 		}
-		in := inbox{pod: a.pod, fromAPI: a.fromAPI, gone: a.gone, dirty: a.dirty, told: a.told, probed: a.probed, hooked: a.hooked, listing: a.listing, ailing: a.ailing, renew: a.renew}
+		in := inbox{pod: a.pod, fromAPI: a.fromAPI, gone: a.gone, dirty: a.dirty, told: a.told, probed: a.probed, hooked: a.hooked, listing: a.listing, ailing: a.ailing, renew: a.renew, evicted: a.evicted}
 		a.dirty, a.probed, a.hooked, a.listing, a.ailing, a.renew = false, nil, nil, nil, "", false
 		a.mu.Unlock()
 

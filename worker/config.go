@@ -81,6 +81,8 @@ type Config struct {
 	// that is not loopback.
 	NodeListen string
 	Logger     *slog.Logger
+	// Housekeeping says when the node frees memory and disk.
+	Housekeeping Housekeeping
 
 	// runtimeGrace is how long the runtime may be away before the node is said to be not ready.
 	runtimeGrace time.Duration
@@ -110,6 +112,7 @@ func (c *Config) setDefaults() {
 		c.NodeListen = cmp.Or(c.NodeListen, net.JoinHostPort(c.NodeIPs[0].String(), nodePort))
 	}
 	c.NodeListen = cmp.Or(c.NodeListen, "127.0.0.1:0")
+	c.Housekeeping.setDefaults()
 	c.runtimeGrace = cmp.Or(c.runtimeGrace, defaultRuntimeGrace)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

@@ -19,6 +19,8 @@ func (a *actor) takeEnd(in inbox) {
 		a.stopBy(now.Add(goneGrace(p)), pod.Why{})
 	case p.DeletionTimestamp != nil:
 		a.stopBy(deletionDeadline(p, now), pod.Why{})
+	case in.evicted != "" && !pod.Terminal(p.Status.Phase):
+		a.stopBy(now.Add(min(evictionGrace, pod.Grace(p))), pod.Why{Reason: pod.ReasonEvicted, Message: in.evicted})
 	case pod.Terminal(p.Status.Phase) && !a.view.Over:
 		a.stopBy(now.Add(pod.Grace(p)), pod.Why{}) // ended by somebody else: the status is theirs
 	case pastDeadline(p, now):

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 	"time"
 
 	"github.com/petrelrun/petrel/worker/cri"
 	"github.com/petrelrun/petrel/worker/env"
+	"github.com/petrelrun/petrel/worker/logrotate"
 	"github.com/petrelrun/petrel/worker/pod"
 )
 
@@ -129,8 +129,7 @@ func (a *actor) removeContainer(ctx context.Context, step pod.Step) error {
 		}
 	}
 	a.view.Containers[name] = kept
-	err := os.Remove(a.m.paths.logs(a.view.Pod) + "/" + logName(name, step.Attempt))
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := logrotate.Remove(a.m.paths.logs(a.view.Pod) + "/" + logName(name, step.Attempt)); err != nil {
 		a.m.log.Warn("old log was not removed", "pod", a.name(), "error", err)
 	}
 	if !a.wasm(name) {

@@ -24,6 +24,7 @@ type inbox struct {
 	listing *found
 	ailing  string
 	renew   bool
+	evicted string
 }
 
 // turn takes in what is new, does what there is to do now, tells the status, and returns when it wants to be woken.

@@ -35,8 +35,8 @@ type Worker struct {
 	pool     *network.Network
 	metrics  *metrics
 	guard    *guard
-	steering *steer.Service
 	groups   *confine.Groups
+	steering *steer.Service
 	catalog  *catalog.Catalog
 
 	versions    runtimeVersions
@@ -130,10 +130,18 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	defer m.usage.Close()
 	w.metrics.registry.MustRegister(newPodsCollector(m))
-	agent, err := node.New(w.nodeConfig())
+	agentConfig := w.nodeConfig()
+	poke := func() {}
+	keeper, err := w.newHousekeeper(m, func() { poke() })
 	if err != nil {
 		return err
 	}
+	agentConfig.Pressure = keeper.pressure.Holds
+	agent, err := node.New(agentConfig)
+	if err != nil {
+		return err
+	}
+	poke = agent.Poke
 	m.allocatable = agent.Allocatable
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", w.cfg.NodeListen)
 	if err != nil {
@@ -155,7 +163,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	group.Go(func() error { return agent.Run(ctx) })
 	group.Go(func() error { m.statuses.run(ctx); return nil })
 	group.Go(func() error { newEraser(w.cfg.Client, files.localVolumes(), w.cfg.Logger).run(ctx); return nil })
-	group.Go(func() error { return w.runPods(ctx, m, agent) })
+	group.Go(func() error { return w.runPods(ctx, m, agent, keeper) })
 	err = group.Wait()
 	m.close()
 	if errors.Is(err, context.Canceled) {
@@ -184,7 +192,7 @@ func (w *Worker) nodeConfig() node.Config {
 	return node.Config{
 		Client: w.cfg.Client, Name: w.cfg.NodeName, Addresses: w.cfg.NodeIPs, MaxPods: w.cfg.MaxPods, Labels: w.cfg.NodeLabels,
 		Annotations: map[string]string{annotationLocalPath: paths(w.cfg.RootDir).localVolumes()},
-		Version:     w.cfg.Version, Dir: w.cfg.RootDir, Logger: w.cfg.Logger, Health: w.health,
+		Version: w.cfg.Version, Dir: w.cfg.RootDir, Logger: w.cfg.Logger, Health: w.health, Kept: w.keptByThresholds,
 		RuntimeVersion: w.versions.String, Handlers: w.handlers,
 		Port: func() int32 {
 			w.mu.Lock()
@@ -195,7 +203,7 @@ func (w *Worker) nodeConfig() node.Config {
 }
 
 // runPods waits for the runtime, takes over what runs, and then follows the API and the runtime.
-func (w *Worker) runPods(ctx context.Context, m *manager, agent *node.Node) error {
+func (w *Worker) runPods(ctx context.Context, m *manager, agent *node.Node, keeper *housekeeper) error {
 	if err := w.greet(ctx, m); err != nil {
 		return nil // ctx has ended: greet gives up for nothing else
 	}
@@ -210,8 +218,10 @@ func (w *Worker) runPods(ctx context.Context, m *manager, agent *node.Node) erro
 	parts.Go(func() { pods.Run(ctx) })
 	parts.Go(func() { m.watchRuntimes(ctx, pods.Synced, agent.Poke) })
 	parts.Go(func() { w.meetContainers(ctx, agent.Poke) })
+	var kept error
+	parts.Go(func() { kept = keeper.run(ctx) })
 	parts.Wait()
-	return nil
+	return kept
 }
 
 // kubernetesEnv is where programs find the API.

@@ -55,6 +55,10 @@ type Config struct {
 	RuntimeVersion func() string
 	Port           func() int32
 	Health         func(ctx context.Context) Health
+	// Kept is what of the machine's memory and disk pods may not have, in bytes.
+	Kept func(memory, disk int64) (keptMemory, keptDisk int64)
+	// Pressure tells whether the machine is short of what the condition is about.
+	Pressure func(corev1.NodeConditionType) bool
 	// Handlers are the ways to run pods, asked each time; nil: none is told. "" is what runs pods that name none.
 	Handlers func() []corev1.NodeRuntimeHandler
 	Logger   *slog.Logger
@@ -63,8 +67,8 @@ type Config struct {
 // Validate reports what makes the configuration unusable.
 func (c *Config) Validate() error {
 	switch {
-	case c.Client == nil || c.RuntimeVersion == nil || c.Port == nil || c.Health == nil || c.Logger == nil:
-		return errors.New("node needs a client, a runtime version, a port, a health and a logger")
+	case c.Client == nil || c.RuntimeVersion == nil || c.Port == nil || c.Health == nil || c.Kept == nil || c.Pressure == nil || c.Logger == nil:
+		return errors.New("node needs a client, a runtime version, a port, a health, what is kept, pressures and a logger")
 	case c.Name == "" || c.Name != strings.ToLower(c.Name):
 		return fmt.Errorf("node name %q: want a lower-case name", c.Name)
 	case len(c.Addresses) == 0:
@@ -106,7 +110,7 @@ func (n *Node) Allocatable() corev1.ResourceList {
 		if err != nil {
 			return nil
 		}
-		_, n.allocatable = m.capacity(n.cfg.MaxPods)
+		_, n.allocatable = m.capacity(&n.cfg)
 	}
 	return n.allocatable
 }
@@ -223,7 +227,7 @@ func (n *Node) report(ctx context.Context, now time.Time) error {
 		return fmt.Errorf("read node: %w", err)
 	}
 	n.mu.Lock()
-	_, n.allocatable = m.capacity(n.cfg.MaxPods)
+	_, n.allocatable = m.capacity(&n.cfg)
 	n.last = &node.Status
 	last, sent := n.last, n.sent
 	n.mu.Unlock()

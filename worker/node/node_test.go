@@ -25,6 +25,8 @@ func testConfig(t *testing.T, client *fake.Clientset) Config {
 		RuntimeVersion: func() string { return "fake://1" },
 		Port:           func() int32 { return 4321 },
 		Health:         func(context.Context) Health { return Health{Ready: true, Reason: "WorkerReady"} },
+		Kept:           func(_, disk int64) (int64, int64) { return 100 << 20, disk / 20 },
+		Pressure:       func(corev1.NodeConditionType) bool { return false },
 		Logger:         slog.New(slog.DiscardHandler),
 	}
 }
@@ -233,18 +235,40 @@ func TestADeletedNodeIsRegisteredAnew(t *testing.T) {
 	})
 }
 
-func TestMachineFacts(t *testing.T) {
-	total, available := parseMeminfo([]byte("MemTotal:       1024 kB\nMemFree: 1 kB\nMemAvailable:    512 kB\nnonsense\nHugePages_Total: x\n"))
-	if total != 1<<20 || available != 512<<10 {
-		t.Errorf("total %d, available %d", total, available)
+func TestCapacity(t *testing.T) {
+	cfg := testConfig(t, fake.NewClientset())
+	m := &machine{cpus: 4, memory: 1 << 30, disk: 2000}
+	capacity, allocatable := m.capacity(&cfg)
+	if capacity.Cpu().Value() != 4 || capacity.Memory().Value() != 1<<30 || capacity.StorageEphemeral().Value() != 2000 || capacity.Pods().Value() != 11000 {
+		t.Errorf("capacity = %v", capacity)
 	}
-	m := &machine{memory: 1 << 30, memoryAvailable: memoryReserve - 1, disk: 1000, diskAvailable: 49}
-	if !m.memoryPressure() || !m.diskPressure() {
-		t.Error("pressure is not seen")
+	if allocatable.Cpu().Value() != 4 || allocatable.Memory().Value() != 1<<30-100<<20 || allocatable.StorageEphemeral().Value() != 1900 {
+		t.Errorf("allocatable = %v", allocatable)
 	}
-	m.memoryAvailable, m.diskAvailable = memoryReserve, 50
-	if m.memoryPressure() || m.diskPressure() {
-		t.Error("pressure is seen where there is none")
+	m.memory = 50 << 20 // less than what is kept
+	if _, allocatable = m.capacity(&cfg); !allocatable.Memory().IsZero() {
+		t.Errorf("allocatable = %v", allocatable)
+	}
+}
+
+func TestPressureIsTold(t *testing.T) {
+	for _, kind := range []corev1.NodeConditionType{corev1.NodeMemoryPressure, corev1.NodeDiskPressure, corev1.NodePIDPressure} {
+		synctest.Test(t, func(t *testing.T) {
+			client := fake.NewClientset()
+			cfg := testConfig(t, client)
+			cfg.Pressure = func(k corev1.NodeConditionType) bool { return k == kind }
+			run(t, cfg, func() {
+				for _, c := range getNode(t, client).Status.Conditions {
+					want := corev1.ConditionFalse
+					if c.Type == kind || c.Type == corev1.NodeReady {
+						want = corev1.ConditionTrue
+					}
+					if c.Status != want || c.Reason == "" {
+						t.Errorf("under %s: %s is %s for %q", kind, c.Type, c.Status, c.Reason)
+					}
+				}
+			})
+		})
 	}
 }
 

@@ -21,7 +21,7 @@ type Health struct {
 
 // status is the Node's status as of now; times of conditions that did not change come from old.
 func status(cfg *Config, m *machine, health Health, old *corev1.NodeStatus, now time.Time) corev1.NodeStatus {
-	capacity, allocatable := m.capacity(cfg.MaxPods)
+	capacity, allocatable := m.capacity(cfg)
 	info := m.info
 	info.KubeletVersion = cfg.Version
 	info.ContainerRuntimeVersion = cfg.RuntimeVersion()
@@ -39,9 +39,9 @@ func status(cfg *Config, m *machine, health Health, old *corev1.NodeStatus, now 
 	}
 	out.Addresses = append(out.Addresses, corev1.NodeAddress{Type: corev1.NodeHostName, Address: cfg.Name})
 	out.Conditions = []corev1.NodeCondition{
-		condition(corev1.NodeMemoryPressure, m.memoryPressure(), "WorkerHasInsufficientMemory", "WorkerHasSufficientMemory"),
-		condition(corev1.NodeDiskPressure, m.diskPressure(), "WorkerHasDiskPressure", "WorkerHasNoDiskPressure"),
-		condition(corev1.NodePIDPressure, false, "", "WorkerHasSufficientPID"),
+		condition(corev1.NodeMemoryPressure, cfg.Pressure(corev1.NodeMemoryPressure), "WorkerHasInsufficientMemory", "WorkerHasSufficientMemory"),
+		condition(corev1.NodeDiskPressure, cfg.Pressure(corev1.NodeDiskPressure), "WorkerHasDiskPressure", "WorkerHasNoDiskPressure"),
+		condition(corev1.NodePIDPressure, cfg.Pressure(corev1.NodePIDPressure), "WorkerHasInsufficientPID", "WorkerHasSufficientPID"),
 		{Type: corev1.NodeReady, Status: truth(health.Ready), Reason: health.Reason, Message: health.Message},
 	}
 	for i := range out.Conditions {

@@ -35,8 +35,10 @@ func conditions(v *View, status *corev1.PodStatus, now time.Time) []corev1.PodCo
 			*c = *theirs // it is the scheduler's
 		}
 	}
-	if c := health(v, now); c != nil {
-		own = append(own, *c)
+	for _, c := range []*corev1.PodCondition{health(v, now), disruption(v, now)} {
+		if c != nil {
+			own = append(own, *c)
+		}
 	}
 	for _, c := range v.Pod.Status.Conditions {
 		if find(own, c.Type) == nil {

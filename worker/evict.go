@@ -1,0 +1,197 @@
+package worker
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/petrelrun/petrel/worker/eviction"
+	"github.com/petrelrun/petrel/worker/pod"
+	"github.com/petrelrun/petrel/worker/stats"
+)
+
+const (
+	// evictionGrace is what an evicted pod has to end: the node is running out of something while it does.
+	evictionGrace = time.Second
+	// criticalPriority is that of pods without which a node or a cluster does not work.
+	criticalPriority = 2_000_000_000
+	// imageDirsFor is how long the runtimes' word is taken for where their images are.
+	imageDirsFor = 10 * time.Minute
+)
+
+// evictor is the node as its eviction sees it.
+type evictor struct {
+	w *Worker
+	m *manager
+
+	mu        sync.Mutex
+	imageDirs []string
+	asked     time.Time
+}
+
+// observe looks at what the machine has left.
+func (e *evictor) observe(ctx context.Context) (eviction.Observed, error) {
+	machine, err := stats.Host{}.Read()
+	if err != nil {
+		return nil, err
+	}
+	disk, err := stats.ReadDisk(e.w.cfg.RootDir)
+	if err != nil {
+		return nil, err
+	}
+	out := eviction.Observed{
+		eviction.MemoryAvailable: {Capacity: int64(machine.Memory.Total), Available: int64(machine.Memory.Available)},
+		eviction.PIDAvailable:    {Capacity: machine.PIDs.Max, Available: machine.PIDs.Available()},
+	}
+	note := func(bytes, inodes eviction.Signal, d *stats.Disk) {
+		lowest(out, bytes, eviction.Amount{Capacity: int64(d.Total), Available: int64(d.Available)})
+		if d.Inodes > 0 { // file systems that make them as they need them have no number
+			lowest(out, inodes, eviction.Amount{Capacity: int64(d.Inodes), Available: int64(d.InodesFree)})
+		}
+	}
+	note(eviction.NodeFSAvailable, eviction.NodeFSInodes, disk)
+	for _, dir := range e.dirs(ctx) {
+		if images, err := stats.ReadDisk(dir); err == nil {
+			note(eviction.ImageFSAvailable, eviction.ImageFSInodes, images)
+		}
+	}
+	return out, nil
+}
+
+// lowest notes an amount, unless another disk has less.
+func lowest(out eviction.Observed, s eviction.Signal, a eviction.Amount) {
+	if was, ok := out[s]; ok && float64(was.Available)*float64(a.Capacity) < float64(a.Available)*float64(was.Capacity) {
+		return
+	}
+	out[s] = a
+}
+
+// dirs are where images are: they do not move, so the runtimes are seldom asked.
+func (e *evictor) dirs(ctx context.Context) []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if time.Since(e.asked) < imageDirsFor && len(e.imageDirs) > 0 {
+		return e.imageDirs
+	}
+	var dirs []string
+	for dir := range e.w.imageDirs(ctx) {
+		dirs = append(dirs, dir)
+	}
+	if len(dirs) > 0 {
+		e.imageDirs, e.asked = dirs, time.Now()
+	}
+	return e.imageDirs
+}
+
+// candidates are the pods that run, with what they take of what is short.
+func (e *evictor) candidates(ctx context.Context, s eviction.Signal) ([]eviction.Candidate, error) {
+	reading, err := e.m.usage.ReadNow(ctx)
+	if err != nil {
+		return nil, err
+	}
+	measured := usesOf(reading.Containers)
+	var out []eviction.Candidate
+	for _, a := range e.m.all() {
+		shown := a.snapshot()
+		if a.ends() || pod.Terminal(shown.phase) {
+			continue
+		}
+		u := measured[string(a.uid)]
+		if u == nil { // nothing of it runs
+			u = uses{corev1.ResourceMemory: 0}
+		}
+		if s != eviction.MemoryAvailable && s != eviction.PIDAvailable {
+			files := e.m.filesOf(stats.Pod{Namespace: shown.pod.Namespace, Name: shown.pod.Name, UID: string(a.uid)})
+			u.add(corev1.ResourceEphemeralStorage, files.Bytes)
+			u.add(eviction.Inodes, files.Inodes)
+		}
+		out = append(out, candidate(shown.pod, u))
+	}
+	return out, nil
+}
+
+// uses are what a pod takes; what was not measured is missing.
+type uses map[corev1.ResourceName]int64
+
+func (u uses) add(name corev1.ResourceName, n *uint64) {
+	if n != nil {
+		u[name] += int64(*n)
+	}
+}
+
+// usesOf are what pods take, by their UIDs.
+func usesOf(containers []stats.Container) map[string]uses {
+	out := map[string]uses{}
+	for i := range containers {
+		c := &containers[i]
+		u := out[c.Pod.UID]
+		if u == nil {
+			u = uses{}
+			out[c.Pod.UID] = u
+		}
+		u.add(corev1.ResourceMemory, c.Memory.Working)
+		u.add(corev1.ResourceEphemeralStorage, c.Disk.Bytes)
+		u.add(eviction.Inodes, c.Disk.Inodes)
+	}
+	return out
+}
+
+// candidate is the pod as it is ranked.
+func candidate(p *corev1.Pod, u uses) eviction.Candidate {
+	c := eviction.Candidate{UID: p.UID, Name: p.Namespace + "/" + p.Name, Started: p.CreationTimestamp.Time, Uses: u, Requests: map[corev1.ResourceName]int64{}}
+	if p.Status.StartTime != nil {
+		c.Started = p.Status.StartTime.Time
+	}
+	if p.Spec.Priority != nil {
+		c.Priority = *p.Spec.Priority
+	}
+	c.Critical = c.Priority >= criticalPriority
+	for i := range p.Spec.Containers {
+		for _, name := range []corev1.ResourceName{corev1.ResourceMemory, corev1.ResourceEphemeralStorage} {
+			if q, ok := p.Spec.Containers[i].Resources.Requests[name]; ok {
+				c.Requests[name] += q.Value()
+			}
+		}
+	}
+	return c
+}
+
+func (e *evictor) evict(uid types.UID, message string) {
+	if a := e.m.actor(uid); a != nil {
+		a.evict(message)
+	}
+}
+
+func (e *evictor) ended(uid types.UID) bool {
+	a := e.m.actor(uid)
+	if a == nil {
+		return true
+	}
+	shown := a.snapshot()
+	for _, b := range shown.sandboxes {
+		if b.ready {
+			return false
+		}
+	}
+	return len(shown.instances) == 0 || pod.Terminal(shown.phase)
+}
+
+// evict has the pod end for what the node is short of.
+func (a *actor) evict(message string) {
+	a.tell(func() {
+		a.evicted = message
+		if a.abandon != nil {
+			a.abandon()
+		}
+	})
+}
+
+// ends tells whether the pod is to end already.
+func (a *actor) ends() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.gone || a.finished || a.evicted != "" || a.pod.DeletionTimestamp != nil
+}

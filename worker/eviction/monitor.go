@@ -1,0 +1,217 @@
+package eviction
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+const (
+	// interval is how often is looked, and busyInterval the same while something is short.
+	interval     = 10 * time.Second
+	busyInterval = 2 * time.Second
+	// hold is how long a condition goes on after what was short no longer is, as in kubelet.
+	hold = 5 * time.Minute
+	// patience is how long the end of an evicted pod is waited for before another is ended.
+	patience = 30 * time.Second
+)
+
+// Config says what a monitor looks at and how it acts.
+type Config struct {
+	// Thresholds are what has to be free; none: nothing is ever evicted.
+	Thresholds []Threshold
+	// Observe looks at the machine. It has to be cheap: it is asked every ten seconds.
+	Observe func(ctx context.Context) (Observed, error)
+	// Reclaim frees disk that no pod needs: images that nothing runs.
+	Reclaim func(ctx context.Context) error
+	// Pods are those that could be ended and are not ending yet, with what they take of what the signal is about: asked
+	// only when one has to be.
+	Pods func(ctx context.Context, s Signal) ([]Candidate, error)
+	// Evict has a pod end with the message.
+	Evict func(uid types.UID, message string)
+	// Ended tells whether an evicted pod holds nothing any more.
+	Ended func(uid types.UID) bool
+	// Changed is called when a condition has come or gone.
+	Changed func()
+	Logger  *slog.Logger
+}
+
+// Validate reports what makes the configuration unusable.
+func (c *Config) Validate() error {
+	if c.Observe == nil || c.Reclaim == nil || c.Pods == nil || c.Evict == nil || c.Ended == nil || c.Changed == nil || c.Logger == nil {
+		return errors.New("eviction needs something to look at, to act on and to log to")
+	}
+	return nil
+}
+
+// Monitor watches over one node.
+type Monitor struct {
+	cfg Config
+
+	mu   sync.Mutex
+	held map[corev1.NodeConditionType]time.Time // when what was short last was
+
+	evicting types.UID // whose end is waited for
+	evicted  time.Time
+}
+
+// New makes a monitor.
+func New(cfg Config) (*Monitor, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	return &Monitor{cfg: cfg, held: map[corev1.NodeConditionType]time.Time{}}, nil
+}
+
+// Holds tells whether the node is under that pressure.
+func (m *Monitor) Holds(kind corev1.NodeConditionType) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, holds := m.held[kind]
+	return holds
+}
+
+// Run watches until ctx ends.
+func (m *Monitor) Run(ctx context.Context) error {
+	if len(m.cfg.Thresholds) == 0 {
+		return nil
+	}
+	for {
+		wait := interval
+		if m.turn(ctx) {
+			wait = busyInterval
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+	}
+}
+
+// turn looks once and acts; it tells whether something is short.
+func (m *Monitor) turn(ctx context.Context) bool {
+	seen, err := m.cfg.Observe(ctx)
+	if err != nil {
+		m.warn(ctx, "node was not looked at for what is short", err)
+		return false
+	}
+	crossed := m.crossed(seen)
+	m.note(crossed, time.Now())
+	if len(crossed) == 0 {
+		m.evicting = ""
+		return false
+	}
+	if m.waits(time.Now()) {
+		return true
+	}
+	if onDisk(crossed) {
+		if err := m.cfg.Reclaim(ctx); err != nil {
+			m.warn(ctx, "disk was not freed of what nothing needs", err)
+		}
+		if seen, err = m.cfg.Observe(ctx); err == nil {
+			crossed = m.crossed(seen)
+		}
+	}
+	if len(crossed) > 0 {
+		m.evict(ctx, crossed[0], seen[crossed[0].Signal])
+	}
+	return true
+}
+
+// crossed are the thresholds below which something is, in the signals' order.
+func (m *Monitor) crossed(seen Observed) []Threshold {
+	var out []Threshold
+	for _, s := range signals {
+		for _, t := range m.cfg.Thresholds {
+			if now, ok := seen[s]; ok && t.Signal == s && now.Available < t.Least(now.Capacity) {
+				out = append(out, t)
+			}
+		}
+	}
+	return out
+}
+
+func onDisk(crossed []Threshold) bool {
+	return slices.ContainsFunc(crossed, func(t Threshold) bool { return conditions[t.Signal] == corev1.NodeDiskPressure })
+}
+
+// note brings the conditions up to date.
+func (m *Monitor) note(crossed []Threshold, now time.Time) {
+	changed := false
+	m.mu.Lock()
+	for _, t := range crossed {
+		if _, holds := m.held[conditions[t.Signal]]; !holds {
+			m.cfg.Logger.Warn("node is short of something", "threshold", t.String())
+			changed = true
+		}
+		m.held[conditions[t.Signal]] = now
+	}
+	for kind, last := range m.held {
+		if now.Sub(last) >= hold {
+			delete(m.held, kind)
+			changed = true
+		}
+	}
+	m.mu.Unlock()
+	if changed {
+		m.cfg.Changed()
+	}
+}
+
+// waits tells whether the pod that was evicted last may still be giving back what it took.
+func (m *Monitor) waits(now time.Time) bool {
+	if m.evicting == "" {
+		return false
+	}
+	if m.cfg.Ended(m.evicting) || now.Sub(m.evicted) >= patience {
+		m.evicting = ""
+		return false
+	}
+	return true
+}
+
+// evict ends the pod that is first for it.
+func (m *Monitor) evict(ctx context.Context, t Threshold, seen Amount) {
+	pods, err := m.cfg.Pods(ctx, t.Signal)
+	if err != nil {
+		m.warn(ctx, "pods were not looked at for one to evict", err)
+		return
+	}
+	ranked := Rank(pods, t.Signal)
+	if len(ranked) == 0 {
+		m.cfg.Logger.Warn("no pod can be evicted", "threshold", t.String(), "available", seen.Available)
+		return
+	}
+	first := ranked[0]
+	m.cfg.Logger.Warn("evicting a pod", "pod", first.Name, "threshold", t.String(), "available", seen.Available)
+	m.evicting, m.evicted = first.UID, time.Now()
+	m.cfg.Evict(first.UID, message(t, seen, &first))
+}
+
+// message explains an eviction to the pod's owner.
+func message(t Threshold, seen Amount, p *Candidate) string {
+	text := fmt.Sprintf("The node was low on resource: %s. Threshold: %s, available: %d.", resources[t.Signal], t, seen.Available)
+	name := short(t.Signal)
+	used, known := p.Uses[name]
+	switch requested, asked := p.Requests[name]; {
+	case known && asked && used > requested:
+		text += fmt.Sprintf(" The pod was using %d, which exceeds its request of %d.", used, requested)
+	case known:
+		text += fmt.Sprintf(" The pod was using %d, its request is %d.", used, requested)
+	}
+	return text
+}
+
+func (m *Monitor) warn(ctx context.Context, text string, err error) {
+	if ctx.Err() == nil {
+		m.cfg.Logger.Warn(text, "error", err)
+	}
+}
