@@ -57,7 +57,6 @@ func (s *Supervisor) settleWith(ctx context.Context, client *steering.Client, di
 	case err == nil:
 		if err = s.nameAll(ctx, client); err == nil {
 			t.client = client
-			t.on.Store(true)
 			t.log.Info("connections are steered to the runners' sockets", "addresses", len(t.owner))
 		}
 	case errors.As(err, &off):
@@ -66,6 +65,7 @@ func (s *Supervisor) settleWith(ctx context.Context, client *steering.Client, di
 	}
 	t.mu.Unlock()
 	if err != nil {
+		t.on.Store(false)
 		t.log.Warn("what is steered is not settled; it is tried again", "error", err)
 		return false
 	}
@@ -106,6 +106,7 @@ func (s *Supervisor) nameAll(ctx context.Context, client *steering.Client) error
 	if err != nil {
 		return err
 	}
+	s.steering.on.Store(true) // whoever starts from here on waits for us, and then counts on the client
 	return client.Settle(ctx)
 }
 
