@@ -96,12 +96,16 @@ func serve(cmd *cobra.Command, f *serveFlags) error {
 		log.Warn("inherited descriptors are handed on", "error", err)
 	}
 	cache := filepath.Join(root, "cache")
+	runnersPaths := f.confine.allowPaths
+	if len(runnersPaths) > 0 { // then also where the supervisor binds what lies there and cannot be reached
+		runnersPaths = append(runnersPaths[:len(runnersPaths):len(runnersPaths)], supervisor.BindDir(root))
+	}
 	cfg := supervisor.Config{
 		Root: root, Socket: socket, PodCIDR: cidr, SteerSocket: f.steer, Mirrors: mirrors, MirrorTLS: &f.mirrorTLS, RegistryDir: f.registryConfig, Version: version, StopRunnersOnExit: f.stopRunners,
 		TrustAnnotations: f.trustAnnotations,
 		RunnerCommand: func(namespace string) *exec.Cmd {
 			args := []string{"runner", "--namespace", namespace, "--cache-dir", cache, "--modules-dir", image.BlobDir(root), "--log-level", f.logLevel}
-			for _, dir := range f.confine.allowPaths {
+			for _, dir := range runnersPaths {
 				args = append(args, "--allow-path", dir)
 			}
 			return child(exec.Command(self), args...)

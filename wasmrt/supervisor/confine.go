@@ -76,7 +76,7 @@ func (s *Supervisor) openUsers() (*users.Book, error) {
 	if program.Mode()&execByAll == 0 {
 		return nil, errors.New("other users may not execute this program: chmod o+x it")
 	}
-	for _, dir := range []string{s.cfg.Root, s.cfg.CacheDir} {
+	for _, dir := range []string{s.cfg.Root, s.cfg.CacheDir, BindDir(s.cfg.Root)} {
 		if dir == "" {
 			continue
 		}

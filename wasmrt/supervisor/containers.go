@@ -59,7 +59,12 @@ func (s *Supervisor) CreateContainer(ctx context.Context, r *runtimev1.CreateCon
 	if len(img.RepoDigests) > 0 {
 		c.record.ImageRef = img.RepoDigests[0]
 	}
-	if err := s.admit(ctx, runner, c, params); err != nil {
+	err = s.bindMounts(params, runner.User())
+	if err == nil {
+		err = s.admit(ctx, runner, c, params)
+	}
+	if err != nil {
+		s.unbind(sandboxID, id)
 		s.mu.Lock()
 		delete(s.names, name)
 		s.mu.Unlock()
@@ -293,6 +298,7 @@ func (s *Supervisor) removeContainer(ctx context.Context, c *container) error {
 			return err
 		}
 	}
+	s.unbind(sandboxID, id)
 	c.saving.Lock()
 	known := !c.removed
 	c.removed = true

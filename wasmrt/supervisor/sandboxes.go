@@ -142,6 +142,7 @@ func (s *Supervisor) stopSandbox(ctx context.Context, b *sandbox, grace time.Dur
 	s.mu.Lock()
 	s.addresses.release(b.record.Address, b.record.ID)
 	s.mu.Unlock()
+	s.unbind(b.record.ID, "")
 	return nil
 }
 
@@ -292,4 +293,5 @@ func (s *Supervisor) lose(b *sandbox, d fleet.Death) {
 	s.mu.Lock()
 	s.addresses.release(b.record.Address, b.record.ID)
 	s.mu.Unlock()
+	s.unbind(b.record.ID, "")
 }

@@ -91,6 +91,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 		return err
 	}
 	s.sweepGroups()
+	s.sweepBinds()
 	defer s.startSteering(ctx)()
 	defer func() { cgroup.Release(s.store.Groups().Dirs) }() // those without a runner that goes on
 	if err := os.MkdirAll(filepath.Dir(s.cfg.Socket), 0o700); err != nil {

@@ -40,6 +40,9 @@ func do(verb, value string) {
 			fmt.Println("line", i)
 			time.Sleep(100 * time.Millisecond)
 		}
+	case "read":
+		raw, err := os.ReadFile(value)
+		fmt.Println(string(raw), err)
 	case "cat":
 		_, _ = io.Copy(os.Stdout, os.Stdin)
 	case "spin":
