@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/kubernetes/pkg/capabilities"
 	"k8s.io/kubernetes/pkg/registry/apps/deployment"
 	"k8s.io/kubernetes/pkg/registry/apps/replicaset"
 	"k8s.io/kubernetes/pkg/registry/batch/job"
@@ -44,6 +45,9 @@ const (
 
 // Kinds makes the rules of every upstream resource that is served.
 func Kinds() []*Kind {
+	// Whether pods may be privileged is a switch of the whole process upstream, and off by itself. Nodes that run containers
+	// run what their administrators ask for; of Wasm modules a rule of ours says that they cannot be.
+	capabilities.Setup(true, 0)
 	status := func(s strategy) map[string]strategy { return map[string]strategy{Status: s} }
 	return []*Kind{
 		kind(corev1.SchemeGroupVersion, "namespaces", "Namespace", namespace.Strategy,
