@@ -34,8 +34,9 @@ type Runtime struct {
 	pulling    map[string]string                // what is told of pulls under way
 	imageDir   string
 
-	server *grpc.Server
-	served sync.WaitGroup
+	server  *grpc.Server
+	served  sync.WaitGroup
+	streams streams
 }
 
 // New makes a runtime that holds no image and runs nothing.
@@ -94,6 +95,7 @@ func (r *Runtime) Hang() {
 // Close takes the socket away and ends every container.
 func (r *Runtime) Close() {
 	r.Hang()
+	r.streams.close()
 	r.mu.Lock()
 	var all []*container
 	for _, c := range r.containers {
