@@ -122,6 +122,9 @@ func (a *actor) create(ctx context.Context, step pod.Step, sandboxID string, san
 	c, m := step.Container, a.view.Memory[step.Container.Name]
 	vars, err := env.Resolve(ctx, a.view.Pod, c, a.facts(), a.source(), a.m.baseEnv())
 	var mounts []volume.Mount
+	if err == nil && a.wasm(c.Name) {
+		err = a.openVolumes(ctx)
+	}
 	if err == nil {
 		mounts, err = volume.Mounts(a.view.Pod, c, a.host, vars)
 	}

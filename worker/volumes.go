@@ -12,6 +12,7 @@ import (
 
 	"github.com/petrelrun/petrel/worker/env"
 	"github.com/petrelrun/petrel/worker/pod"
+	"github.com/petrelrun/petrel/worker/runtimes"
 	"github.com/petrelrun/petrel/worker/volume"
 	"github.com/petrelrun/petrel/worker/volume/follow"
 )
@@ -20,6 +21,7 @@ import (
 type mounted struct {
 	unfollow func()
 	due      bool // something may have changed
+	opened   bool // for guests of the Wasm runtime
 	retry    time.Time
 	told     string // the failure that there was an event of
 }
@@ -51,6 +53,19 @@ func (a *actor) makeVolumes(ctx context.Context) error {
 	return nil
 }
 
+// openVolumes lets the Wasm runtime read the files of volumes. That a pod's container is a guest is known only when the
+// volumes have been made.
+func (a *actor) openVolumes(ctx context.Context) error {
+	if a.mounted == nil || a.mounted.opened || !volume.Closed(a.view.Pod) {
+		return nil
+	}
+	if _, err := a.volumeMaker().Renew(ctx, a.view.Pod, a.m.paths.volumes(a.uid), a.facts()); err != nil {
+		return err
+	}
+	a.mounted.opened = true
+	return nil
+}
+
 // removeVolumes takes away what makeVolumes made, but for the logs.
 func (a *actor) removeVolumes() error {
 	a.unfollowVolumes()
@@ -66,7 +81,7 @@ func (a *actor) removeVolumes() error {
 func (a *actor) volumeMaker() *volume.Maker {
 	source := followedSource{a.source(), a.m.follower}
 	return &volume.Maker{
-		Source: source, HostPaths: a.m.cfg.HostPaths, Logger: a.m.log, Claims: &claims{client: a.m.cfg.Client, dir: a.m.paths.refs(a.uid)},
+		Guests: a.kinds != nil && a.kinds.pod() != runtimes.KindOCI, Source: source, HostPaths: a.m.cfg.HostPaths, Logger: a.m.log, Claims: &claims{client: a.m.cfg.Client, dir: a.m.paths.refs(a.uid)},
 		LocalDir: a.m.paths.localVolumes(), NodeLabels: map[string]string{corev1.LabelHostname: a.m.cfg.NodeName},
 	}
 }

@@ -95,6 +95,7 @@ func TestNodes(t *testing.T) {
 	t.Run("names on every node", func(t *testing.T) { namesOnEveryNode(w.in(t), n) })
 	t.Run("a node port from outside", func(t *testing.T) { nodePortFromOutside(w.in(t), n) })
 	t.Run("logs of every node", func(t *testing.T) { logsOfEveryNode(w.in(t), n) })
+	t.Run("volumes of a node", func(t *testing.T) { volumesOfANode(w.in(t), n) })
 	t.Run("workers are killed under load", func(t *testing.T) { killedUnderLoad(w.in(t), n) })
 	t.Run("drain", func(t *testing.T) { drainOne(w.in(t)) })
 	t.Run("a node dies and comes back", func(t *testing.T) { nodeDies(w.in(t), n) })

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -18,6 +19,8 @@ type file struct {
 
 // defaultMode is the API's default for the files of all these kinds.
 const defaultMode = 0o644
+
+const everyoneReads = 0o444
 
 // collector gathers the files of one volume.
 type collector struct {
@@ -45,6 +48,14 @@ func (c *collector) volume(v *corev1.Volume) error {
 		return nil
 	default:
 		return fmt.Errorf("%w: want configMap, secret, downwardAPI, projected, emptyDir, hostPath or persistentVolumeClaim", ErrUnsupported)
+	}
+}
+
+// open lets everybody on the machine who can reach the volume read its files.
+func (c *collector) open() {
+	for name, f := range c.files {
+		f.mode |= everyoneReads
+		c.files[name] = f
 	}
 }
 
@@ -143,4 +154,30 @@ func fileMode(own, volume *int32) fs.FileMode {
 	default:
 		return defaultMode
 	}
+}
+
+// Closed tells whether the pod asks for files from the API that not everyone may read.
+func Closed(p *corev1.Pod) bool {
+	closed := func(mode *int32) bool { return mode != nil && *mode&everyoneReads != everyoneReads }
+	keys := func(items []corev1.KeyToPath) bool {
+		return slices.ContainsFunc(items, func(k corev1.KeyToPath) bool { return closed(k.Mode) })
+	}
+	fields := func(items []corev1.DownwardAPIVolumeFile) bool {
+		return slices.ContainsFunc(items, func(f corev1.DownwardAPIVolumeFile) bool { return closed(f.Mode) })
+	}
+	return slices.ContainsFunc(p.Spec.Volumes, func(v corev1.Volume) bool {
+		switch {
+		case v.ConfigMap != nil:
+			return closed(v.ConfigMap.DefaultMode) || keys(v.ConfigMap.Items)
+		case v.Secret != nil:
+			return closed(v.Secret.DefaultMode) || keys(v.Secret.Items)
+		case v.DownwardAPI != nil:
+			return closed(v.DownwardAPI.DefaultMode) || fields(v.DownwardAPI.Items)
+		case v.Projected != nil:
+			return closed(v.Projected.DefaultMode) || slices.ContainsFunc(v.Projected.Sources, func(s corev1.VolumeProjection) bool {
+				return s.ConfigMap != nil && keys(s.ConfigMap.Items) || s.Secret != nil && keys(s.Secret.Items) || s.DownwardAPI != nil && fields(s.DownwardAPI.Items)
+			})
+		}
+		return false
+	})
 }

@@ -42,6 +42,9 @@ type Maker struct {
 	// LocalDir is where this node makes its local volumes, and NodeLabels are what volumes choose their node by.
 	LocalDir   string
 	NodeLabels map[string]string
+	// Guests says that guests of the Wasm runtime mount the volumes. The process that opens files for them has a user
+	// that no pod can name, so files from the API are readable for it whatever their mode.
+	Guests bool
 	// Logger hears of what is kept as it was because it could not be renewed; nil: nobody.
 	Logger *slog.Logger
 }
@@ -99,6 +102,9 @@ func (m *Maker) content(ctx context.Context, p *corev1.Pod, v *corev1.Volume, pa
 	c := &collector{ctx: ctx, pod: p, facts: facts, source: m.Source, files: map[string]file{}}
 	if err := c.volume(v); err != nil {
 		return false, err
+	}
+	if m.Guests {
+		c.open()
 	}
 	return replace(path, c.files, groupOf(p))
 }

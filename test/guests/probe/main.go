@@ -38,6 +38,8 @@ func routes() http.Handler {
 	mux.HandleFunc("GET /allocate", allocate)
 	mux.HandleFunc("GET /page", page)
 	mux.HandleFunc("GET /lookup", lookup)
+	mux.HandleFunc("GET /file", readFile)
+	mux.HandleFunc("PUT /file", writeFile)
 	mux.HandleFunc("GET /dial", dial)
 	mux.HandleFunc("GET /panic", func(http.ResponseWriter, *http.Request) { panic("asked to") })
 	return mux
@@ -149,4 +151,25 @@ func number(r *http.Request, name string) int64 {
 func writeJSON(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(v)
+}
+
+// readFile answers a file's content.
+func readFile(w http.ResponseWriter, r *http.Request) {
+	content, err := os.ReadFile(r.FormValue("path"))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusNotFound)
+		return
+	}
+	_, _ = w.Write(content)
+}
+
+// writeFile makes the request's body a file.
+func writeFile(w http.ResponseWriter, r *http.Request) {
+	content, err := io.ReadAll(r.Body)
+	if err == nil {
+		err = os.WriteFile(r.URL.Query().Get("path"), content, 0o644)
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+	}
 }
