@@ -118,8 +118,11 @@ func shimRefusals(t *testing.T, n *shimNode) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := n.CRI.ExecSync(context.Background(), c, []string{"ls"}, time.Minute); err == nil || !strings.Contains(err.Error(), "no process") {
-		t.Errorf("exec: %v", err)
+	if r, err := n.CRI.ExecSync(context.Background(), c, []string{"ls"}, time.Minute); err != nil || r.ExitCode != 126 || len(r.Stderr) == 0 {
+		t.Errorf("exec of what is not there: %+v, %v", r, err)
+	}
+	if r, err := n.CRI.ExecSync(context.Background(), c, []string{"/app.wasm", "print", "again", "exit", "4"}, time.Minute); err != nil || r.ExitCode != 4 || string(r.Stdout) != "again\n" {
+		t.Errorf("exec of the command itself: %+v, %v", r, err)
 	}
 	if s := n.status(c); s.State != runtimev1.ContainerState_CONTAINER_RUNNING {
 		t.Errorf("afterwards: %v", s)

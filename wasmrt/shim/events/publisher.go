@@ -34,6 +34,9 @@ const (
 	TaskOOM    = "/tasks/oom"
 	TaskExit   = "/tasks/exit"
 	TaskDelete = "/tasks/delete"
+
+	TaskExecAdded   = "/tasks/exec-added"
+	TaskExecStarted = "/tasks/exec-started"
 )
 
 // Config is what a Publisher needs.

@@ -2,6 +2,7 @@ package output
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"os"
 	"path/filepath"
@@ -194,5 +195,25 @@ func TestDrain(t *testing.T) {
 	}
 	if err := end(); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestWrite(t *testing.T) {
+	e := newEnds(t)
+	got := read(t, e.stdout)
+	big := strings.Repeat("x", 1<<18)
+	if err := Write(t.Context(), e.stdout, []byte(big)); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(<-got); n != len(big) {
+		t.Errorf("%d bytes came, want %d", n, len(big))
+	}
+	if err := Write(t.Context(), "", []byte("x")); err != nil {
+		t.Errorf("to nobody: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := Write(ctx, e.stderr, []byte(big)); err == nil {
+		t.Error("what nobody reads is written")
 	}
 }

@@ -69,7 +69,7 @@ func (s *Service) build(ctx context.Context, t *task, r *taskapi.CreateTaskReque
 	case bundle.Sandbox:
 		return s.runSandbox(ctx, t, config)
 	case bundle.Member:
-		sandbox, err := s.find(config.SandboxID, "")
+		sandbox, err := s.find(config.SandboxID)
 		if err != nil || sandbox.kind != bundle.Sandbox {
 			return status.Errorf(codes.NotFound, "sandbox %s of container %s: not found", config.SandboxID, t.id)
 		}

@@ -70,26 +70,37 @@ func (s *Service) look(ctx context.Context, t *task) error {
 
 // Wait answers when a task has ended.
 func (s *Service) Wait(ctx context.Context, r *taskapi.WaitRequest) (*taskapi.WaitResponse, error) {
-	t, err := s.find(r.ID, r.ExecID)
+	t, err := s.find(r.ID)
 	if err != nil {
 		return nil, err
 	}
+	exited, exit := t.exited, t.exit
+	if r.ExecID != "" {
+		p, err := t.process(r.ExecID)
+		if err != nil {
+			return nil, err
+		}
+		exited, exit = p.exited, p.exit
+	}
 	select {
-	case <-t.exited:
+	case <-exited:
 	case <-ctx.Done():
 		return nil, status.FromContextError(ctx.Err()).Err()
 	case <-s.ctx.Done():
 		return nil, status.Error(codes.Unavailable, "the shim is ending")
 	}
-	_, code, at := t.exit()
+	_, code, at := exit()
 	return &taskapi.WaitResponse{ExitStatus: code, ExitedAt: at}, nil
 }
 
 // Delete removes a task that has ended, or was never started, and what the runtime has of it.
 func (s *Service) Delete(ctx context.Context, r *taskapi.DeleteRequest) (*taskapi.DeleteResponse, error) {
-	t, err := s.find(r.ID, r.ExecID)
+	t, err := s.find(r.ID)
 	if err != nil {
 		return nil, err
+	}
+	if r.ExecID != "" {
+		return t.deleteProcess(r.ExecID)
 	}
 	if t.now() == phaseRunning {
 		return nil, status.Errorf(codes.FailedPrecondition, "task %s is running: kill it first", t.id)

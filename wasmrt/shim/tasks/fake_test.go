@@ -173,6 +173,20 @@ func (f *fakeRuntime) UpdateContainerResources(_ context.Context, r *runtimev1.U
 	return &runtimev1.UpdateContainerResourcesResponse{}, err
 }
 
+// ExecSync answers what the arguments say; "hang" ends with the call's context.
+func (f *fakeRuntime) ExecSync(ctx context.Context, r *runtimev1.ExecSyncRequest, _ ...grpc.CallOption) (*runtimev1.ExecSyncResponse, error) {
+	err := f.enter("ExecSync")
+	f.mu.Unlock()
+	if r.Cmd[0] == "hang" {
+		<-ctx.Done()
+		return nil, status.FromContextError(ctx.Err()).Err()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &runtimev1.ExecSyncResponse{Stdout: []byte(fmt.Sprintln(r.ContainerId, r.Cmd)), Stderr: []byte("noted\n"), ExitCode: 5}, nil
+}
+
 func (f *fakeRuntime) ImageStatus(_ context.Context, r *runtimev1.ImageStatusRequest, _ ...grpc.CallOption) (*runtimev1.ImageStatusResponse, error) {
 	err := f.enter("ImageStatus")
 	defer f.mu.Unlock()

@@ -23,11 +23,18 @@ var pausing = map[unix.Signal]bool{unix.SIGSTOP: true, unix.SIGTSTP: true, unix.
 
 // Kill ends a task: at once with SIGKILL; with any other signal that ends processes, a guest finishes its requests first.
 func (s *Service) Kill(ctx context.Context, r *taskapi.KillRequest) (*emptypb.Empty, error) {
-	t, err := s.find(r.ID, r.ExecID)
+	t, err := s.find(r.ID)
 	if err != nil {
 		return nil, err
 	}
 	signal := unix.Signal(r.Signal)
+	if r.ExecID != "" {
+		p, err := t.process(r.ExecID)
+		if err != nil {
+			return nil, err
+		}
+		return &emptypb.Empty{}, s.killProcess(p, !ignored[signal] && !pausing[signal])
+	}
 	switch {
 	case t.now() == phaseStopped:
 		return nil, status.Errorf(codes.NotFound, "task %s: process already finished", t.id)

@@ -19,7 +19,6 @@ import (
 
 // Why some of what processes have is not there.
 const (
-	noExec        = "a Wasm guest is no process: no other program can be run in its container"
 	noPause       = "Wasm guests are not paused: an HTTP guest that nobody asks takes no processor time"
 	noCheckpoints = "Wasm guests are not checkpointed: an HTTP guest keeps nothing between requests"
 	noTerminal    = "a Wasm guest has no terminal"
@@ -27,18 +26,26 @@ const (
 
 // State tells how a task does.
 func (s *Service) State(_ context.Context, r *taskapi.StateRequest) (*taskapi.StateResponse, error) {
-	t, err := s.find(r.ID, r.ExecID)
+	t, err := s.find(r.ID)
 	if err != nil {
 		return nil, err
 	}
-	p, code, at := t.exit()
-	return &taskapi.StateResponse{ID: t.id, Bundle: t.bundle, Pid: t.pid, Status: states[p], ExitStatus: code, ExitedAt: at,
-		Stdin: t.stdio.in, Stdout: t.stdio.out, Stderr: t.stdio.err}, nil
+	streams, exit := t.stdio, t.exit
+	if r.ExecID != "" {
+		p, err := t.process(r.ExecID)
+		if err != nil {
+			return nil, err
+		}
+		streams, exit = p.stdio, p.exit
+	}
+	now, code, at := exit()
+	return &taskapi.StateResponse{ID: t.id, Bundle: t.bundle, Pid: t.pid, Status: states[now], ExitStatus: code, ExitedAt: at,
+		Stdin: streams.in, Stdout: streams.out, Stderr: streams.err, ExecID: r.ExecID}, nil
 }
 
 // Pids answers the process that runs the guest. containerd takes a task without any for dead.
 func (s *Service) Pids(_ context.Context, r *taskapi.PidsRequest) (*taskapi.PidsResponse, error) {
-	t, err := s.find(r.ID, "")
+	t, err := s.find(r.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +54,7 @@ func (s *Service) Pids(_ context.Context, r *taskapi.PidsRequest) (*taskapi.Pids
 
 // Connect answers processes; containerd asks it of what it finds after a restart.
 func (s *Service) Connect(_ context.Context, r *taskapi.ConnectRequest) (*taskapi.ConnectResponse, error) {
-	t, err := s.find(r.ID, "")
+	t, err := s.find(r.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +68,7 @@ func (s *Service) Shutdown(context.Context, *taskapi.ShutdownRequest) (*emptypb.
 
 // Stats answers what the runtime has counted of a container, in the form of control groups, which containerd reads.
 func (s *Service) Stats(ctx context.Context, r *taskapi.StatsRequest) (*taskapi.StatsResponse, error) {
-	t, err := s.find(r.ID, "")
+	t, err := s.find(r.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +92,7 @@ func (s *Service) Stats(ctx context.Context, r *taskapi.StatsRequest) (*taskapi.
 
 // Update changes the memory limit of instances to come. The rest of the resources is not a guest's.
 func (s *Service) Update(ctx context.Context, r *taskapi.UpdateTaskRequest) (*emptypb.Empty, error) {
-	t, err := s.find(r.ID, "")
+	t, err := s.find(r.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -106,13 +113,11 @@ func (s *Service) Update(ctx context.Context, r *taskapi.UpdateTaskRequest) (*em
 
 // CloseIO is done: guests read no input.
 func (s *Service) CloseIO(_ context.Context, r *taskapi.CloseIORequest) (*emptypb.Empty, error) {
-	_, err := s.find(r.ID, r.ExecID)
+	t, err := s.find(r.ID)
+	if err == nil && r.ExecID != "" {
+		_, err = t.process(r.ExecID)
+	}
 	return &emptypb.Empty{}, err
-}
-
-// Exec is not served; the error tells why.
-func (s *Service) Exec(context.Context, *taskapi.ExecProcessRequest) (*emptypb.Empty, error) {
-	return nil, status.Error(codes.Unimplemented, noExec)
 }
 
 // ResizePty is not served; the error tells why.

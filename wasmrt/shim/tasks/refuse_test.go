@@ -192,7 +192,6 @@ func TestCodes(t *testing.T) {
 		"update none":   {func() error { _, err := w.Update(ctx, &taskapi.UpdateTaskRequest{ID: "x"}); return err }, codes.NotFound},
 		"connect none":  {func() error { _, err := w.Connect(ctx, &taskapi.ConnectRequest{ID: "x"}); return err }, codes.NotFound},
 		"close none":    {func() error { _, err := w.CloseIO(ctx, &taskapi.CloseIORequest{ID: "x"}); return err }, codes.NotFound},
-		"exec":          {func() error { _, err := w.Exec(ctx, &taskapi.ExecProcessRequest{ID: "app"}); return err }, codes.Unimplemented},
 		"pause":         {func() error { _, err := w.Pause(ctx, nil); return err }, codes.Unimplemented},
 		"resume":        {func() error { _, err := w.Resume(ctx, nil); return err }, codes.Unimplemented},
 		"checkpoint":    {func() error { _, err := w.Checkpoint(ctx, nil); return err }, codes.Unimplemented},

@@ -32,6 +32,7 @@ type Runtime interface {
 	ContainerStatus(context.Context, *runtimev1.ContainerStatusRequest, ...grpc.CallOption) (*runtimev1.ContainerStatusResponse, error)
 	ContainerStats(context.Context, *runtimev1.ContainerStatsRequest, ...grpc.CallOption) (*runtimev1.ContainerStatsResponse, error)
 	ListContainers(context.Context, *runtimev1.ListContainersRequest, ...grpc.CallOption) (*runtimev1.ListContainersResponse, error)
+	ExecSync(context.Context, *runtimev1.ExecSyncRequest, ...grpc.CallOption) (*runtimev1.ExecSyncResponse, error)
 	UpdateContainerResources(context.Context, *runtimev1.UpdateContainerResourcesRequest, ...grpc.CallOption) (*runtimev1.UpdateContainerResourcesResponse, error)
 }
 
@@ -115,11 +116,8 @@ func (s *Service) Len() int {
 	return len(s.tasks)
 }
 
-// find answers the task of an id. Guests have no further processes, so an exec's id is never known.
-func (s *Service) find(id, execID string) (*task, error) {
-	if execID != "" {
-		return nil, status.Errorf(codes.NotFound, "process %s of container %s: not found", execID, id)
-	}
+// find answers the task of an id.
+func (s *Service) find(id string) (*task, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if t := s.tasks[id]; t != nil {

@@ -14,9 +14,12 @@ import (
 
 // Start starts what Create made. A sandbox is there already.
 func (s *Service) Start(ctx context.Context, r *taskapi.StartRequest) (*taskapi.StartResponse, error) {
-	t, err := s.find(r.ID, r.ExecID)
+	t, err := s.find(r.ID)
 	if err != nil {
 		return nil, err
+	}
+	if r.ExecID != "" {
+		return s.startProcess(t, r.ExecID)
 	}
 	t.op.Lock()
 	defer t.op.Unlock()

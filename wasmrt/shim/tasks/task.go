@@ -45,6 +45,8 @@ type task struct {
 	code   uint32
 	at     time.Time
 	exited chan struct{}
+	// processes are further runs of the module, by containerd's ids.
+	processes map[string]*process
 }
 
 // stdio are containerd's names of a container's streams.

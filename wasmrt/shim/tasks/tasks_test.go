@@ -148,7 +148,7 @@ func TestResync(t *testing.T) {
 				t.Fatal(err)
 			}
 			for id, want := range map[string]bool{"app": tt.app, "box": tt.box} {
-				task, err := w.find(id, "")
+				task, err := w.find(id)
 				if err != nil || (task.now() == phaseStopped) != want {
 					t.Errorf("%s ended: %v, want %v", id, task.now() == phaseStopped, want)
 				}
