@@ -231,6 +231,8 @@ func (s *story) happen() {
 		s.Stopping = &Stopping{Deadline: s.now.Add(time.Duration(s.rand.IntN(300)) * time.Second), Forced: s.rand.IntN(4) == 0}
 	case n == 18:
 		s.Told = s.Over
+	case n == 19 && len(running) > 0:
+		s.Newest(running[s.rand.IntN(len(running))].Name).State = Unknown
 	}
 }
 

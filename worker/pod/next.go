@@ -98,15 +98,21 @@ func nextSandbox(v *View) (Step, bool) {
 	return Step{}, false
 }
 
-// nextKill ends containers that a probe or a hook has condemned or whose spec has changed.
+// nextKill ends containers that a probe or a hook has condemned, whose spec has changed, or which the runtime itself has
+// lost track of: only one that has ended for certain may be started again.
 func nextKill(v *View) (Step, bool) {
 	for c, role := range Containers(v.Pod) {
 		inst := v.Newest(c.Name)
-		if inst == nil || inst.State != Running {
+		if inst == nil || inst.State != Running && inst.State != Unknown {
 			continue
 		}
 		m := v.memory(c.Name)
 		switch {
+		case inst.State == Unknown:
+			return Step{
+				Kind: KillContainers, Container: c, Instances: []Instance{*inst}, Grace: Grace(v.Pod),
+				Message: "Container " + c.Name + " is in unknown state, will be ended",
+			}, true
 		case m.Condemned == inst.ID:
 			return Step{Kind: KillContainers, Container: c, Instances: []Instance{*inst}, Grace: m.Grace, Message: m.Why}, true
 		case role != Main && role != Sidecar:

@@ -272,3 +272,13 @@ func TestCreatedLeftoverIsStarted(t *testing.T) {
 		t.Error("a created container was made again instead of started")
 	}
 }
+
+func TestContainersThatTheRuntimeLostTrackOf(t *testing.T) {
+	w := newWorld(t, corev1.RestartPolicyAlways, nil, []string{"a"})
+	w.settle()
+	w.trace = nil
+	w.Containers["a"][0].State = Unknown
+	w.wantPhase(corev1.PodRunning)
+	w.settle()
+	w.wantTrace("kill a 0", "start a 1")
+}

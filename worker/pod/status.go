@@ -32,7 +32,7 @@ func Status(v *View, now time.Time) corev1.PodStatus {
 		Phase:              phase(v),
 		HostIP:             v.HostIP,
 		HostIPs:            []corev1.HostIP{{IP: v.HostIP}},
-		QOSClass:           old.QOSClass,
+		QOSClass:           QOS(v.Pod),
 		NominatedNodeName:  old.NominatedNodeName,
 		Resize:             old.Resize,
 		StartTime:          v.last().StartTime,

@@ -110,7 +110,7 @@ func (w *world) start(step Step) {
 func (w *world) exit(name string, code int32) {
 	w.Helper()
 	i := w.Newest(name)
-	if i == nil || i.State != Running {
+	if i == nil || i.State != Running && i.State != Unknown {
 		w.Fatalf("%s does not run: %v", name, w.trace)
 	}
 	i.State, i.ExitCode, i.Finished = Exited, code, w.now
