@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/petrelrun/petrel/test/dockerregistry"
 	"github.com/petrelrun/petrel/wasmrt/runner/wasmtest"
 	"github.com/petrelrun/petrel/worker/cri"
 	"github.com/petrelrun/petrel/worker/cri/critest"
@@ -21,13 +23,29 @@ import (
 func TestConformance(t *testing.T) {
 	n := newNode(t)
 	task, _ := n.reg.push("suite/task", taskWasm)
-	server, _ := n.reg.push("suite/server", wasmtest.Serve("ok", "", 0))
+	server, _ := n.reg.push("suite/server", helloWasm)
 	client, err := cri.New(cri.Config{Endpoint: n.socket})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	critest.Run(t, critest.Target{Client: client, Endpoint: n.socket, TaskImage: task, ServerImage: server, PodIPs: netip.MustParsePrefix("127.47.0.0/16")})
+	target := critest.Target{Client: client, Endpoint: n.socket, TaskImage: task, ServerImage: server, PodIPs: netip.MustParsePrefix("127.47.0.0/16")}
+	if _, err := exec.LookPath("docker-registry"); err == nil || os.Geteuid() == 0 {
+		target.Registry = registries(t)
+	}
+	critest.Run(t, target)
+}
+
+// registries are real ones, of this machine and so without TLS, one of them for a login.
+func registries(t *testing.T) *critest.Registry {
+	t.Helper()
+	open, closed := dockerregistry.Start(t, dockerregistry.Options{}), dockerregistry.Start(t, dockerregistry.Options{Auth: true})
+	module := dockerregistry.Module(t, wasmtest.Serve("from a registry", "", 0))
+	digest := open.Push(t, "suite/image:1", module)
+	open.Push(t, "suite/same:1", module)
+	closed.Push(t, "suite/private:1", module)
+	return &critest.Registry{Image: open.Host + "/suite/image:1", Same: open.Host + "/suite/same:1", Digest: digest, Private: closed.Host + "/suite/private:1",
+		Auth: &runtimev1.AuthConfig{Username: dockerregistry.User, Password: dockerregistry.Password}}
 }
 
 // TestDeploy is the way of an application: pulled by digest, compiled once, started, asked, replicated, stopped.

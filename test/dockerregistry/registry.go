@@ -1,6 +1,7 @@
 package dockerregistry
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -30,6 +31,8 @@ type Options struct {
 	TLS, Auth bool
 	// Command, when set, starts the program elsewhere: in a network namespace.
 	Command func(name string, args ...string) *exec.Cmd
+	// Dial reaches it there.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // Registry is one that runs until the test ends.
@@ -56,7 +59,7 @@ func Start(t testing.TB, o Options) *Registry {
 		t.Skip("docker-registry is not installed")
 	}
 	dir := t.TempDir()
-	r := &Registry{Host: freePort(t), scheme: "http", auth: o.Auth, Transport: &http.Transport{}}
+	r := &Registry{Host: freePort(t), scheme: "http", auth: o.Auth, Transport: &http.Transport{DialContext: o.Dial}}
 	config := fmt.Sprintf("version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: %s}, delete: {enabled: true}}\nhttp:\n  addr: %s\n",
 		filepath.Join(dir, "data"), r.Host)
 	if o.TLS {

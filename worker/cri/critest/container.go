@@ -134,7 +134,8 @@ func testExitCodes(s *suite) {
 		if status.GetExitCode() != want {
 			s.Errorf("exit %s: code %d (%s)", code, status.GetExitCode(), status.GetReason())
 		}
-		if status.GetFinishedAt() < status.GetStartedAt() || status.GetStartedAt() <= 0 {
+		// A runtime may note the start when its own call to start has returned.
+		if status.GetFinishedAt() < status.GetStartedAt()-int64(time.Second) || status.GetStartedAt() <= 0 {
 			s.Errorf("exit %s: started %d, finished %d", code, status.GetStartedAt(), status.GetFinishedAt())
 		}
 	}

@@ -17,6 +17,7 @@ func testContainerStats(s *suite) {
 	s.answers(p)
 	var last *runtimev1.ContainerStats
 	s.eventually("figures of a running container", func() bool {
+		s.answers(p) // each takes a little
 		answer, err := s.rt.ContainerStats(s.ctx, &runtimev1.ContainerStatsRequest{ContainerId: id})
 		s.must(err)
 		last = answer.GetStats()

@@ -101,6 +101,9 @@ func Run(t *testing.T, target Target) {
 					if why := target.Known[area.name+"/"+name]; why != "" {
 						t.Skip(why)
 					}
+					if area.name != "Image" { // whose tests have one registry's images between them
+						t.Parallel()
+					}
 					ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 					defer cancel()
 					test(&suite{T: t, Target: target, ctx: ctx, rt: runtimev1.NewRuntimeServiceClient(conn), images: runtimev1.NewImageServiceClient(conn)})
