@@ -11,8 +11,11 @@
 //   - What the runtime holds and no pod accounts for is torn down only after the API's pods have been listed whole.
 //   - Only the worker writes a pod's status; a pod leaves the API only after what it ran has ended.
 //
-// Not served, and said so to the pod: exec and gRPC probes, lifecycle hooks, restartable init containers, volumes other
-// than those of worker/volume. Service links (variables of each Service) are not made.
+//   - What only containers of processes need (users, profiles, control groups, a hosts file, files for last words) costs
+//     pods of Wasm modules nothing.
+//
+// Not served, and said so to the pod: what podrules names for Wasm modules, user namespaces, volumes other than those of
+// worker/volume. Service links (variables of each Service) are not made.
 //
 // It may import worker/cri, worker/dns, worker/network, worker/service, its own packages and client-go.
 package worker
