@@ -73,8 +73,8 @@ func (m *Members) nodeMay(ctx context.Context, node string, a *Attributes) bool 
 	case "leases":
 		return plain && a.Namespace == "kube-node-lease" && (a.Verb == "create" || (write || a.Verb == "get" || a.Verb == "delete") && a.Name == node)
 	case "pods":
-		return plain && (see || write || a.Verb == "delete") || status && (write || a.Verb == "get")
-	case "services", "endpointslices", "namespaces", "networkpolicies":
+		return plain && (see || write || a.Verb == "create" || a.Verb == "delete") || status && (write || a.Verb == "get")
+	case "services", "endpointslices", "namespaces", "networkpolicies", "runtimeclasses":
 		return plain && see
 	case "persistentvolumeclaims":
 		return plain && a.Verb == "get" && m.NodeReads != nil && m.NodeReads(ctx, node, a.Resource, a.Namespace, a.Name)

@@ -26,8 +26,8 @@ const kubernetesName = "kubernetes"
 const bootstrapManager = "petrel-apiserver"
 
 // Bootstrap makes what every cluster has: the system's namespaces, the Service default/kubernetes with the first
-// address of its range and the API server behind it, the Service of the cluster's DNS with the tenth, and a storage
-// class. It is safe to run at every start.
+// address of its range and the API server behind it, the Service of the cluster's DNS with the tenth, a storage
+// class and the RuntimeClass of Wasm pods. It is safe to run at every start.
 func (r *Registry) Bootstrap(ctx context.Context, apiServer netip.AddrPort) error {
 	if err := r.Repair(ctx); err != nil {
 		return err
@@ -54,6 +54,9 @@ func (r *Registry) Bootstrap(ctx context.Context, apiServer netip.AddrPort) erro
 		return err
 	}
 	if err := ensureStorage(ctx, c); err != nil {
+		return err
+	}
+	if err := ensure(ctx, c, wasmClass(), nil); err != nil {
 		return err
 	}
 	want := r.kubernetesEndpoints(apiServer)

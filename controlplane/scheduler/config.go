@@ -26,7 +26,7 @@ type Client interface {
 	Bind(ctx context.Context, b *corev1.Binding) error
 }
 
-// Informers hands out the shared caches of pods, nodes, claims, volumes and storage classes. Whoever made them starts and stops them.
+// Informers hands out the shared caches of pods, nodes, claims, volumes, storage and runtime classes. Whoever made them starts and stops them.
 type Informers interface {
 	Informer(gvr schema.GroupVersionResource) cache.SharedIndexInformer
 }

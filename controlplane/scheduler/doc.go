@@ -13,8 +13,7 @@
 //     what happens during its attempt is not missed.
 //   - Pods of another schedulerName are never touched.
 //
-// A new Filter or Score is one more entry in filters or scores. What a node can run (WebAssembly modules, containers)
-// is to come as one.
+// A new Filter or Score is one more entry in filters or scores.
 //
 // The package may import controlplane/api, k8s.io/api, k8s.io/apimachinery, k8s.io/client-go,
 // k8s.io/component-helpers, k8s.io/utils and golang.org/x.

@@ -112,7 +112,7 @@ func inBubble(t *testing.T, body func(r *rig), objects ...runtime.Object) {
 		}
 		r.scheduler = s
 		ctx, cancel := context.WithCancel(t.Context())
-		for _, gvr := range []schema.GroupVersionResource{podsResource, nodesResource, claimsResource, volumesResource, classesResource} {
+		for _, gvr := range []schema.GroupVersionResource{podsResource, nodesResource, claimsResource, volumesResource, classesResource, runtimeClassesResource} {
 			f.Informer(gvr)
 		}
 		f.factory.Start(ctx.Done())

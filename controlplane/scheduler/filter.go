@@ -18,6 +18,7 @@ var filters = []Filter{
 	{"NodeUnschedulable", filterUnschedulable},
 	{"TaintToleration", filterTaints},
 	{"NodeAffinity", filterAffinity},
+	{"RuntimeHandler", filterRuntime},
 	{"NodePorts", filterPorts},
 	{"VolumeBinding", filterVolumes},
 	{"NodeResourcesFit", filterResources},

@@ -69,7 +69,7 @@ func (n Node) without(p *Pod) *Node {
 func sameForScheduling(a, b *Node) bool {
 	return a.Object != nil && b.Object != nil &&
 		a.Object.Spec.Unschedulable == b.Object.Spec.Unschedulable &&
-		a.Allocatable.equal(b.Allocatable) &&
+		a.Allocatable.equal(b.Allocatable) && sameHandlers(a.Object, b.Object) &&
 		maps.Equal(a.Object.Labels, b.Object.Labels) &&
 		slices.EqualFunc(a.Object.Spec.Taints, b.Object.Spec.Taints, func(x, y corev1.Taint) bool { return x.MatchTaint(&y) && x.Value == y.Value })
 }

@@ -18,6 +18,8 @@ type Pod struct {
 	selective bool
 	required  nodeaffinity.RequiredNodeAffinity
 	preferred *nodeaffinity.PreferredSchedulingTerms
+	// runtime is nil for a pod that any node can run, and until an attempt has read what it asks.
+	runtime *runtimeNeed
 	// volumes is nil for a pod without claims, and until an attempt has read them.
 	volumes *Volumes
 }

@@ -33,6 +33,8 @@ type Scheduler struct {
 	queue   *Queue
 	cluster *cluster
 	storage storage
+	// runtimeClasses is where they are looked up.
+	runtimeClasses cache.Indexer
 
 	// nudge tells the loop that something may be due; it holds at most one.
 	nudge chan struct{}
@@ -72,12 +74,19 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		return fmt.Errorf("watch pods: %w", err)
 	}
 	defer s.remove(pods, podHandler)
+	classes := s.cfg.Informers.Informer(runtimeClassesResource)
+	classHandler, err := classes.AddEventHandler(s.classHandler())
+	if err != nil {
+		return fmt.Errorf("watch runtime classes: %w", err)
+	}
+	defer s.remove(classes, classHandler)
+	s.runtimeClasses = classes.GetIndexer()
 	synced, done, err := s.watchStorage()
 	defer done()
 	if err != nil {
 		return err
 	}
-	if err := waitSynced(ctx, append(synced, nodeHandler.HasSynced, podHandler.HasSynced)...); err != nil {
+	if err := waitSynced(ctx, append(synced, nodeHandler.HasSynced, podHandler.HasSynced, classHandler.HasSynced)...); err != nil {
 		return nil
 	}
 	s.cfg.Logger.Debug("scheduler started")
@@ -188,7 +197,7 @@ func (s *Scheduler) schedule(ctx context.Context, p *Pod) {
 		s.cfg.Recorder.Eventf(p.Object, corev1.EventTypeWarning, "UnsupportedConstraint",
 			"%s is not served: the pod is placed without regard to it", field)
 	}
-	p = s.withVolumes(p)
+	p = s.withVolumes(s.withRuntime(p, snapshot))
 	d := Place(p, snapshot)
 	switch {
 	case d.Node == "":

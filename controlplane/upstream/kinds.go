@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	nodev1 "k8s.io/api/node/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -29,6 +30,7 @@ import (
 	"k8s.io/kubernetes/pkg/registry/core/service"
 	"k8s.io/kubernetes/pkg/registry/discovery/endpointslice"
 	"k8s.io/kubernetes/pkg/registry/networking/networkpolicy"
+	"k8s.io/kubernetes/pkg/registry/node/runtimeclass"
 	"k8s.io/kubernetes/pkg/registry/storage/csidriver"
 	"k8s.io/kubernetes/pkg/registry/storage/csinode"
 	"k8s.io/kubernetes/pkg/registry/storage/storageclass"
@@ -67,6 +69,7 @@ func Kinds() []*Kind {
 		kind(networkingv1.SchemeGroupVersion, "networkpolicies", "NetworkPolicy", networkpolicy.Strategy, nil, nil),
 		kind(corev1.SchemeGroupVersion, "persistentvolumes", "PersistentVolume", persistentvolume.Strategy, status(persistentvolume.StatusStrategy), nameField),
 		kind(corev1.SchemeGroupVersion, "persistentvolumeclaims", "PersistentVolumeClaim", persistentvolumeclaim.Strategy, status(persistentvolumeclaim.StatusStrategy), nameField),
+		kind(nodev1.SchemeGroupVersion, "runtimeclasses", "RuntimeClass", runtimeclass.Strategy, nil, nil),
 		kind(storagev1.SchemeGroupVersion, "storageclasses", "StorageClass", storageclass.Strategy, nil, nil),
 		kind(storagev1.SchemeGroupVersion, "csidrivers", "CSIDriver", csidriver.Strategy, nil, nil),
 		kind(storagev1.SchemeGroupVersion, "csinodes", "CSINode", csinode.Strategy, nil, nil),

@@ -26,6 +26,7 @@ var served = map[string]map[string][]string{
 	"apis/coordination.k8s.io/v1":   {"leases": nil},
 	"apis/discovery.k8s.io/v1":      {"endpointslices": nil},
 	"apis/networking.k8s.io/v1":     {"networkpolicies": nil},
+	"apis/node.k8s.io/v1":           {"runtimeclasses": nil},
 	"apis/storage.k8s.io/v1":        {"csidrivers": nil, "csinodes": nil, "storageclasses": nil, "volumeattachments": {"status"}},
 }
 
