@@ -12,6 +12,7 @@ import (
 	"github.com/petrelrun/petrel/worker/pod"
 	"github.com/petrelrun/petrel/worker/probe"
 	"github.com/petrelrun/petrel/worker/runtimes"
+	"github.com/petrelrun/petrel/worker/staticpods"
 	"github.com/petrelrun/petrel/worker/volume"
 )
 
@@ -20,6 +21,8 @@ import (
 type actor struct {
 	m   *manager
 	uid types.UID
+	// static says that the pod is from a file: the API has a mirror of it at most.
+	static bool
 
 	mu        sync.Mutex
 	pod       *corev1.Pod // the newest that was told
@@ -98,7 +101,7 @@ type shownSandbox struct {
 }
 
 func newActor(m *manager, object *corev1.Pod, fromAPI bool) *actor {
-	a := &actor{m: m, uid: object.UID, pod: object, fromAPI: fromAPI, dirty: true, accepted: time.Now(), watches: map[string]*watching{}}
+	a := &actor{m: m, uid: object.UID, static: staticpods.IsStatic(object), pod: object, fromAPI: fromAPI, dirty: true, accepted: time.Now(), watches: map[string]*watching{}}
 	a.view = pod.View{
 		Pod: object, Memory: map[string]*pod.Memory{}, HostIP: m.cfg.NodeIPs[0].String(), RuntimeName: runtimes.Wasm,
 		Observed: pod.Observed{Containers: map[string][]pod.Instance{}},

@@ -81,6 +81,8 @@ type Config struct {
 	// that is not loopback.
 	NodeListen string
 	Logger     *slog.Logger
+	// StaticPods is the directory of static pods; empty: the node has none.
+	StaticPods string
 	// Housekeeping says when the node frees memory and disk.
 	Housekeeping Housekeeping
 

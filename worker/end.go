@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/petrelrun/petrel/worker/pod"
+	"github.com/petrelrun/petrel/worker/staticpods"
 )
 
 // takeEnd notes why the pod is to end, if it is.
@@ -79,6 +80,9 @@ func deletionDeadline(p *corev1.Pod, now time.Time) time.Time {
 
 // goneGrace is what a pod may take that the API has let go of already.
 func goneGrace(p *corev1.Pod) time.Duration {
+	if staticpods.IsStatic(p) { // its file is gone, which is how it is deleted
+		return pod.Grace(p)
+	}
 	if p.DeletionGracePeriodSeconds != nil {
 		return min(pod.Grace(p), forcedGrace)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/petrelrun/petrel/worker/network"
 	"github.com/petrelrun/petrel/worker/probe"
 	"github.com/petrelrun/petrel/worker/runtimes"
+	"github.com/petrelrun/petrel/worker/staticpods"
 	"github.com/petrelrun/petrel/worker/stats"
 	"github.com/petrelrun/petrel/worker/volume/follow"
 )
@@ -36,6 +37,7 @@ type manager struct {
 	statuses     *statusWriter
 	metrics      *metrics
 	usage        *stats.Collector
+	static       *staticKeeper
 	figures      *stats.Server
 	log          *slog.Logger
 	ctx          context.Context // the worker's life
@@ -96,6 +98,10 @@ func (m *manager) accept(object *corev1.Pod) {
 		return
 	}
 	m.statuses.caughtUp(object)
+	if staticpods.IsMirror(object) {
+		m.static.see(object)
+		return
+	}
 	m.sharer.share(object)
 	m.mu.Lock()
 	if m.closed {
@@ -131,7 +137,9 @@ func (m *manager) renewed(name types.NamespacedName, uid types.UID) bool {
 func (m *manager) dismiss(uid types.UID) {
 	if a := m.actor(uid); a != nil {
 		a.vanish()
+		return
 	}
+	m.static.lose(uid)
 }
 
 // remove forgets an actor that is over, with everything that was written of its pod.
@@ -147,6 +155,9 @@ func (m *manager) remove(a *actor) {
 	}
 	m.mu.Unlock()
 	m.statuses.forget(a.uid)
+	if a.static {
+		m.static.wake()
+	}
 	if err := m.onDisk(func() error { return m.paths.forget(object) }); err != nil {
 		m.log.Error("files of a pod were not removed", "pod", a.name(), "error", err)
 	}

@@ -124,7 +124,7 @@ func (m *manager) adoptPod(object *corev1.Pod, f found, away map[string]bool) {
 // dismissUnseen lets go of the pods that were on disk and that the API, whole now, does not have.
 func (m *manager) dismissUnseen() {
 	for _, a := range m.all() {
-		if !a.seen() {
+		if !a.seen() && !a.static {
 			a.vanish()
 		}
 	}

@@ -25,7 +25,7 @@ func (a *actor) tellStatus(mayTell bool, now time.Time) {
 	}
 	a.sent, a.sentAt, a.left, a.sentNotes = status, now, leave, a.notes
 	a.view.Last = status
-	a.m.statuses.put(a.uid, &report{
+	r := &report{
 		pod: a.view.Pod, status: *status, annotations: a.notes, remove: leave,
 		told: func() {
 			if pod.Terminal(status.Phase) {
@@ -33,7 +33,12 @@ func (a *actor) tellStatus(mayTell bool, now time.Time) {
 			}
 		},
 		gone: a.vanish,
-	})
+	}
+	if a.static {
+		a.m.static.tell(r)
+		return
+	}
+	a.m.statuses.put(a.uid, r)
 }
 
 // leaving reports whether the pod is deleted and nothing of it is left in the runtime.

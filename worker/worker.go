@@ -184,7 +184,13 @@ func (w *Worker) newManager(ctx context.Context, events *events, services *servi
 	}
 	m.actions = probe.NewActions(m.exec)
 	m.prober = probe.NewProber(m.actions)
-	m.statuses.current = m.newest
+	m.static = newStaticKeeper(m)
+	m.statuses.current = func(uid types.UID) *corev1.Pod {
+		if mirror := m.static.mirror(uid); mirror != nil {
+			return mirror
+		}
+		return m.newest(uid)
+	}
 	return m
 }
 
@@ -192,7 +198,7 @@ func (w *Worker) nodeConfig() node.Config {
 	return node.Config{
 		Client: w.cfg.Client, Name: w.cfg.NodeName, Addresses: w.cfg.NodeIPs, MaxPods: w.cfg.MaxPods, Labels: w.cfg.NodeLabels,
 		Annotations: map[string]string{annotationLocalPath: paths(w.cfg.RootDir).localVolumes()},
-		Version: w.cfg.Version, Dir: w.cfg.RootDir, Logger: w.cfg.Logger, Health: w.health, Kept: w.keptByThresholds,
+		Version:     w.cfg.Version, Dir: w.cfg.RootDir, Logger: w.cfg.Logger, Health: w.health, Kept: w.keptByThresholds,
 		RuntimeVersion: w.versions.String, Handlers: w.handlers,
 		Port: func() int32 {
 			w.mu.Lock()
@@ -218,6 +224,8 @@ func (w *Worker) runPods(ctx context.Context, m *manager, agent *node.Node, keep
 	parts.Go(func() { pods.Run(ctx) })
 	parts.Go(func() { m.watchRuntimes(ctx, pods.Synced, agent.Poke) })
 	parts.Go(func() { w.meetContainers(ctx, agent.Poke) })
+	parts.Go(func() { m.static.follow(ctx) })
+	parts.Go(func() { m.static.reflect(ctx, pods.Synced, agent.UID) })
 	var kept error
 	parts.Go(func() { kept = keeper.run(ctx) })
 	parts.Wait()

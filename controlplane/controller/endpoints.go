@@ -33,7 +33,7 @@ func groupEndpoints(service *corev1.Service, pods []*corev1.Pod) []*portGroup {
 	slices.SortFunc(pods, func(a, b *corev1.Pod) int { return cmp.Compare(a.Name, b.Name) })
 	for _, pod := range pods {
 		address, ok := podAddress(pod)
-		if !ok || finished(pod) {
+		if !ok || finished(pod) || mirrors(pod) {
 			continue
 		}
 		numbers, ok := resolvePorts(service, pod)
@@ -58,6 +58,10 @@ func groupEndpoints(service *corev1.Service, pods []*corev1.Pod) []*portGroup {
 	slices.SortFunc(sorted, func(a, b *portGroup) int { return cmp.Compare(a.signature, b.signature) })
 	return sorted
 }
+
+// mirrors tells a mirror of a static pod. A node makes them by itself, with whatever labels: they must not be a way to
+// come by the connections of any service.
+func mirrors(pod *corev1.Pod) bool { return pod.Annotations[corev1.MirrorPodAnnotationKey] != "" }
 
 // podAddress is a pod's IPv4 address.
 func podAddress(pod *corev1.Pod) (string, bool) {

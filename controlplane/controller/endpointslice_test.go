@@ -73,6 +73,7 @@ func TestEndpoints(t *testing.T) {
 		{"not ready and published", service(func(s *corev1.Service) { s.Spec.PublishNotReadyAddresses = true }),
 			backend(1, func(p *corev1.Pod) { setReady(p, false) }), "true false false 8080"},
 		{"ended", service(), backend(1, func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }), ""},
+		{"mirror of a static pod", service(), backend(1, func(p *corev1.Pod) { p.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: "x"} }), ""},
 		{"without address", service(), backend(1, func(p *corev1.Pod) { p.Status.PodIP = "" }), ""},
 		{"IPv6 only", service(), backend(1, func(p *corev1.Pod) { p.Status.PodIP = "fd00::1" }), ""},
 		{"IPv4 second", service(), backend(1, func(p *corev1.Pod) {

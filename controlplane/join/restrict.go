@@ -122,11 +122,13 @@ func ownVolume(node string, obj, old *corev1.PersistentVolume) error {
 func ownPod(node string, obj, old *corev1.Pod) error {
 	switch {
 	case old == nil:
-		return errors.New("pods are not a node's to create")
+		return ownMirror(node, obj)
 	case old.Spec.NodeName != node:
 		return errors.New("the pod is not bound to the node")
 	case obj == nil:
 		return nil
+	case obj.Annotations[corev1.MirrorPodAnnotationKey] != old.Annotations[corev1.MirrorPodAnnotationKey]:
+		return errors.New("whether a pod is a mirror is not the node's to change")
 	case !maps.Equal(obj.Labels, old.Labels):
 		return errors.New("a pod's labels say which services it is of: they are not the node's to change")
 	case !apiequality.Semantic.DeepEqual(obj.Spec, old.Spec):

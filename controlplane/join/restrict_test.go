@@ -44,6 +44,10 @@ func TestRestrict(t *testing.T) {
 		}
 		return v
 	}
+	mirror := func(p *corev1.Pod) { p.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: "hash"} }
+	owner := func(kind, name string) func(*corev1.Pod) {
+		return func(p *corev1.Pod) { p.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: kind, Name: name}} }
+	}
 	let := func(v *corev1.PersistentVolume) { v.Finalizers = []string{"other"} }
 	live := func(v *corev1.PersistentVolume) { v.DeletionTimestamp = nil }
 	anywhere := func(v *corev1.PersistentVolume) { v.Spec.NodeAffinity = nil }
@@ -67,6 +71,21 @@ func TestRestrict(t *testing.T) {
 		{name: "its pod's annotation", obj: pod("n1", func(p *corev1.Pod) { p.Annotations = map[string]string{"a": "b"} }), old: pod("n1")},
 		{name: "its pod deleted", old: pod("n1")},
 		{name: "a pod made", obj: pod("n1"), refused: "create"},
+		{name: "a mirror made", obj: pod("n1", mirror)},
+		{name: "a mirror of its node's made", obj: pod("n1", mirror, owner("Node", "n1"))},
+		{name: "a mirror of another node's made", obj: pod("n1", mirror, owner("Node", "n2")), refused: "its node's"},
+		{name: "a mirror of a deployment made", obj: pod("n1", mirror, owner("ReplicaSet", "n1")), refused: "its node's"},
+		{name: "a mirror elsewhere made", obj: pod("n2", mirror), refused: "not bound"},
+		{name: "a mirror that reads a Secret made", obj: pod("n1", mirror, func(p *corev1.Pod) {
+			p.Spec.Volumes = []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "s"}}}}
+		}), refused: "Secrets"},
+		{name: "a mirror with pull secrets made", obj: pod("n1", mirror, func(p *corev1.Pod) {
+			p.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "s"}}
+		}), refused: "Secrets"},
+		{name: "a mirror with a service account made", obj: pod("n1", mirror, func(p *corev1.Pod) { p.Spec.ServiceAccountName = "admin" }), refused: "service account"},
+		{name: "its mirror deleted", old: pod("n1", mirror)},
+		{name: "its mirror made a pod", obj: pod("n1"), old: pod("n1", mirror), refused: "mirror"},
+		{name: "its pod made a mirror", obj: pod("n1", mirror), old: pod("n1"), refused: "mirror"},
 		{name: "another's pod", obj: pod("n2"), old: pod("n2"), refused: "not bound"},
 		{name: "another's pod deleted", old: pod("n2"), refused: "not bound"},
 		{name: "nobody's pod", obj: pod("n1"), old: pod(""), refused: "not bound"},

@@ -115,6 +115,13 @@ func (n *Node) Allocatable() corev1.ResourceList {
 	return n.allocatable
 }
 
+// UID is the Node's; empty while it is not registered.
+func (n *Node) UID() types.UID {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.uid
+}
+
 // Poke has the health looked at now.
 func (n *Node) Poke() {
 	select {
