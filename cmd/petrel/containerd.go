@@ -34,6 +34,8 @@ type containerdFlags struct {
 	Mode    string
 	Program string
 	Socket  string
+	// Registries is the directory of registries' settings for a containerd of our own.
+	Registries string
 }
 
 func (o *containerdFlags) addFlags(f *pflag.FlagSet) {
@@ -88,11 +90,11 @@ func (o *containerdFlags) settle(ctx context.Context, dir *dataDir, network *net
 		logger.Warn("this node runs no containers", "reason", "neither runc nor crun is installed")
 		return nil, nil
 	}
-	return ownContainers(program, handlers, dir, network, logger)
+	return ownContainers(program, handlers, dir, network, o.Registries, logger)
 }
 
 // ownContainers is a containerd in the data directory. Sockets and mounts go with the machine's next start.
-func ownContainers(program containerd.Program, handlers []containerd.Handler, dir *dataDir, network *networkFlags, logger *slog.Logger) (*containers, error) {
+func ownContainers(program containerd.Program, handlers []containerd.Handler, dir *dataDir, network *networkFlags, registries string, logger *slog.Logger) (*containers, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
@@ -109,7 +111,7 @@ func ownContainers(program containerd.Program, handlers []containerd.Handler, di
 	c.install.Socket = c.CNI
 	c.daemon, err = containerd.New(containerd.Config{
 		Program: program, Root: root, State: state, CNIConfDir: c.install.ConfDir, CNIBinDirs: []string{c.install.BinDir},
-		Handlers: handlers, RegistryConfigDir: filepath.Join(root, "certs.d"), RestrictOOM: !mayLowerOOM(), Logger: logger.With("room", "containerd"),
+		Handlers: handlers, RegistryConfigDir: registries, RestrictOOM: !mayLowerOOM(), Logger: logger.With("room", "containerd"),
 	})
 	if err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/pflag"
 )
@@ -26,11 +27,24 @@ func addCIDRFlags(f *pflag.FlagSet, pods, services *string) {
 	f.StringVar(services, "service-cidr", "127.43.0.0/16", "addresses of services: within 127.0.0.0/8")
 }
 
-func addWasmrtFlags(f *pflag.FlagSet, binary *string, maxPods *int, hostPaths *[]string) {
+func addWasmrtFlags(f *pflag.FlagSet, binary *string, maxPods *int, hostPaths *[]string, registries *string) {
 	f.StringArrayVar(hostPaths, "allow-host-path", nil, "directory below which hostPath volumes may lie, made when missing (may be repeated; default: pods have none)")
 
+	f.StringVar(registries, "registry-config", "", "directory of registries' settings: HOST/hosts.toml, as containerd reads it; read for every pull (default: certs.d in the data directory)")
 	f.StringVar(binary, "wasmrt", "", "the petrel-wasmrt program (default: the one beside this program, or on PATH)")
 	f.IntVar(maxPods, "max-pods", 0, "pods that this node takes (default 11000)")
+}
+
+// registryDir is the directory of registries' settings, which both runtimes read.
+func registryDir(named string, dir *dataDir) (string, error) {
+	if named == "" {
+		return dir.join("certs.d"), nil
+	}
+	abs, err := filepath.Abs(named)
+	if err != nil {
+		return "", fmt.Errorf("find directory of registries' settings: %w", err)
+	}
+	return abs, nil
 }
 
 // logOptions say what is logged, and where.

@@ -36,8 +36,10 @@ type upOptions struct {
 	Wasmrt        string
 	MaxPods       int
 	HostPaths     []string
+	Registries    string
 	DNS           dnsFlags
 	Proxy         serviceFlags
+	Keep          nodeFlags
 	TLS           bool
 	logOptions
 
@@ -68,13 +70,17 @@ run on, and the next start on the same directory adopts them.`,
 	f.StringSliceVar(&o.EtcdEndpoints, "etcd-endpoints", nil, "use this etcd instead of the embedded one")
 	o.DNS.addFlags(f)
 	o.Proxy.addFlags(f)
+	o.Keep.addFlags(f)
 	f.BoolVar(&o.TLS, "tls", false, "serve TLS and ask for credentials: those of an administrator are in admin.kubeconfig in the data directory")
-	addWasmrtFlags(f, &o.Wasmrt, &o.MaxPods, &o.HostPaths)
+	addWasmrtFlags(f, &o.Wasmrt, &o.MaxPods, &o.HostPaths, &o.Registries)
 	o.addFlags(f)
 	return cmd
 }
 
 func (o *upOptions) run(ctx context.Context, io streams) (err error) {
+	if err := o.Keep.check(); err != nil {
+		return err
+	}
 	if err := o.DNS.check(); err != nil {
 		return err
 	}
@@ -124,7 +130,7 @@ func (o *upOptions) runParts(ctx context.Context, io streams, dir *dataDir, logg
 		options := workerOptions{
 			Server: url, RootDir: dir.join("worker"), Socket: runtime.Socket, Metrics: runtime.Metrics, NodeName: o.NodeName,
 			GatewayListen: o.GatewayListen, PodCIDR: o.PodCIDR, ServiceCIDRs: []netip.Prefix{services}, DNS: o.DNS,
-			MaxPods: o.MaxPods, HostPaths: o.HostPaths, Proxy: o.Proxy,
+			MaxPods: o.MaxPods, HostPaths: o.HostPaths, Proxy: o.Proxy, Keep: o.Keep,
 		}
 		if options.Identity, err = cp.joinOwn(ctx, &options, dir.join("identity"), logger); err != nil {
 			return err
@@ -202,6 +208,9 @@ func (o *upOptions) runtime(dir *dataDir, logger *slog.Logger) (*wasmrt, error) 
 	if o.TLS { // the files come when the worker joins, and are read when something is pulled
 		runtime.RegistryCA, runtime.RegistryCredential = dir.join("identity", identity.CAName), dir.join("identity", identity.ClientName)
 	}
+	if runtime.Registries, err = registryDir(o.Registries, dir); err != nil {
+		return nil, err
+	}
 	runtime.AllowPaths, err = allowedPaths(dir.join("worker"), o.HostPaths)
 	return runtime, err
 }
@@ -233,6 +242,7 @@ func newWorker(o workerOptions, logger *slog.Logger) (*worker.Worker, error) {
 		PodCIDR: o.PodCIDR, NodeIPs: o.NodeIPs, ServiceCIDRs: o.ServiceCIDRs, ClusterDomain: o.DNS.Domain, ResolvConf: o.DNS.ResolvConf, HostPaths: o.HostPaths, GatewayListen: o.GatewayListen, NodeTLS: serving, Logger: logger.With("room", "worker"),
 		ClusterCIDRs: o.Network.Cluster, NetworkBackend: o.Network.Backend, PodMTU: o.Network.MTU, NoMasquerade: !o.Network.Masquerade, CNISocket: o.Network.CNISocket,
 		ContainerdEndpoint: o.ContainerdEndpoint, WasmRegistry: api.RegistryHost,
+		Housekeeping: o.Keep.keep, StaticPods: o.Keep.staticDir,
 	})
 }
 

@@ -54,7 +54,9 @@ type wasmrt struct {
 	Mirror string // HOST=URL: where registry names of our own are pulled from
 	// RegistryCA and RegistryCredential are files for a Mirror that speaks TLS: who vouches for it, and what is shown to it.
 	RegistryCA, RegistryCredential string
-	Logger                         *slog.Logger
+	// Registries is a directory of settings of other registries.
+	Registries string
+	Logger     *slog.Logger
 	// AllowPaths are directories in which runners find mounts and write logs; they are let in nowhere else. Those that
 	// are missing are made.
 	AllowPaths []string
@@ -216,6 +218,9 @@ func (w *wasmrt) serve(ctx context.Context) error {
 	}
 	defer log.Close()
 	args := []string{"serve", "--root", w.Root, "--socket", w.Socket, "--registry-mirror", w.Mirror, "--metrics-listen", "unix:" + w.Metrics}
+	if w.Registries != "" {
+		args = append(args, "--registry-config", w.Registries)
+	}
 	for _, dir := range w.AllowPaths {
 		if err := os.MkdirAll(dir, passDir); err != nil {
 			return fmt.Errorf("make directory for runners: %w", err)

@@ -32,11 +32,13 @@ type workerOptions struct {
 	DNS           dnsFlags
 	MaxPods       int
 	HostPaths     []string
+	Registries    string // directory of registries' settings
 	Join          joinFlags
 	Identity      *identity.Identity // nil: the API asks nobody who they are
 	Network       networkFlags
 	Proxy         serviceFlags
 	Containerd    containerdFlags
+	Keep          nodeFlags
 	// ContainerdEndpoint is where containers are run; empty: nowhere.
 	ContainerdEndpoint string
 }
@@ -72,8 +74,9 @@ When it ends, pods run on, whatever way it ended, and the next start on the same
 	o.Proxy.addNodeFlags(f)
 	o.Join.addFlags(f)
 	o.Containerd.addFlags(f)
+	o.Keep.addFlags(f)
 	stopPods := f.Bool("stop-pods", false, "end the pods when the worker ends")
-	addWasmrtFlags(f, &binary, &o.MaxPods, &o.HostPaths)
+	addWasmrtFlags(f, &binary, &o.MaxPods, &o.HostPaths, &o.Registries)
 	logs.addFlags(f)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		if o.NodeIPs, err = parseNodeIPs(nodeIPs); err != nil {
@@ -92,6 +95,9 @@ When it ends, pods run on, whatever way it ended, and the next start on the same
 			return err
 		}
 		if err := o.Containerd.check(&o.Network, len(o.NodeIPs) > 0); err != nil {
+			return err
+		}
+		if err := o.Keep.check(); err != nil {
 			return err
 		}
 		if err := o.DNS.check(); err != nil {
@@ -127,6 +133,10 @@ func runWorker(ctx context.Context, io streams, o *workerOptions, logs logOption
 	if runtime.AllowPaths, err = allowedPaths(dir.join("worker"), o.HostPaths); err != nil {
 		return err
 	}
+	if runtime.Registries, err = registryDir(o.Registries, dir); err != nil {
+		return err
+	}
+	o.Containerd.Registries = runtime.Registries
 	o.RootDir, o.Socket, o.Metrics = dir.join("worker"), runtime.Socket, runtime.Metrics
 	if len(o.NodeIPs) > 0 {
 		o.SteerSocket = dir.join("worker", steerSocket)
