@@ -93,8 +93,9 @@ func (r *Runner) newContainer(p *control.CreateParams) (*container, error) {
 			policy = policy.WithSource(addr)
 		}
 		c.spec.Egress = policy
+	} else {
+		p.DNS = nil // whoever reaches nothing looks nothing up
 	}
-	p.DNS = nil // whoever reaches nothing looks nothing up
 	for _, m := range p.Mounts {
 		c.spec.Mounts = append(c.spec.Mounts, wasi.Mount{HostPath: m.HostPath, GuestPath: path.Clean(m.GuestPath), ReadOnly: m.ReadOnly})
 	}

@@ -33,6 +33,8 @@ func (r *Runner) Handle(ctx context.Context, method string, params json.RawMessa
 		return call(params, func(p *control.StatsParams) (any, error) { return r.stats(p), nil })
 	case control.MethodShared:
 		return call(params, func(p *control.ListParams) (any, error) { return r.shared(p.After) })
+	case control.MethodExport:
+		return call(params, func(p *control.ListParams) (any, error) { return r.export(p.After), nil })
 	case control.MethodListen:
 		return call(params, func(p *control.Target) (any, error) { return nil, r.listen(p.ID) })
 	case control.MethodPing:

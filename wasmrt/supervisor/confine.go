@@ -124,11 +124,14 @@ func (s *Supervisor) userOf(namespace string) (uint32, error) {
 
 func (s *Supervisor) groups() *cgroup.Manager { return s.confined.groups }
 
-// sweepGroups removes the groups that belong to no runner: those of a supervisor and runners that were killed.
-func (s *Supervisor) sweepGroups() {
+// sweepGroups removes the groups that belong to no runner, not even to one of those that are ending: those of a supervisor and runners that were killed.
+func (s *Supervisor) sweepGroups(ending []string) {
 	known := map[string]bool{}
 	for _, r := range s.fleet.All() {
-		known[fleet.Key(r.Namespace())] = true
+		known[r.Key()] = true
+	}
+	for _, key := range ending {
+		known[key] = true
 	}
 	if err := cgroup.Sweep(s.store.Groups().Dirs, func(name string) bool { return known[name] }); err != nil {
 		s.cfg.Logger.Warn("groups are left of runners that are gone", "error", err)

@@ -29,6 +29,7 @@ func (s *Supervisor) CreateContainer(ctx context.Context, r *runtimev1.CreateCon
 	if err != nil {
 		return nil, grpcError(err)
 	}
+	defer s.steady(b.record.Namespace)()
 	s.mu.RLock()
 	sandboxID, address, runner, ready := b.record.ID, b.record.Address, b.runner, b.record.Ready
 	s.mu.RUnlock()
@@ -87,14 +88,7 @@ func newContainer(b *sandbox, config *runtimev1.ContainerConfig, p *control.Crea
 func (s *Supervisor) admit(ctx context.Context, runner *fleet.Runner, c *container, p *control.CreateParams) error {
 	s.setCreating(p.ID, true)
 	defer s.setCreating(p.ID, false)
-	err := s.createIn(ctx, runner, p, &c.record.Status)
-	if notCompiled(err) {
-		// The cache was emptied, or refused what was tampered with. Runners cannot fill it.
-		if err = s.compile(ctx, p); err == nil {
-			err = s.createIn(ctx, runner, p, &c.record.Status)
-		}
-	}
-	if err != nil {
+	if err := s.make(ctx, runner, p, &c.record.Status); err != nil {
 		return err
 	}
 	c.record.Status.ID, c.record.Status.SandboxID = p.ID, p.SandboxID
@@ -120,6 +114,18 @@ func (s *Supervisor) admit(ctx context.Context, runner *fleet.Runner, c *contain
 	}
 	s.saveContainer(c, record)
 	return nil
+}
+
+// make has the runner make the container, with its module compiled.
+func (s *Supervisor) make(ctx context.Context, runner *fleet.Runner, p *control.CreateParams, into *control.Status) error {
+	err := s.createIn(ctx, runner, p, into)
+	if notCompiled(err) {
+		// The cache was emptied, or refused what was tampered with. Runners cannot fill it.
+		if err = s.compile(ctx, p); err == nil {
+			err = s.createIn(ctx, runner, p, into)
+		}
+	}
+	return err
 }
 
 // createIn has the runner make the container. When nobody waited for the answer, it is undone.
@@ -172,6 +178,7 @@ func (s *Supervisor) StartContainer(ctx context.Context, r *runtimev1.StartConta
 	if err != nil {
 		return nil, err
 	}
+	defer s.steady(c.sandbox.record.Namespace)()
 	c.op.Lock()
 	defer c.op.Unlock()
 	s.mu.RLock()
@@ -221,6 +228,7 @@ func (s *Supervisor) stopContainer(ctx context.Context, c *container, grace time
 	if s.snapshot(c).Status.State == control.StateCreated {
 		c.awaitStart() // what it makes run is to be stopped
 	}
+	defer s.steady(c.sandbox.record.Namespace)()
 	s.mu.RLock()
 	now, runner := c.record.Status.State, c.sandbox.runner
 	s.mu.RUnlock()
@@ -285,6 +293,7 @@ func (s *Supervisor) removeContainer(ctx context.Context, c *container) error {
 	if err := s.stopContainer(ctx, c, 0); err != nil {
 		return err
 	}
+	defer s.steady(c.sandbox.record.Namespace)()
 	c.op.Lock()
 	defer c.op.Unlock()
 	s.mu.RLock()

@@ -91,6 +91,7 @@ func (s *Supervisor) UpdateContainerResources(ctx context.Context, r *runtimev1.
 	if limit == 0 {
 		return &runtimev1.UpdateContainerResourcesResponse{}, nil // the CRI's word for "as it is"
 	}
+	defer s.steady(c.sandbox.record.Namespace)()
 	c.op.Lock()
 	defer c.op.Unlock()
 	s.mu.RLock()
@@ -118,6 +119,7 @@ func (s *Supervisor) ReopenContainerLog(ctx context.Context, r *runtimev1.Reopen
 	if err != nil {
 		return nil, err
 	}
+	defer s.steady(c.sandbox.record.Namespace)()
 	s.mu.RLock()
 	id, now, runner := c.record.ID, c.record.Status.State, c.sandbox.runner
 	s.mu.RUnlock()

@@ -17,15 +17,16 @@ import (
 // awayDeath is how containers are told that ended with a runner while nobody looked.
 var awayDeath = fleet.Death{How: "it is gone; it ended while the supervisor was away"}
 
-// restore reads the records, adopts the runners and asks them what happened.
-func (s *Supervisor) restore(ctx context.Context) error {
+// restore reads the records, adopts the runners and asks them what happened. It answers the keys of those that are ending,
+// because others have taken their places.
+func (s *Supervisor) restore(ctx context.Context) (ending []string, err error) {
 	snap, err := s.store.Load()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	dropped, err := s.images.Open()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, d := range append(snap.Dropped, dropped...) {
 		s.cfg.Logger.Warn("record dropped", "error", d)
@@ -43,8 +44,17 @@ func (s *Supervisor) restore(ctx context.Context) error {
 			s.cfg.Logger.Warn("container dropped", "container", record.ID, "error", err)
 		}
 	}
-	s.adoptAll(ctx, snap.Runners)
-	return nil
+	current, others := fleet.Current(snap.Runners)
+	for _, record := range others {
+		if err := s.fleet.Finish(ctx, record, renewGrace); err != nil {
+			s.cfg.Logger.Warn("runner not ended", "namespace", record.Namespace, "error", err)
+		}
+		if record.Stage == state.StagePast {
+			ending = append(ending, record.Key)
+		}
+	}
+	s.adoptAll(ctx, current)
+	return ending, nil
 }
 
 func (s *Supervisor) restoreSandbox(record *state.Sandbox) error {

@@ -90,6 +90,7 @@ func (s *Supervisor) newSandbox(r *runtimev1.RunPodSandboxRequest) (*sandbox, er
 
 // begin makes sure of the runner and makes the sandbox known.
 func (s *Supervisor) begin(ctx context.Context, b *sandbox) error {
+	defer s.steady(b.record.Namespace)()
 	runner, err := s.fleet.Ensure(ctx, b.record.Namespace)
 	if err != nil {
 		return err

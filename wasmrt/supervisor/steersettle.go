@@ -69,10 +69,17 @@ func (s *Supervisor) settleWith(ctx context.Context, client *steering.Client, di
 		t.log.Warn("what is steered is not settled; it is tried again", "error", err)
 		return false
 	}
+	renewing, stop := context.WithCancel(ctx)
+	var renewals sync.WaitGroup
+	if err == nil && off == nil {
+		renewals.Go(func() { s.renewAll(renewing) })
+	}
 	select {
 	case <-client.Done():
 	case <-ctx.Done():
 	}
+	stop()
+	renewals.Wait()
 	t.on.Store(false)
 	t.mu.Lock()
 	t.client = nil
@@ -83,20 +90,7 @@ func (s *Supervisor) settleWith(ctx context.Context, client *steering.Client, di
 // nameAll tells of every container that shares its runner's sockets. The steerage's mutex is held.
 func (s *Supervisor) nameAll(ctx context.Context, client *steering.Client) error {
 	err := s.eachShared(ctx, func(r *fleet.Runner, page *control.SharedResult) error {
-		for _, listed := range page.Containers {
-			s.mu.RLock()
-			c := s.containers[listed.ID]
-			s.mu.RUnlock()
-			if c == nil || len(listed.Addresses) == 0 {
-				continue
-			}
-			if s.steering.own(c, listed.Addresses); c.hasExited() {
-				s.steering.forget(c)
-				continue
-			}
-			page.Addresses = append(page.Addresses, listed.Addresses...)
-		}
-		err := tell(ctx, client, page.Addresses, page.Listeners, page.Files)
+		err := s.namePage(ctx, client, page)
 		if err != nil && !errors.Is(err, steering.ErrClosed) {
 			s.steering.log.Warn("connections are not steered; containers listen by themselves", "namespace", r.Namespace(), "error", err)
 			return s.listenThemselves(ctx, r, page)
@@ -110,23 +104,50 @@ func (s *Supervisor) nameAll(ctx context.Context, client *steering.Client) error
 	return client.Settle(ctx)
 }
 
+// namePage tells of the containers of one page. The steerage's mutex is held.
+func (s *Supervisor) namePage(ctx context.Context, client *steering.Client, page *control.SharedResult) error {
+	for _, listed := range page.Containers {
+		s.mu.RLock()
+		c := s.containers[listed.ID]
+		s.mu.RUnlock()
+		if c == nil || len(listed.Addresses) == 0 {
+			continue
+		}
+		if s.steering.own(c, listed.Addresses); c.hasExited() {
+			s.steering.forget(c)
+			continue
+		}
+		page.Addresses = append(page.Addresses, listed.Addresses...)
+	}
+	return tell(ctx, client, page.Addresses, page.Listeners, page.Files)
+}
+
 // eachShared asks all runners who shares their sockets, page by page. One that cannot say is an error: what it has must not
 // be taken for nothing.
 func (s *Supervisor) eachShared(ctx context.Context, do func(r *fleet.Runner, page *control.SharedResult) error) error {
 	for _, r := range s.fleet.All() {
-		for after, more := "", true; more; {
-			page := control.SharedResult{}
-			err := sharedPage(ctx, r, after, &page)
-			if err == nil {
-				err = do(r, &page)
-			}
-			control.CloseFiles(page.Files)
-			if err != nil && r.Alive() {
-				return fmt.Errorf("runner of namespace %s: %w", r.Namespace(), err)
-			}
-			if more = err == nil && page.More && len(page.Containers) > 0; more {
-				after = page.Containers[len(page.Containers)-1].ID
-			}
+		err := eachPage(ctx, r, func(page *control.SharedResult) error { return do(r, page) })
+		if err != nil && r.Alive() {
+			return fmt.Errorf("runner of namespace %s: %w", r.Namespace(), err)
+		}
+	}
+	return nil
+}
+
+// eachPage asks one runner.
+func eachPage(ctx context.Context, r *fleet.Runner, do func(page *control.SharedResult) error) error {
+	for after, more := "", true; more; {
+		page := control.SharedResult{}
+		err := sharedPage(ctx, r, after, &page)
+		if err == nil {
+			err = do(&page)
+		}
+		control.CloseFiles(page.Files)
+		if err != nil {
+			return err
+		}
+		if more = page.More && len(page.Containers) > 0; more {
+			after = page.Containers[len(page.Containers)-1].ID
 		}
 	}
 	return nil

@@ -32,6 +32,7 @@ type Supervisor struct {
 	fleet    *fleet.Fleet
 	events   *broadcaster
 	steering *steerage
+	steadies steadies
 	fresh    *freshCompiles
 
 	mu         sync.RWMutex
@@ -87,10 +88,11 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	defer s.puller.Close()
 	defer s.fleet.Close()
 	s.confine()
-	if err := s.restore(ctx); err != nil {
+	ending, err := s.restore(ctx)
+	if err != nil {
 		return err
 	}
-	s.sweepGroups()
+	s.sweepGroups(ending)
 	s.sweepBinds()
 	defer s.startSteering(ctx)()
 	defer func() { cgroup.Release(s.store.Groups().Dirs) }() // those without a runner that goes on

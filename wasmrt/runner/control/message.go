@@ -36,6 +36,7 @@ const (
 	MethodPing     = "ping"     // nothing → ProcessStats
 	MethodShared   = "shared"   // ListParams → SharedResult: who listens at the shared sockets
 	MethodListen   = "listen"   // Target → nothing: a container that listens at the shared sockets listens at its own, too
+	MethodExport   = "export"   // ListParams → ExportResult: how another runner would have to make the containers
 	MethodShutdown = "shutdown" // ShutdownParams → nothing; the process ends afterwards
 )
 
@@ -144,12 +145,7 @@ func (p *CreateParams) Validate() error {
 	if err := p.Limits.Validate(); err != nil {
 		return err
 	}
-	size := 0
-	for _, list := range [][]string{p.Args, p.Env} {
-		for _, s := range list {
-			size += len(s) + 1
-		}
-	}
+	size := p.Size()
 	if size > MaxStrings {
 		return Errorf(CodeInvalid, "%d bytes of arguments and environment; at most %d are passed", size, MaxStrings)
 	}
@@ -164,6 +160,17 @@ func (p *CreateParams) Validate() error {
 		}
 	}
 	return nil
+}
+
+// Size is that of the arguments and the environment, in bytes.
+func (p *CreateParams) Size() int {
+	size := 0
+	for _, list := range [][]string{p.Args, p.Env} {
+		for _, s := range list {
+			size += len(s) + 1
+		}
+	}
+	return size
 }
 
 // Target names a container.

@@ -135,6 +135,9 @@ func Stop(ctx context.Context, record *state.Runner, grace time.Duration) error 
 			return nil
 		}
 	}
+	if ctx.Err() != nil { // it was asked to, and may do so
+		return ctx.Err()
+	}
 	p.kill()
 	if !p.wait(ctx, slack) {
 		return errors.Join(fmt.Errorf("stop runner %d: it does not end", record.PID), ctx.Err())

@@ -95,6 +95,7 @@ type slot struct {
 	runner *Runner     // nil when there is none
 	linger *time.Timer // runs when no sandbox needs the runner
 	row    deaths
+	past   string // the key of the runner that was replaced, while it ends
 }
 
 // New returns a fleet without runners. It does no I/O.
@@ -143,7 +144,7 @@ func (f *Fleet) Ensure(ctx context.Context, namespace string) (*Runner, error) {
 	if err := s.row.pause(f.cfg.Now()); err != nil {
 		return nil, fmt.Errorf("start runner of namespace %s: %w", namespace, err)
 	}
-	r, err := f.start(ctx, namespace)
+	r, err := f.start(ctx, namespace, s.keyFor(namespace), "")
 	if err != nil {
 		if ctx.Err() == nil {
 			s.row.died(f.cfg.Now(), 0, f.cfg.Timing)

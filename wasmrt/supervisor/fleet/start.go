@@ -15,9 +15,8 @@ import (
 	"github.com/petrelrun/petrel/wasmrt/supervisor/state"
 )
 
-// start starts a namespace's runner and waits for its greeting.
-func (f *Fleet) start(ctx context.Context, namespace string) (*Runner, error) {
-	key := Key(namespace)
+// start starts a runner for a namespace and waits for its greeting.
+func (f *Fleet) start(ctx context.Context, namespace, key, stage string) (*Runner, error) {
 	dir := f.cfg.Store.RunnerDir(key)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -35,7 +34,7 @@ func (f *Fleet) start(ctx context.Context, namespace string) (*Runner, error) {
 		return nil, errors.Join(err, r.leaveGroup())
 	}
 	// Should we die before the record is written, the runner finds itself alone and ends.
-	r.record = &state.Runner{Key: key, Namespace: namespace, PID: r.process.pid, User: user, Socket: socket, StartedAt: f.cfg.Now().UnixNano()}
+	r.record = &state.Runner{Key: key, Namespace: namespace, PID: r.process.pid, User: user, Socket: socket, StartedAt: f.cfg.Now().UnixNano(), Stage: stage}
 	if err = f.cfg.Store.SaveRunner(r.record); err == nil {
 		greeting, cancel := context.WithCancel(ctx)
 		stop := r.process.onExit(cancel) // who has died will not greet

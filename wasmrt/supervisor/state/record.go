@@ -58,7 +58,14 @@ type Runner struct {
 	User      uint32 `json:"user,omitempty"` // the id it was given; 0 is the supervisor's own
 	Socket    string `json:"socket"`
 	StartedAt int64  `json:"startedAt"`
+	Stage     string `json:"stage,omitempty"` // empty: it is its namespace's
 }
+
+// Stages of a runner that is not its namespace's.
+const (
+	StageNext = "next" // it is to be, once it has taken over
+	StagePast = "past" // it was, and ends
+)
 
 // Groups are the control groups that hold those of runners.
 type Groups struct {
