@@ -126,6 +126,12 @@ func (c *Config) Validate() error {
 	if c.Client == nil {
 		return errors.New("worker needs a client")
 	}
+	if c.StaticPods != "" && !filepath.IsAbs(c.StaticPods) {
+		return fmt.Errorf("directory of static pods %q: want an absolute path", c.StaticPods)
+	}
+	if err := c.Housekeeping.Validate(); err != nil {
+		return err
+	}
 	if !filepath.IsAbs(c.RootDir) {
 		return fmt.Errorf("root directory %q: want an absolute path", c.RootDir)
 	}

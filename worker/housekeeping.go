@@ -41,6 +41,17 @@ func (h *Housekeeping) setDefaults() {
 	h.LogFiles = cmp.Or(h.LogFiles, logrotate.DefaultFiles)
 }
 
+// ImageMinAge is how long an image stays at least, so that one that was pulled for a pod to come does.
+const ImageMinAge = 2 * time.Minute
+
+// Validate reports what makes the configuration unusable.
+func (h *Housekeeping) Validate() error {
+	if err := h.Images.Validate(); err != nil {
+		return err
+	}
+	return logrotate.CheckLimits(h.LogSize, h.LogFiles)
+}
+
 // housekeeper runs what frees memory and disk.
 type housekeeper struct {
 	pressure *eviction.Monitor

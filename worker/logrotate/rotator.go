@@ -42,13 +42,19 @@ type Config struct {
 
 // Validate reports what makes the configuration unusable.
 func (c *Config) Validate() error {
-	switch {
-	case c.Logs == nil || c.Reopen == nil || c.Logger == nil:
+	if c.Logs == nil || c.Reopen == nil || c.Logger == nil {
 		return errors.New("log rotation needs logs, something that reopens them and a logger")
-	case c.MaxSize < minSize:
-		return fmt.Errorf("container log of at most %d bytes: want %d or more", c.MaxSize, minSize)
-	case c.MaxFiles < 2:
-		return fmt.Errorf("container log of at most %d files: want 2 or more", c.MaxFiles)
+	}
+	return CheckLimits(c.MaxSize, c.MaxFiles)
+}
+
+// CheckLimits reports what logs cannot be bounded by.
+func CheckLimits(maxSize int64, maxFiles int) error {
+	switch {
+	case maxSize < minSize:
+		return fmt.Errorf("container log of at most %d bytes: want %d or more", maxSize, minSize)
+	case maxFiles < 2:
+		return fmt.Errorf("container log of at most %d files: want 2 or more", maxFiles)
 	}
 	return nil
 }

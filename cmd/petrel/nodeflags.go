@@ -1,0 +1,66 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/petrelrun/petrel/worker"
+	"github.com/petrelrun/petrel/worker/eviction"
+)
+
+// nodeFlags say how a node keeps house, and which pods it runs by itself. They have kubelet's names.
+type nodeFlags struct {
+	evictionHard  string
+	imageHigh     int
+	imageLow      int
+	imageMaxAge   time.Duration
+	logSize       string
+	logFiles      int
+	staticPodPath string
+
+	keep      worker.Housekeeping
+	staticDir string
+}
+
+func (n *nodeFlags) addFlags(f *pflag.FlagSet) {
+	f.StringVar(&n.evictionHard, "eviction-hard", "memory.available<100Mi,nodefs.available<5%,nodefs.inodesFree<5%,imagefs.available<5%,imagefs.inodesFree<5%,pid.available<5%",
+		"what has to be free, below which pods are evicted; empty: no pod ever is")
+	f.IntVar(&n.imageHigh, "image-gc-high-threshold", 85, "use of the images' disk in percent at which unused images are removed; 100: never for that")
+	f.IntVar(&n.imageLow, "image-gc-low-threshold", 80, "use of the images' disk in percent down to which they are")
+	f.DurationVar(&n.imageMaxAge, "image-maximum-gc-age", 0, "how long an image may lie unused (default: for ever)")
+	f.StringVar(&n.logSize, "container-log-max-size", "10Mi", "size at which a container's log is rotated")
+	f.IntVar(&n.logFiles, "container-log-max-files", 5, "files that a container's log may have")
+	f.StringVar(&n.staticPodPath, "pod-manifest-path", "", "directory of static pods, one a file, as YAML or JSON: they run without the API (default: none)")
+}
+
+// check reads what the flags hold.
+func (n *nodeFlags) check() error {
+	thresholds, err := eviction.ParseThresholds(n.evictionHard)
+	if err != nil {
+		return fmt.Errorf("--eviction-hard: %w", err)
+	}
+	if thresholds == nil {
+		thresholds = []eviction.Threshold{} // none at all, which is not the default
+	}
+	size, err := resource.ParseQuantity(n.logSize)
+	if err != nil {
+		return fmt.Errorf("--container-log-max-size: %w", err)
+	}
+	n.keep = worker.Housekeeping{Eviction: thresholds, LogSize: size.Value(), LogFiles: n.logFiles}
+	n.keep.Images.High, n.keep.Images.Low, n.keep.Images.MinAge, n.keep.Images.MaxAge = n.imageHigh, n.imageLow, worker.ImageMinAge, n.imageMaxAge
+	if err := n.keep.Validate(); err != nil {
+		return err
+	}
+	if n.staticPodPath == "" {
+		return nil
+	}
+	if n.staticDir, err = filepath.Abs(n.staticPodPath); err != nil {
+		return errors.Join(errors.New("--pod-manifest-path"), err)
+	}
+	return nil
+}

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/petrelrun/petrel/worker/eviction"
+	"github.com/petrelrun/petrel/worker/imagegc"
+	"github.com/petrelrun/petrel/worker/logrotate"
+)
+
+func keepOf(t *testing.T, args ...string) (*nodeFlags, error) {
+	t.Helper()
+	n := &nodeFlags{}
+	f := pflag.NewFlagSet("", pflag.ContinueOnError)
+	n.addFlags(f)
+	if err := f.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	return n, n.check()
+}
+
+func TestNodeFlags(t *testing.T) {
+	n, err := keepOf(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	same := len(n.keep.Eviction) == len(eviction.Default()) && n.keep.Images == imagegc.Default() && n.keep.LogSize == logrotate.DefaultSize && n.keep.LogFiles == logrotate.DefaultFiles
+	for _, threshold := range eviction.Default() {
+		same = same && slices.Contains(n.keep.Eviction, threshold)
+	}
+	if !same || n.staticDir != "" {
+		t.Errorf("the flags' defaults are not the worker's: %+v", n.keep)
+	}
+	n, err = keepOf(t, "--eviction-hard=", "--image-maximum-gc-age=1h", "--container-log-max-size=1Mi", "--pod-manifest-path=here")
+	if err != nil || n.keep.Eviction == nil || len(n.keep.Eviction) != 0 || n.keep.Images.MaxAge != time.Hour || n.keep.LogSize != 1<<20 || !strings.HasPrefix(n.staticDir, "/") {
+		t.Errorf("flags = %+v, %v", n, err)
+	}
+	for _, bad := range []string{"--eviction-hard=heat<1", "--image-gc-high-threshold=101", "--image-gc-low-threshold=90", "--container-log-max-size=much",
+		"--container-log-max-size=1", "--container-log-max-files=1", "--image-maximum-gc-age=1s"} {
+		if _, err := keepOf(t, bad); err == nil {
+			t.Errorf("%s is taken", bad)
+		}
+	}
+}
