@@ -55,35 +55,39 @@ func (b *bounded) Write(p []byte) (int, error) {
 
 // mayExec asks whether a command could be run, so that a refusal is told before anything is promised.
 func (s *Supervisor) mayExec(ctx context.Context, id string, args []string) error {
-	c, runner, err := s.running(id)
+	c, runner, done, err := s.running(id)
 	if err != nil {
 		return err
 	}
+	defer done()
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	return grpcError(runner.Call(ctx, control.MethodExec, control.ExecParams{ID: c, Args: args, Check: true}, nil))
 }
 
-// running finds a running container: its whole id, and the runner it is in.
-func (s *Supervisor) running(id string) (string, *fleet.Runner, error) {
+// running finds a running container: its whole id, and the runner that it stays in until done is called.
+func (s *Supervisor) running(id string) (whole string, runner *fleet.Runner, done func(), err error) {
 	c, err := s.findContainer(id)
 	if err != nil {
-		return "", nil, err
+		return "", nil, nil, err
 	}
+	done = s.steady(c.sandbox.record.Namespace)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if now := c.record.Status.State; now != control.StateRunning || c.sandbox.runner == nil {
-		return "", nil, status.Errorf(codes.FailedPrecondition, "container %s is %s: it has to run", c.record.ID, now)
+		done()
+		return "", nil, nil, status.Errorf(codes.FailedPrecondition, "container %s is %s: it has to run", c.record.ID, now)
 	}
-	return c.record.ID, c.sandbox.runner, nil
+	return c.record.ID, c.sandbox.runner, done, nil
 }
 
 // exec runs a command with the streams that are not nil. It ends with ctx, too, and kills the command then.
 func (s *Supervisor) exec(ctx context.Context, id string, p control.ExecParams, stdin io.Reader, stdout, stderr io.Writer) (control.ExecResult, error) {
-	whole, runner, err := s.running(id)
+	whole, runner, done, err := s.running(id)
 	if err != nil {
 		return control.ExecResult{}, err
 	}
+	defer done()
 	p.ID, p.Stdin, p.Stdout, p.Stderr = whole, stdin != nil, stdout != nil, stderr != nil
 	var result control.ExecResult
 	if err := carry(ctx, runner, control.MethodExec, p, &result, stdin, stdout, stderr); err != nil {
@@ -94,10 +98,11 @@ func (s *Supervisor) exec(ctx context.Context, id string, p control.ExecParams, 
 
 // attachTo connects streams to a container's own, until one of both sides has ended.
 func (s *Supervisor) attachTo(ctx context.Context, id string, stdin io.Reader, stdout, stderr io.Writer) error {
-	whole, runner, err := s.running(id)
+	whole, runner, done, err := s.running(id)
 	if err != nil {
 		return err
 	}
+	defer done()
 	p := control.AttachParams{ID: whole, Stdin: stdin != nil, Stdout: stdout != nil, Stderr: stderr != nil}
 	if err := carry(ctx, runner, control.MethodAttach, p, nil, stdin, stdout, stderr); err != nil {
 		return fmt.Errorf("attach to container %s: %w", whole, err)

@@ -144,10 +144,11 @@ func (s *Supervisor) Attach(ctx context.Context, r *runtimev1.AttachRequest) (*r
 	if r.GetTty() {
 		return nil, status.Error(codes.InvalidArgument, "a Wasm guest has no terminal: tty must be false")
 	}
-	id, runner, err := s.running(r.GetContainerId())
+	id, runner, done, err := s.running(r.GetContainerId())
 	if err != nil {
 		return nil, err
 	}
+	defer done()
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	if err := runner.Call(ctx, control.MethodAttach, control.AttachParams{ID: id, Stdin: r.GetStdin(), Check: true}, nil); err != nil {
