@@ -40,8 +40,9 @@ type ClusterConfig struct {
 	Petrel string
 	// Listen is where the relay to the API listens, a loopback address; empty: 127.0.0.1, any port.
 	Listen string
-	// Containers has each worker run containers with a containerd of its own; it has to be installed.
-	Containers bool
+	// Containers is how many nodes, the first ones, run containers too, each with a containerd of its own; it has to be
+	// installed.
+	Containers int
 	// ControlPlaneArgs and WorkerArgs are further flags for the two.
 	ControlPlaneArgs, WorkerArgs []string
 }
@@ -142,10 +143,10 @@ func (c *Cluster) upWorkers(ctx context.Context) error {
 	}
 	server := "https://" + netip.AddrPortFrom(c.nodes[0].Addresses[0], apiPort).String()
 	group, ctx := errgroup.WithContext(ctx)
-	for _, n := range c.nodes {
+	for i, n := range c.nodes {
 		group.Go(func() error {
 			containerd := "off"
-			if c.cfg.Containers {
+			if i < c.cfg.Containers {
 				containerd = "own"
 			}
 			args := append([]string{Worker, "--data-dir", filepath.Join(n.Dir, Worker), "--log-file", "-", "--server", server, "--token", token,

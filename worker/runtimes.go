@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -86,6 +88,19 @@ func (w *Worker) health(ctx context.Context) node.Health {
 
 // wasm is the runtime that each node has.
 func (w *Worker) wasm() *runtimes.Member { return w.set.Members()[0] }
+
+// Labels by which pods may choose nodes for what they run.
+const (
+	labelRunsWasm       = "petrel.run/runtime-wasm"
+	labelRunsContainers = "petrel.run/runtime-containerd"
+)
+
+// nodeLabels are the Node's. One that runs no containers says so: it may have run some before.
+func (w *Worker) nodeLabels() map[string]string {
+	labels := map[string]string{labelRunsWasm: "true", labelRunsContainers: strconv.FormatBool(w.set.Containers())}
+	maps.Copy(labels, w.cfg.NodeLabels)
+	return labels
+}
 
 // handlers are the ways to run pods that this node has. Those of containerd are told once it was met: a node that cannot
 // run containers yet is sent none.

@@ -196,7 +196,7 @@ func (w *Worker) newManager(ctx context.Context, events *events, services *servi
 
 func (w *Worker) nodeConfig() node.Config {
 	return node.Config{
-		Client: w.cfg.Client, Name: w.cfg.NodeName, Addresses: w.cfg.NodeIPs, MaxPods: w.cfg.MaxPods, Labels: w.cfg.NodeLabels,
+		Client: w.cfg.Client, Name: w.cfg.NodeName, Addresses: w.cfg.NodeIPs, MaxPods: w.cfg.MaxPods, Labels: w.nodeLabels(),
 		Annotations: map[string]string{annotationLocalPath: paths(w.cfg.RootDir).localVolumes()},
 		Version:     w.cfg.Version, Dir: w.cfg.RootDir, Logger: w.cfg.Logger, Health: w.health, Kept: w.keptByThresholds,
 		RuntimeVersion: w.versions.String, Handlers: w.handlers,

@@ -18,6 +18,7 @@ const labStopTimeout = 60 * time.Second
 
 func newLabUpCommand(o *labOptions) *cobra.Command {
 	cfg := lab.ClusterConfig{}
+	containerd := false
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Bring a lab up and keep it until Ctrl-C",
@@ -26,12 +27,17 @@ this machine by the kubeconfig that it tells of. When the lab is killed its node
 what is left then. The cluster's state stays in the data directory, and the next lab there goes on with it.`,
 		Example: "  petrel lab up --nodes 3\n  KUBECONFIG=" + defaultLabDir + "/kubeconfig kubectl get nodes",
 		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return o.up(cmd.Context(), cfg) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if containerd {
+				cfg.Containers = cfg.Nodes
+			}
+			return o.up(cmd.Context(), cfg)
+		},
 	}
 	f := cmd.Flags()
 	f.IntVar(&cfg.Nodes, "nodes", 3, "how many nodes")
 	f.IntVar(&cfg.Links, "links", 1, "how many networks the nodes are spread over, with a router between")
-	f.BoolVar(&cfg.Containers, "containerd", false, "run containers too: each node gets a containerd of its own (it has to be installed)")
+	f.BoolVar(&containerd, "containerd", false, "run containers too: each node gets a containerd of its own (it has to be installed)")
 	f.StringVar(&cfg.Listen, "listen", "127.0.0.1:0", "where this machine reaches the API: a loopback address; port 0 takes a free one")
 	f.StringArrayVar(&cfg.ControlPlaneArgs, "controlplane-arg", nil, "further argument for petrel controlplane (may be repeated)")
 	f.StringArrayVar(&cfg.WorkerArgs, "worker-arg", nil, "further argument for petrel worker (may be repeated)")

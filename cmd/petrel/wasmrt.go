@@ -217,7 +217,8 @@ func (w *wasmrt) serve(ctx context.Context) error {
 		return fmt.Errorf("open runtime log: %w", err)
 	}
 	defer log.Close()
-	args := []string{"serve", "--root", w.Root, "--socket", w.Socket, "--registry-mirror", w.Mirror, "--metrics-listen", "unix:" + w.Metrics}
+	args := []string{"serve", "--root", w.Root, "--socket", w.Socket, "--registry-mirror", w.Mirror, "--metrics-listen", "unix:" + w.Metrics,
+		"--trust-annotations"} // they are the worker's, which lets no pod's own through
 	if w.Registries != "" {
 		args = append(args, "--registry-config", w.Registries)
 	}

@@ -14,6 +14,8 @@ type Options struct {
 	Dir string
 	// Binaries is the folder with petrel and petrel-wasmrt.
 	Binaries string
+	// Containers is how many nodes of StartNodes, the first ones, run containers too.
+	Containers int
 	// Args are added to `petrel up`.
 	Args []string
 }

@@ -25,11 +25,18 @@ import (
 // nodesCluster answers a cluster of several nodes that this test alone uses.
 func nodesCluster(t *testing.T, nodes, links int) *cluster.Nodes {
 	t.Helper()
+	return nodesClusterWith(t, cluster.Options{}, nodes, links)
+}
+
+// nodesClusterWith is nodesCluster with options but for where it is.
+func nodesClusterWith(t *testing.T, o cluster.Options, nodes, links int) *cluster.Nodes {
+	t.Helper()
 	dir := filepath.Join(suite.dir, folderName(t))
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	n, err := cluster.StartNodes(t.Context(), cluster.Options{Dir: dir, Binaries: suite.tree.Bin()}, nodes, links, func(line string) { t.Log(line) })
+	o.Dir, o.Binaries = dir, suite.tree.Bin()
+	n, err := cluster.StartNodes(t.Context(), o, nodes, links, func(line string) { t.Log(line) })
 	if errors.Is(err, cluster.ErrUnsupported) {
 		t.Skipf("a cluster of several nodes: %v", err)
 	}

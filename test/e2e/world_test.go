@@ -116,7 +116,7 @@ func (w *world) kubectlFails(args ...string) string {
 	return err.Error()
 }
 
-// apply applies manifests in which $PROBE and $TASK stand for the guests' images.
+// apply applies manifests in which $PROBE and $TASK stand for the guests' images, $BOX for the containers'.
 func (w *world) apply(manifest string, args ...string) string {
 	w.Helper()
 	return w.kubectlIn(w.fill(manifest), append([]string{"apply", "-f", "-"}, args...)...)
@@ -129,7 +129,7 @@ func (w *world) fill(manifest string) string {
 			manifest = strings.ReplaceAll(manifest, variable, w.image(name))
 		}
 	}
-	return manifest
+	return strings.ReplaceAll(manifest, "$BOX", boxImage)
 }
 
 // rollout waits until a Deployment is rolled out.

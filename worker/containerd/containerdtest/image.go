@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"runtime"
@@ -30,8 +31,8 @@ func (c *Containerd) ImportBusybox() string {
 	return Busybox
 }
 
-// BusyboxImage is an image of Debian's busybox with the given configuration.
-func BusyboxImage(tb testing.TB, config v1.Config) v1.Image {
+// BusyboxImage is an image of Debian's busybox with the given configuration, and with further files by their paths.
+func BusyboxImage(tb testing.TB, config v1.Config, more ...map[string]File) v1.Image {
 	tb.Helper()
 	program, err := os.ReadFile(busyboxPath)
 	if err != nil {
@@ -56,6 +57,9 @@ func BusyboxImage(tb testing.TB, config v1.Config) v1.Image {
 		"bin/busybox": {Content: program, Mode: 0o755},
 		"etc/passwd":  {Content: []byte("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\nuser:x:1000:1000::/tmp:/bin/sh\n")},
 		"etc/group":   {Content: []byte("root:x:0:\nnobody:x:65534:\nuser:x:1000:\nextra:x:1001:user\n")},
+	}
+	for _, m := range more {
+		maps.Copy(files, m)
 	}
 	return makeImage(tb, config, entries, files)
 }

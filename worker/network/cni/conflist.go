@@ -92,9 +92,11 @@ func replace(path string, make func(path string) error) error {
 // Remove takes back what Write wrote. The configuration goes first.
 func (i *Install) Remove() error {
 	var errs []error
-	paths := []string{filepath.Join(i.ConfDir, conflistName), filepath.Join(i.BinDir, PluginName)}
-	if to, err := os.Readlink(filepath.Join(i.BinDir, LoopbackName)); err == nil && to == i.Program {
-		paths = append(paths, filepath.Join(i.BinDir, LoopbackName))
+	plugin, loopback := filepath.Join(i.BinDir, PluginName), filepath.Join(i.BinDir, LoopbackName)
+	paths := []string{filepath.Join(i.ConfDir, conflistName), plugin}
+	ours, err := os.Readlink(plugin)
+	if to, other := os.Readlink(loopback); err == nil && other == nil && to == ours { // else it is the machine's own
+		paths = append(paths, loopback)
 	}
 	for _, path := range paths {
 		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {

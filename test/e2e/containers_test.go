@@ -1,0 +1,354 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/petrelrun/petrel/lab"
+	"github.com/petrelrun/petrel/test/cluster"
+	"github.com/petrelrun/petrel/worker/containerd"
+	"github.com/petrelrun/petrel/worker/containerd/containerdtest"
+)
+
+// boxImage is what $BOX stands for in manifests: a shell with the usual commands, and test/box.
+const boxImage = "test.petrel.internal/box:1"
+
+// containersCluster answers a cluster whose first nodes run containers too, and have boxImage.
+func containersCluster(t *testing.T, nodes, containers int) *cluster.Nodes {
+	t.Helper()
+	n := nodesClusterWith(t, cluster.Options{Containers: containers}, nodes, 1)
+	image := box(t)
+	for i := range containers {
+		giveImage(t, n, i, boxImage, image)
+	}
+	return n
+}
+
+// box is boxImage.
+func box(t *testing.T) v1.Image {
+	t.Helper()
+	program, err := suite.tree.Program(t.Context(), "./test/box")
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return containerdtest.BusyboxImage(t, v1.Config{Cmd: []string{"/bin/sh"}, Env: []string{"PATH=/bin"}},
+		map[string]containerdtest.File{"bin/box": {Content: content, Mode: 0o755}})
+}
+
+// giveImage gives the i-th node's containerd an image by its socket, which is in the node's own /run.
+func giveImage(t *testing.T, n *cluster.Nodes, i int, name string, image v1.Image) {
+	t.Helper()
+	sockets, err := filepath.Glob(fmt.Sprintf("/proc/%d/root/run/petrel/*/cri.sock", n.Lab.State().Nodes[i].Place.Init))
+	if err != nil || len(sockets) != 1 {
+		t.Fatalf("sockets of containerd: %q, %v", sockets, err)
+	}
+	client, err := containerd.NewClient(sockets[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if err := client.Import(t.Context(), name, image); err != nil {
+		t.Fatal(err)
+	}
+}
+
+const containersManifest = `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: shop}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: shop}}
+  template:
+    metadata: {labels: {app: shop}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      - name: shop
+        image: $BOX
+        command: [box, serve, ":8080", "from a container"]
+        ports: [{containerPort: 8080}]
+        readinessProbe: {httpGet: {path: /, port: 8080}, periodSeconds: 1}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: shop}
+spec: {selector: {app: shop}, ports: [{port: 80, targetPort: 8080}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: client, labels: {app: client}}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - {name: sh, image: $BOX, command: [sh, -c, "echo ready; exec sleep 100000"]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: host}
+spec:
+  hostNetwork: true
+  terminationGracePeriodSeconds: 1
+  containers:
+  - {name: host, image: $BOX, command: [box, serve, ":18080", "from the host"]}
+`
+
+// TestContainers runs containers beside Wasm pods on a cluster of two nodes, of which one runs Wasm alone.
+func TestContainers(t *testing.T) {
+	t.Parallel()
+	n := containersCluster(t, 2, 1)
+	w := worldIn(t, n.Cluster())
+	w.comes("^node-1 .*containerd://", "get", "nodes", "-o", "wide")
+	w.apply(containersManifest)
+	w.apply(web)
+	w.rollout("shop")
+	w.rollout("web")
+	w.kubectl("wait", "pod/client", "pod/host", "--for=condition=Ready", "--timeout=60s")
+
+	t.Run("where they run", func(t *testing.T) { containersPlaced(w.in(t)) })
+	t.Run("their network", func(t *testing.T) { containersNetwork(w.in(t), n) })
+	t.Run("kubectl", func(t *testing.T) { containersKubectl(w.in(t)) })
+	t.Run("policies", func(t *testing.T) { containersPolicies(w.in(t)) })
+	t.Run("runtime classes", func(t *testing.T) { containersClasses(w.in(t)) })
+	t.Run("what dies", func(t *testing.T) { containersSurvive(w.in(t), n) })
+	t.Run("nothing is left", func(t *testing.T) { containersLeaveNothing(w.in(t), n) })
+}
+
+// containersPlaced checks that nodes tell what they run, and that containers are where they can be.
+func containersPlaced(w *world) {
+	for node, want := range map[string]string{"node-1": "true", "node-2": "false"} {
+		object, err := w.client.CoreV1().Nodes().Get(w.Context(), node, metav1.GetOptions{})
+		if err != nil {
+			w.Fatal(err)
+		}
+		if got := object.Labels["petrel.run/runtime-containerd"]; got != want || object.Labels["petrel.run/runtime-wasm"] != "true" {
+			w.Errorf("%s has the labels %v", node, object.Labels)
+		}
+	}
+	for _, pod := range w.pods() {
+		id := pod.Status.ContainerStatuses[0].ContainerID
+		switch pod.Labels["app"] {
+		case "web":
+			if !strings.HasPrefix(id, "petrel-wasmrt://") {
+				w.Errorf("%s is %s", pod.Name, id)
+			}
+		default:
+			if pod.Spec.NodeName != "node-1" || !strings.HasPrefix(id, "containerd://") {
+				w.Errorf("%s is %s on %s", pod.Name, id, pod.Spec.NodeName)
+			}
+		}
+	}
+}
+
+// containersNetwork has a container reach Services of both kinds by their names, and be reached from elsewhere.
+func containersNetwork(w *world, n *cluster.Nodes) {
+	for url, want := range map[string]string{
+		"http://shop/": "from a container", "http://shop." + w.ns + ".svc.cluster.local/": "from a container", "http://web/": "",
+		"http://" + n.Lab.Nodes()[0].Addresses[0].String() + ":18080/": "from the host",
+	} {
+		w.eventually(url, func() error {
+			out, err := w.k.Run(w.Context(), "", "exec", "client", "--", "box", "get", url)
+			if err == nil && !strings.Contains(out, want) {
+				err = fmt.Errorf("it answers %q", out)
+			}
+			return err
+		})
+	}
+	shop := w.kubectl("get", "service", "shop", "-o", "jsonpath={.spec.clusterIP}")
+	w.eventually("the service from the other node", func() error {
+		answer, err := n.HTTP(1).Get("http://" + shop + ":80/")
+		if err != nil {
+			return err
+		}
+		defer answer.Body.Close()
+		if answer.StatusCode != http.StatusOK {
+			return fmt.Errorf("it answers %s", answer.Status)
+		}
+		return nil
+	})
+	if got := w.kubectl("exec", "client", "--", "hostname"); strings.TrimSpace(got) != "client" {
+		w.Errorf("the container's host name is %q", got)
+	}
+	host := w.pod("host")
+	if host.Status.PodIP != host.Status.HostIP {
+		w.Errorf("the pod on the host's network has %s, the host %s", host.Status.PodIP, host.Status.HostIP)
+	}
+}
+
+// containersKubectl reads a container's log and runs commands in it.
+func containersKubectl(w *world) {
+	if got := w.kubectl("logs", "client"); got != "ready\n" {
+		w.Errorf("the log is %q", got)
+	}
+	if got := w.kubectlIn("hello\n", "exec", "-i", "client", "--", "cat"); got != "hello\n" {
+		w.Errorf("cat answers %q", got)
+	}
+	if err := w.kubectlFails("exec", "client", "--", "sh", "-c", "exit 7"); !strings.Contains(err, "exit code 7") {
+		w.Errorf("exit 7 is told as %s", err)
+	}
+}
+
+const denyShop = `
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: deny}
+spec: {podSelector: {matchLabels: {app: shop}}, policyTypes: [Ingress]}
+`
+
+// containersPolicies closes a container's pod to others, and opens it again.
+func containersPolicies(w *world) {
+	pod := strings.Fields(w.kubectl("get", "pods", "-l", "app=shop", "-o", "jsonpath={.items[*].status.podIP}"))[0]
+	get := func() error {
+		_, err := w.k.Run(w.Context(), "", "exec", "client", "--", "box", "get", "http://"+pod+":8080/")
+		return err
+	}
+	if err := get(); err != nil {
+		w.Fatal(err)
+	}
+	w.apply(denyShop)
+	w.eventually("the policy to hold", func() error {
+		if get() == nil {
+			return fmt.Errorf("the pod answers")
+		}
+		return nil
+	})
+	w.kubectl("delete", "networkpolicy", "deny")
+	w.eventually("the policy to be gone", get)
+}
+
+const classes = `
+apiVersion: node.k8s.io/v1
+kind: RuntimeClass
+metadata: {name: other-%[1]s}
+handler: runc
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: classed}
+spec:
+  runtimeClassName: other-%[1]s
+  terminationGracePeriodSeconds: 1
+  containers:
+  - {name: sh, image: $BOX, command: [sleep, "100000"]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: unclassed}
+spec:
+  runtimeClassName: none-such
+  containers:
+  - {name: sh, image: $BOX}
+`
+
+// containersClasses has a class lead to its handler, and one that is not there say so.
+func containersClasses(w *world) {
+	w.kubectl("get", "runtimeclass", "wasm")
+	w.apply(fmt.Sprintf(classes, w.ns))
+	w.kubectl("wait", "pod/classed", "--for=condition=Ready", "--timeout=60s")
+	w.comes(`RuntimeClass "none-such" not found`, "describe", "pod", "unclassed")
+	w.kubectl("delete", "pod", "classed", "unclassed")
+	w.kubectl("delete", "runtimeclass", "other-"+w.ns)
+}
+
+// containersSurvive kills containerd and the worker: containers go on, and what comes after runs.
+func containersSurvive(w *world, n *cluster.Nodes) {
+	node := n.Lab.Nodes()[0]
+	before := w.pod("client")
+	killed, err := node.KillMatching(func(args []string) bool { return len(args) > 0 && filepath.Base(args[0]) == "containerd" })
+	if err != nil || killed != 1 {
+		w.Fatalf("killed %d containerds: %v", killed, err)
+	}
+	w.kubectl("rollout", "restart", "deployment/shop")
+	w.rollout("shop")
+	if err := node.Kill(w.Context(), lab.Worker); err != nil {
+		w.Fatal(err)
+	}
+	if err := node.Restart(lab.Worker); err != nil {
+		w.Fatal(err)
+	}
+	w.kubectl("rollout", "restart", "deployment/shop")
+	w.rollout("shop")
+	after := w.pod("client")
+	if after.UID != before.UID || after.Status.ContainerStatuses[0].RestartCount != 0 || after.Status.PodIP != before.Status.PodIP {
+		w.Errorf("the pod was %+v, and is %+v", before.Status, after.Status)
+	}
+	if got := w.kubectl("exec", "client", "--", "box", "get", "http://shop/"); !strings.Contains(got, "from a container") {
+		w.Errorf("after all the service answers %q", got)
+	}
+}
+
+// pod answers a pod of the test's.
+func (w *world) pod(name string) *corev1.Pod {
+	w.Helper()
+	p, err := w.client.CoreV1().Pods(w.ns).Get(w.Context(), name, metav1.GetOptions{})
+	if err != nil {
+		w.Fatal(err)
+	}
+	return p
+}
+
+// containersLeaveNothing removes everything and looks for what stays on the node.
+func containersLeaveNothing(w *world, n *cluster.Nodes) {
+	w.kubectl("delete", "deployment,pod,service", "--all", "--wait=true", "--timeout=60s")
+	init := n.Lab.State().Nodes[0].Place.Init
+	w.eventually("the node to be as before", func() error {
+		mounts, err := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", init))
+		if err != nil {
+			return err
+		}
+		if left := regexp.MustCompile(`(?m)^(\S+ ){4}/run/petrel/.*$`).FindAllString(string(mounts), -1); len(left) > 0 {
+			return fmt.Errorf("mounts are left:\n%s", strings.Join(left, "\n"))
+		}
+		for _, p := range n.Lab.Nodes()[0].Processes() {
+			if len(p.Args) > 0 && strings.HasPrefix(filepath.Base(p.Args[0]), "containerd-shim") {
+				return fmt.Errorf("a shim is left: %q", p.Args)
+			}
+		}
+		links, err := nodeOutput(n, 0, "ip", "-o", "link")
+		if err == nil && strings.Contains(links, "ptl") {
+			err = fmt.Errorf("links are left:\n%s", links)
+		}
+		if err != nil {
+			return err
+		}
+		var groups []string
+		for _, top := range n.Lab.State().Nodes[0].Place.Groups {
+			pods, _ := filepath.Glob(top + "/kubepods/*/pod*")
+			groups = append(groups, pods...)
+		}
+		if len(groups) > 0 {
+			return fmt.Errorf("control groups are left: %q", groups)
+		}
+		return nil
+	})
+}
+
+// nodeOutput is what a command prints on the i-th node.
+func nodeOutput(n *cluster.Nodes, i int, name string, args ...string) (string, error) {
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return "", err
+	}
+	var out bytes.Buffer
+	cmd := &exec.Cmd{Path: path, Args: append([]string{name}, args...), Stdout: &out, Stderr: &out}
+	if err := n.Lab.Nodes()[i].Exec(cmd); err != nil {
+		return "", err
+	}
+	err = cmd.Wait()
+	return out.String(), err
+}
