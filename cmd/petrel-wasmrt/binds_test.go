@@ -45,12 +45,13 @@ func TestClosedDirectories(t *testing.T) {
 			n.pull(image)
 			p := n.run(n.podConfig("default"))
 			config := containerConfig("c", image)
-			config.Args = []string{"read", "/data/file", "read", "/data/secret", "sleep", "600000"}
-			config.Mounts = []*runtimev1.Mount{{HostPath: filepath.Join(volumes, "v"), ContainerPath: "/data", Readonly: true}}
+			config.Args = []string{"read", "/data/file", "read", "/data/secret", "read", "/etc/single", "sleep", "600000"}
+			config.Mounts = []*runtimev1.Mount{{HostPath: filepath.Join(volumes, "v"), ContainerPath: "/data", Readonly: true},
+				{HostPath: filepath.Join(volumes, "single"), ContainerPath: "/etc/single"}}
 			n.launch(p, config)
-			eventually(t, "both are read", func() bool { return strings.Count(n.logOf(p, "c"), "\n") >= 2 })
+			eventually(t, "all are read", func() bool { return strings.Count(n.logOf(p, "c"), "\n") >= 3 })
 			log := n.logOf(p, "c")
-			if !strings.Contains(log, "content of v/file") || strings.Contains(log, "content of v/secret") {
+			if !strings.Contains(log, "content of v/file") || !strings.Contains(log, "content of single") || strings.Contains(log, "content of v/secret") {
 				t.Errorf("log %q: want the file, and not what only root may read", log)
 			}
 			n.kill() // what is bound is found again

@@ -70,6 +70,7 @@ func TestCodes(t *testing.T) {
 		{"run: same name", call(s.rt.RunPodSandbox, &runtimev1.RunPodSandboxRequest{Config: s.pod.config}), codes.AlreadyExists, s.pod.id},
 		{"run: name of a stopped one", call(s.rt.RunPodSandbox, &runtimev1.RunPodSandboxRequest{Config: s.stopped.config}), codes.AlreadyExists, s.stopped.id},
 		{"run: address taken", call(s.rt.RunPodSandbox, sandbox(func(c *runtimev1.PodSandboxConfig) { c.Annotations["petrel.run/pod-ip"] = s.pod.ip })), codes.FailedPrecondition, s.pod.id},
+		{"run: address of the host", call(s.rt.RunPodSandbox, sandbox(func(c *runtimev1.PodSandboxConfig) { c.Annotations["petrel.run/pod-ip"] = "127.0.0.1" })), codes.PermissionDenied, "pod CIDR"},
 		{"run: no address", call(s.rt.RunPodSandbox, sandbox(func(c *runtimev1.PodSandboxConfig) { c.Annotations["petrel.run/pod-ip"] = "here" })), codes.InvalidArgument, "here"},
 		{"run: handler", call(s.rt.RunPodSandbox, &runtimev1.RunPodSandboxRequest{Config: s.podConfig("default"), RuntimeHandler: "runc"}), codes.InvalidArgument, "wasm"},
 		{"run: host network", call(s.rt.RunPodSandbox, sandbox(func(c *runtimev1.PodSandboxConfig) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/petrelrun/petrel/wasmrt/supervisor"
 	"github.com/petrelrun/petrel/wasmrt/supervisor/cgroup"
 	"github.com/petrelrun/petrel/wasmrt/supervisor/fleet"
 	"github.com/petrelrun/petrel/wasmrt/supervisor/state"
@@ -62,5 +63,5 @@ func stop(cmd *cobra.Command, root string, grace time.Duration) error {
 	groups := store.Groups().Dirs
 	errs = append(errs, cgroup.Sweep(groups, func(string) bool { return false }))
 	cgroup.Release(groups)
-	return errors.Join(errs...)
+	return errors.Join(append(errs, supervisor.UnbindAll(root))...)
 }

@@ -14,8 +14,9 @@ import (
 	"github.com/petrelrun/petrel/wasmrt/supervisor/users"
 )
 
-// bindPerm lets every user come to the mounts that are bound here; who may read them is said by their own modes.
-const bindPerm = 0o711
+// bindPerm lets every user come to the mounts that are bound here, and list their places, which have numbers for names: a
+// guest's file is opened in its directory. Who may read what is bound is said by its own modes.
+const bindPerm = 0o755
 
 // BindDir is where the supervisor of a root binds what its runners could not come to.
 func BindDir(root string) string { return filepath.Join(root, "mounts") }
@@ -48,6 +49,22 @@ func (s *Supervisor) bindMounts(p *control.CreateParams, user uint32) error {
 		m.HostPath = target
 	}
 	return nil
+}
+
+// UnbindAll takes away what a supervisor of the root has left bound. None may serve it.
+func UnbindAll(root string) error {
+	entries, err := os.ReadDir(BindDir(root))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("unmount: %w", err)
+	}
+	var errs []error
+	for _, e := range entries {
+		errs = append(errs, unbind(filepath.Join(BindDir(root), e.Name())))
+	}
+	return errors.Join(errs...)
 }
 
 // bind binds a directory or file to a place that it makes.

@@ -52,7 +52,11 @@ func (s *Supervisor) RunPodSandbox(ctx context.Context, r *runtimev1.RunPodSandb
 }
 
 func (s *Supervisor) takeAddress(config *runtimev1.PodSandboxConfig, id string) (string, error) {
-	addr, err := s.addresses.take(config.GetAnnotations()[annotationPodIP], id)
+	want := config.GetAnnotations()[annotationPodIP]
+	if err := s.mayHave(want); err != nil {
+		return "", err
+	}
+	addr, err := s.addresses.take(want, id)
 	if err != nil {
 		return "", err
 	}

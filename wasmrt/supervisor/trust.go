@@ -2,7 +2,9 @@ package supervisor
 
 import (
 	"context"
+	"net/netip"
 	"path/filepath"
+	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -20,6 +22,19 @@ func (s *Supervisor) trusted(annotation, path string) error {
 	}
 	if !filepath.IsAbs(path) || filepath.Clean(path) != path {
 		return status.Errorf(codes.InvalidArgument, "annotation %s: %q must be an absolute, clean path", annotation, path)
+	}
+	return nil
+}
+
+// mayHave refuses an address that a client wants that may hand on what its users wrote: those of the pod CIDR are for pods, all
+// others are somebody's. The mutex is held.
+func (s *Supervisor) mayHave(address string) error {
+	for word := range strings.SplitSeq(address, ",") {
+		addr, err := netip.ParseAddr(strings.TrimSpace(word))
+		if err != nil || s.cfg.TrustAnnotations || s.addresses.cidr.Contains(addr.Unmap()) {
+			continue // what is no address is refused where it is taken
+		}
+		return status.Errorf(codes.PermissionDenied, "annotation %s: %s is not of the pod CIDR %s, and the runtime was started without --trust-annotations", annotationPodIP, addr, s.addresses.cidr)
 	}
 	return nil
 }
