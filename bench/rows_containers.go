@@ -5,9 +5,26 @@ import "github.com/petrelrun/petrel/bench/table"
 // containersPackage compares the two runtimes through their CRI sockets.
 const containersPackage = "./bench/containers"
 
+// startTimes is how often pods of each kind are started.
+const startTimes = 20
+
 // containerRows compare Wasm pods with pods of containers. All need root and Debian's containerd.
 func containerRows() []row {
+	start := goBenchmark{pkg: containersPackage, name: "BenchmarkStart", times: startTimes}
+	answer, share := start, start
+	answer.metric, answer.here = "ratio", bar{"wasm-us", 20_000}
+	share.metric, share.here = "share", bar{"petrels-own-us", 15_000}
 	return []row{
+		{
+			name: "pods/start-vs-container", direction: table.AtLeast, bar: 8, measure: answer.measure,
+			what: "Time from a pod's binding to the first answer at its address, of a container pod (busybox's httpd), divided by that of a Wasm pod (a Go\n" +
+				"guest) on the same node of the same cluster, one after the other, in turns; medians.",
+		},
+		{
+			name: "pods/container-own-share", direction: table.AtMost, bar: 1.1, measure: share.measure,
+			what: "The same time of a container pod, divided by that of the same container by bare CRI calls to the same containerd, in turns; medians. The\n" +
+				"difference is Petrel's: the API's watch, volumes, the address, the statuses.",
+		},
 		{
 			name: "pods/rate-vs-container", direction: table.AtLeast, bar: 30,
 			measure: goBenchmark{pkg: containersPackage, name: "BenchmarkRate", times: 5, metric: "ratio"}.measure,

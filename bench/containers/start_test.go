@@ -1,0 +1,227 @@
+package containers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/petrelrun/petrel/lab"
+	"github.com/petrelrun/petrel/test/cluster"
+	"github.com/petrelrun/petrel/test/toolchain"
+	"github.com/petrelrun/petrel/worker/containerd/containerdtest"
+	"github.com/petrelrun/petrel/worker/cri"
+)
+
+// BenchmarkStart runs pods one after the other on a node of a cluster that runs both kinds, and takes the time from the
+// binding to the first answer at the pod's address: of a Go guest, of busybox's httpd, and of the same httpd by bare calls
+// to the same containerd, which has the pod network of the same worker.
+func BenchmarkStart(b *testing.B) {
+	n := startNode(b)
+	first := true
+	var took [3][]time.Duration
+	for i := 0; b.Loop(); i++ {
+		for k, start := range []func(context.Context, string) (time.Duration, error){n.wasmPod, n.containerPod, n.barePod} {
+			d, err := start(b.Context(), fmt.Sprintf("bench-%d-%d", k, i))
+			if err != nil {
+				b.Fatal(err)
+			}
+			if !first { // the first pays for a runner and its template, and for unpacking
+				took[k] = append(took[k], d)
+			}
+		}
+		if first {
+			first = false
+			i--
+		}
+	}
+	wasm, container, bare := medianTime(took[0]), medianTime(took[1]), medianTime(took[2])
+	b.ReportMetric(container/wasm, "ratio")
+	b.ReportMetric(container/bare, "share")
+	b.ReportMetric(wasm, "wasm-us")
+	b.ReportMetric(container, "container-us")
+	b.ReportMetric(bare, "bare-calls-us")
+	b.ReportMetric(max(0, container-bare), "petrels-own-us")
+}
+
+func medianTime(all []time.Duration) float64 {
+	if len(all) == 0 {
+		return 0
+	}
+	return float64(slices.Sorted(slices.Values(all))[len(all)/2].Microseconds())
+}
+
+// node is a cluster of one node that runs both kinds.
+type node struct {
+	client *kubernetes.Clientset
+	lab    *lab.Node
+	wasm   string // images
+	bare   *side
+}
+
+// Names of what containers are made of.
+const containerImage = "bench.test/busybox:v1"
+
+var httpd = []string{"/bin/busybox", "httpd", "-f", "-p", fmt.Sprint(port), "-h", "/"}
+
+func startNode(b *testing.B) *node {
+	b.Helper()
+	tree, err := toolchain.Find()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if _, err := tree.Binaries(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	nodes, err := cluster.StartNodes(b.Context(), cluster.Options{Dir: b.TempDir(), Binaries: tree.Bin(), Containers: 1}, 1, 1, func(string) {})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := nodes.Stop(context.Background()); err != nil {
+			b.Error(err)
+		}
+	})
+	n := &node{lab: nodes.Lab.Nodes()[0]}
+	if n.client, err = nodes.Cluster().Client(); err != nil {
+		b.Fatal(err)
+	}
+	guest, err := tree.Guest(b.Context(), "plain", true)
+	if err != nil {
+		b.Fatal(err)
+	}
+	module, err := os.ReadFile(guest)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if n.wasm, err = nodes.Cluster().Push(b.Context(), "bench/plain", module); err != nil {
+		b.Fatal(err)
+	}
+	n.containerd(b)
+	return n
+}
+
+// containerd finds the node's containerd and gives it the image.
+func (n *node) containerd(b *testing.B) {
+	b.Helper()
+	var socket string
+	for _, p := range n.lab.Processes() {
+		if found, err := filepath.Glob(fmt.Sprintf("/proc/%d/root/run/petrel/*/cri.sock", p.PID)); err == nil && len(found) == 1 {
+			socket = found[0]
+		}
+	}
+	if socket == "" {
+		b.Fatal("the node has no containerd")
+	}
+	tag, err := name.NewTag(containerImage)
+	if err != nil {
+		b.Fatal(err)
+	}
+	archive := filepath.Join(b.TempDir(), "image.tar")
+	if err := tarball.WriteToFile(archive, tag, containerdtest.BusyboxImage(b, v1.Config{})); err != nil {
+		b.Fatal(err)
+	}
+	if out, err := exec.CommandContext(b.Context(), "ctr", "--address", socket, "--namespace", "k8s.io", "images", "import", archive).CombinedOutput(); err != nil {
+		b.Fatalf("import image: %v\n%s", err, out)
+	}
+	client, err := cri.New(cri.Config{Endpoint: socket})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = client.Close() })
+	n.bare = &side{
+		name: "bare calls", cri: client, dial: n.dial, path: "/etc/passwd",
+		sandbox: func(name string) *runtimev1.PodSandboxConfig {
+			return &runtimev1.PodSandboxConfig{
+				Metadata: &runtimev1.PodSandboxMetadata{Name: name, Namespace: "bare", Uid: name}, Hostname: name,
+				LogDirectory: filepath.Join(n.lab.Dir, "bare", name), Linux: &runtimev1.LinuxPodSandboxConfig{},
+			}
+		},
+		container: containerdtest.Container("main", containerImage, httpd...),
+	}
+}
+
+// dial connects from the node, which alone reaches its pods.
+func (n *node) dial(ctx context.Context, _, address string) (net.Conn, error) {
+	to, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return nil, err
+	}
+	return n.lab.Dial(ctx, to)
+}
+
+func (n *node) barePod(ctx context.Context, name string) (time.Duration, error) {
+	began := time.Now()
+	p, err := n.bare.start(ctx, name)
+	took := time.Since(began)
+	if err != nil {
+		return 0, err
+	}
+	return took, n.bare.end(ctx, p)
+}
+
+func (n *node) wasmPod(ctx context.Context, name string) (time.Duration, error) {
+	return n.pod(ctx, name, corev1.Container{Name: "main", Image: n.wasm, Ports: []corev1.ContainerPort{{ContainerPort: port}}}, "/")
+}
+
+func (n *node) containerPod(ctx context.Context, name string) (time.Duration, error) {
+	return n.pod(ctx, name, corev1.Container{Name: "main", Image: containerImage, Command: httpd, ImagePullPolicy: corev1.PullNever}, "/etc/passwd")
+}
+
+// pod creates a pod, takes the time from its binding to its first answer, and waits until it is gone.
+func (n *node) pod(ctx context.Context, name string, c corev1.Container, path string) (took time.Duration, err error) {
+	ctx, cancel := context.WithTimeout(ctx, answerLimit)
+	defer cancel()
+	pods := n.client.CoreV1().Pods(metav1.NamespaceDefault)
+	w, err := pods.Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + name})
+	if err != nil {
+		return 0, err
+	}
+	defer w.Stop()
+	object := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.PodSpec{
+		Containers: []corev1.Container{c}, TerminationGracePeriodSeconds: ptr.To[int64](0), EnableServiceLinks: ptr.To(false),
+	}}
+	if _, err := pods.Create(ctx, object, metav1.CreateOptions{}); err != nil {
+		return 0, err
+	}
+	var bound time.Time
+	for event := range w.ResultChan() {
+		p, ok := event.Object.(*corev1.Pod)
+		switch {
+		case !ok:
+			return 0, fmt.Errorf("watch pod %s: %v", name, event.Object)
+		case event.Type == "DELETED":
+			return took, nil
+		case bound.IsZero() && p.Spec.NodeName != "":
+			bound = time.Now()
+		}
+		if took != 0 || p.Status.PodIP == "" {
+			continue
+		}
+		s := &side{dial: n.dial, path: path}
+		if err := s.answers(ctx, pod{address: p.Status.PodIP}); err != nil {
+			return 0, err
+		}
+		took = time.Since(bound)
+		if err := pods.Delete(ctx, name, metav1.DeleteOptions{}); err != nil {
+			return 0, err
+		}
+	}
+	return 0, errors.Join(ctx.Err(), fmt.Errorf("the watch of pod %s ended", name))
+}
