@@ -84,6 +84,7 @@ type shown struct {
 	pod       *corev1.Pod
 	phase     corev1.PodPhase
 	ready     bool
+	ip        string
 	instances []shownInstance // the newest of each container first
 	sandboxes []shownSandbox
 }
@@ -268,7 +269,7 @@ func (a *actor) show(status *corev1.PodStatus) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.ending = nil
-	a.shown = shown{pod: a.view.Pod, phase: status.Phase, ready: pod.Ready(status), instances: instances, sandboxes: sandboxes}
+	a.shown = shown{pod: a.view.Pod, phase: status.Phase, ready: pod.Ready(status), ip: status.PodIP, instances: instances, sandboxes: sandboxes}
 }
 
 // knowsEnd reports whether it is no news to the actor that the instance or the sandbox has ended: it has seen it, or is

@@ -35,10 +35,12 @@ type nodeServer struct {
 	node  string
 	log   *slog.Logger
 	relay *streaming.Relay
+	// toPods carries requests for pods.
+	toPods *http.Transport
 }
 
 func newNodeServer(m *manager, node string, log *slog.Logger) *nodeServer {
-	return &nodeServer{m: m, node: node, log: log, relay: streaming.NewRelay(log)}
+	return &nodeServer{m: m, node: node, log: log, relay: streaming.NewRelay(log), toPods: newPodTransport()}
 }
 
 func (s *nodeServer) handler() http.Handler {
@@ -50,6 +52,7 @@ func (s *nodeServer) handler() http.Handler {
 		mux.HandleFunc(method+"/attach/{namespace}/{pod}/{container}", s.attach)
 		mux.HandleFunc(method+"/portForward/{namespace}/{pod}", s.portForward)
 	}
+	mux.HandleFunc("/podProxy/{namespace}/{pod}/{scheme}/{port}", s.podProxy)
 	mux.HandleFunc("GET /pods", s.pods)
 	mux.Handle("GET "+flows.Path, flows.NewHandler(s.m.guard.source))
 	s.m.figures.Routes(mux)

@@ -149,7 +149,7 @@ func operations(t *testing.T, paths map[string]map[string]json.RawMessage) []str
 			path = "/api/v1/namespaces/:name" + rest
 		}
 		for method := range item {
-			if slices.Contains([]string{"get", "put", "post", "patch", "delete"}, method) {
+			if slices.Contains([]string{"get", "put", "post", "patch", "delete", "head", "options"}, method) {
 				out = append(out, strings.ToUpper(method)+" "+path)
 			}
 		}

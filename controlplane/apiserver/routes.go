@@ -105,6 +105,10 @@ func (s *Server) routeSubresource(d *resource.Definition, sub resource.Subresour
 		handlers["get"] = s.stream(d, nodes, sub.Name)
 		handlers["create"] = handlers["get"]
 	case proxySubresource:
+		if d.Namespaced {
+			s.routeProxy(d)
+			return nil
+		}
 		handlers["get"] = s.nodeProxy(d)
 		s.handle(http.MethodGet, root(d.GVR.GroupVersion())+"/"+d.GVR.Resource+"/:name/"+sub.Name+"/*", d, sub.Name, "get", handlers["get"])
 	}

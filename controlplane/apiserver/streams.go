@@ -95,6 +95,24 @@ var passedHeaders = []string{
 
 // passUpgrade has the client and the node talk to each other until one of them, or this server, ends it.
 func (s *Server) passUpgrade(c echo.Context, node string, target url.URL) error {
+	return s.passThrough(c, node, target, func(h http.Header) http.Header {
+		passed := http.Header{}
+		for _, name := range passedHeaders {
+			if values, ok := h[name]; ok {
+				passed[name] = values
+			}
+		}
+		return passed
+	}, func(resp *http.Response) error {
+		if resp.StatusCode != http.StatusSwitchingProtocols {
+			return notUpgraded(node, resp)
+		}
+		return nil
+	})
+}
+
+// passThrough asks a node in the client's place. headers makes the node's of the client's, and check looks at the answer.
+func (s *Server) passThrough(c echo.Context, node string, target url.URL, headers func(http.Header) http.Header, check func(*http.Response) error) error {
 	ctx, cancel := context.WithCancel(c.Request().Context())
 	defer cancel()
 	defer context.AfterFunc(s.streams, cancel)()
@@ -105,25 +123,14 @@ func (s *Server) passUpgrade(c echo.Context, node string, target url.URL) error 
 	}
 	var failed error
 	proxy := &httputil.ReverseProxy{
-		Transport: s.cfg.NodeTransport,
+		Transport: s.cfg.NodeTransport, FlushInterval: -1,
 		Rewrite: func(p *httputil.ProxyRequest) {
 			p.Out.URL, p.Out.Host = &target, ""
-			headers := http.Header{}
-			for _, name := range passedHeaders {
-				if values, ok := p.Out.Header[name]; ok {
-					headers[name] = values
-				}
-			}
-			p.Out.Header = headers
+			p.Out.Header = headers(p.Out.Header)
 		},
-		ModifyResponse: func(resp *http.Response) error {
-			if resp.StatusCode != http.StatusSwitchingProtocols {
-				return notUpgraded(node, resp)
-			}
-			return nil
-		},
-		ErrorHandler: func(_ http.ResponseWriter, _ *http.Request, err error) { failed = err },
-		ErrorLog:     slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelDebug),
+		ModifyResponse: check,
+		ErrorHandler:   func(_ http.ResponseWriter, _ *http.Request, err error) { failed = err },
+		ErrorLog:       slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelDebug),
 	}
 	proxy.ServeHTTP(c.Response(), c.Request().WithContext(ctx))
 	var told apierrors.APIStatus

@@ -62,10 +62,14 @@ func describe(gvk schema.GroupVersionKind) names {
 			sub("exec", core.WithKind("PodExecOptions"), "create", "get"),
 			sub("log", gvk, "get"),
 			sub("portforward", core.WithKind("PodPortForwardOptions"), "create", "get"),
+			sub("proxy", core.WithKind("PodProxyOptions"), "create", "delete", "get", "patch", "update"),
 			status(gvk),
 		}}
 	case "Service":
-		return names{short: []string{"svc"}, categories: inAll, subs: []Subresource{status(gvk)}}
+		return names{short: []string{"svc"}, categories: inAll, subs: []Subresource{
+			sub("proxy", core.WithKind("ServiceProxyOptions"), "create", "delete", "get", "patch", "update"),
+			status(gvk),
+		}}
 	case "ConfigMap":
 		return names{short: []string{"cm"}}
 	case "Event":

@@ -17,7 +17,7 @@ func cut(doc document, sections ...[]string) {
 			delete(paths, path)
 			continue
 		}
-		if strings.HasSuffix(strings.TrimSuffix(path, "/{path}"), "/proxy") {
+		if strings.HasPrefix(path, "/api/v1/nodes/") && strings.HasSuffix(strings.TrimSuffix(path, "/{path}"), "/proxy") {
 			item, _ := paths[path].(document)
 			maps.DeleteFunc(item, func(method string, _ any) bool { return method != "get" && method != "parameters" })
 		}
