@@ -11,6 +11,8 @@ import (
 	"golang.org/x/sync/singleflight"
 	corev1 "k8s.io/api/core/v1"
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/petrelrun/petrel/worker/credentials"
 )
 
 // Reasons of containers that wait for their image.
@@ -23,6 +25,7 @@ const (
 // puller gets images, each once however many pods wait for it.
 type puller struct {
 	rt      Runtime
+	book    *pulledBook
 	flights singleflight.Group
 	ctx     context.Context // ends pulls with the worker, not with the pod that happened to ask first
 
@@ -49,8 +52,14 @@ func (p *puller) noteFound(image string) {
 
 var errNeverPull = errors.New("container image is not present and its pull policy is Never")
 
-// present reports whether the container may start with what the runtime of the handler holds.
-func (p *puller) present(ctx context.Context, c *corev1.Container, handler string) (bool, error) {
+var errNotAllowed = errors.New("container image came for credentials that the pod has not, and its pull policy is Never")
+
+// never reports whether the image is out of reach because it is not to be pulled.
+func never(err error) bool { return errors.Is(err, errNeverPull) || errors.Is(err, errNotAllowed) }
+
+// present reports whether the container may start with what the runtime of the handler holds. What came for credentials is
+// only for pods that have one of them; others have to ask the registry.
+func (p *puller) present(ctx context.Context, c *corev1.Container, handler string, keys func(context.Context) (*credentials.Keyring, error)) (bool, error) {
 	policy := pullPolicy(c)
 	if policy == corev1.PullAlways {
 		return false, nil
@@ -69,8 +78,18 @@ func (p *puller) present(ctx context.Context, c *corev1.Container, handler strin
 	if image == nil {
 		return false, nil
 	}
-	p.noteFound(key)
-	return true, nil
+	if !p.book.private(image.GetId()) {
+		p.noteFound(key)
+		return true, nil
+	}
+	ring, err := keys(ctx)
+	if err != nil || p.book.allows(image.GetId(), ring.For(c.Image)) {
+		return err == nil, err
+	}
+	if policy == corev1.PullNever {
+		return false, fmt.Errorf("image %q: %w", c.Image, errNotAllowed)
+	}
+	return false, nil
 }
 
 // pullPolicy is the spec's, with the API's defaults for specs that did not pass through it. An image named by its

@@ -39,6 +39,7 @@ func (p paths) kinds(uid types.UID) string   { return filepath.Join(p.pod(uid), 
 func (p paths) runtimeClass(name string) string {
 	return filepath.Join(string(p), "runtimeclasses", name+".json")
 }
+func (p paths) pulled() string       { return filepath.Join(string(p), "pulled.json") }
 func (p paths) localVolumes() string { return filepath.Join(string(p), "local-path") }
 func (p paths) services() string     { return filepath.Join(string(p), "services.json") }
 func (p paths) dns() string          { return filepath.Join(string(p), "dns.json") }

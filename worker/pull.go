@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -62,7 +61,11 @@ func (p *puller) pullAs(spec *runtimev1.ImageSpec, auths []*runtimev1.AuthConfig
 		auths = []*runtimev1.AuthConfig{nil}
 	}
 	for _, auth := range auths {
-		if _, err = p.rt.PullImage(p.ctx, spec, auth, sandbox); err == nil || away(err) || cri.IsNotWasm(err) {
+		var ref string
+		if ref, err = p.rt.PullImage(p.ctx, spec, auth, sandbox); err == nil {
+			return p.book.came(ref, auth)
+		}
+		if away(err) || cri.IsNotWasm(err) {
 			return err
 		}
 	}
@@ -143,7 +146,7 @@ func shareOf(at cri.PullProgress) string {
 
 // pullFailed notes why the container's image is not there.
 func (a *actor) pullFailed(c *corev1.Container, m *pod.Memory, err error) {
-	if errors.Is(err, errNeverPull) {
+	if never(err) {
 		m.Failed(time.Now(), pod.Why{Reason: reasonNeverPull, Message: err.Error()})
 		a.m.events.warn(a.view.Pod, c.Name, reasonNeverPull, "%v", err)
 		return

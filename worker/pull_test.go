@@ -3,6 +3,9 @@ package worker
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -64,6 +67,38 @@ func TestPullSecrets(t *testing.T) {
 	}
 }
 
+// TestPrivateImagesAreNotForAll: what one pod had by its secret is not another's without one, also after a restart.
+func TestPrivateImagesAreNotForAll(t *testing.T) {
+	n := newTestNode(t, pullSecret("good", "u:p@r.test"), pullSecret("second", "v:q@r.test"))
+	n.runtime.AddImage("r.test/private", crifake.Idle)
+	n.runtime.Protect("r.test/private", "u", "p")
+	n.create(testPod("owner", "r.test/private", pullSecrets("good")))
+	n.ready("owner")
+	n.restart()
+	n.create(testPod("stranger", "r.test/private"))
+	p := n.until("stranger", "in ErrImagePull", func(p *corev1.Pod) bool { return waitingReason(p) == reasonPull })
+	if got := p.Status.ContainerStatuses[0].State.Waiting.Message; !strings.Contains(got, "denied access") {
+		t.Errorf("message %q", got)
+	}
+	n.create(testPod("never", "r.test/private", func(p *corev1.Pod) { p.Spec.Containers[0].ImagePullPolicy = corev1.PullNever }))
+	p = n.until("never", "in ErrImageNeverPull", func(p *corev1.Pod) bool { return waitingReason(p) == reasonNeverPull })
+	if got := p.Status.ContainerStatuses[0].State.Waiting.Message; !strings.Contains(got, "credentials") {
+		t.Errorf("message %q", got)
+	}
+	n.runtime.Fail("PullImage", status.Error(codes.Unknown, "registry is away"))
+	n.create(testPod("friend", "r.test/private", pullSecrets("good"))) // needs no registry
+	n.ready("friend")
+	n.runtime.Fail("PullImage", nil)
+	// By other credentials the registry is asked once.
+	n.runtime.Protect("r.test/private", "v", "q")
+	n.create(testPod("other", "r.test/private", pullSecrets("second")))
+	n.ready("other")
+	raw, err := os.ReadFile(paths(n.cfg.RootDir).pulled())
+	if err != nil || strings.Count(string(raw), ",") < 1 || strings.Contains(string(raw), "\"p\"") {
+		t.Errorf("book %s, %v", raw, err)
+	}
+}
+
 // TestRegistryThatIsAway: the pod says so, and goes on by itself.
 func TestRegistryThatIsAway(t *testing.T) {
 	n := newTestNode(t)
@@ -96,7 +131,7 @@ func TestProgressOfPullsIsTold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &puller{rt: set, ctx: ctx}
+	p := &puller{rt: set, ctx: ctx, book: &pulledBook{path: filepath.Join(t.TempDir(), "pulled.json"), log: slog.New(slog.DiscardHandler)}}
 	var told cri.PullProgress
 	_, err = p.pull(ctx, wanted{image: "slow", keys: &credentials.Keyring{}, every: time.Millisecond, tell: func(at cri.PullProgress) {
 		told = at

@@ -79,9 +79,9 @@ func (a *actor) misconfigured(c *corev1.Container, m *pod.Memory, err error) {
 
 // image makes sure that the image is there; false when the container has to wait for it.
 func (a *actor) image(ctx context.Context, c *corev1.Container, m *pod.Memory, sandbox *runtimev1.PodSandboxConfig) (bool, error) {
-	present, err := a.m.puller.present(ctx, c, a.imageHandler(c.Name))
+	present, err := a.m.puller.present(ctx, c, a.imageHandler(c.Name), a.keyring)
 	switch {
-	case errors.Is(err, errNeverPull):
+	case never(err):
 		a.pullFailed(c, m, err)
 		return false, nil
 	case err != nil:

@@ -175,7 +175,7 @@ func (w *Worker) Run(ctx context.Context) error {
 func (w *Worker) newManager(ctx context.Context, events *events, services *service.Server, files paths) *manager {
 	m := &manager{
 		cfg: &w.cfg, rt: w.set, members: w.set.Members(), checkHandler: w.checkHandler, paths: files, pool: w.pool, groups: w.groups,
-		puller: &puller{rt: w.set, ctx: ctx}, events: events, statuses: newStatusWriter(w.cfg.Client, w.metrics),
+		puller: &puller{rt: w.set, ctx: ctx, book: &pulledBook{path: files.pulled(), log: w.cfg.Logger}}, events: events, statuses: newStatusWriter(w.cfg.Client, w.metrics),
 		metrics: w.metrics, log: w.cfg.Logger, ctx: ctx, starts: make(chan struct{}, maxStarts), files: make(chan struct{}, maxFileWork), volumes: make(chan struct{}, maxVolumeWork),
 		leave: services.Leave, arrive: services.Arrive,
 		baseEnv: func() []env.Var { return kubernetesEnv(services) },

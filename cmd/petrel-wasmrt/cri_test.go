@@ -130,7 +130,7 @@ func TestCodes(t *testing.T) {
 		{"image: no name to pull", call(s.img.PullImage, &runtimev1.PullImageRequest{}), codes.InvalidArgument, "name"},
 		{"image: bad name", call(s.img.PullImage, &runtimev1.PullImageRequest{Image: &runtimev1.ImageSpec{Image: "A B"}}), codes.InvalidArgument, "reference"},
 		{"image: not in the registry", call(s.img.PullImage, &runtimev1.PullImageRequest{Image: &runtimev1.ImageSpec{Image: "registry.test/none:v1"}}), codes.NotFound, ""},
-		{"image: registry away", call(s.img.PullImage, &runtimev1.PullImageRequest{Image: &runtimev1.ImageSpec{Image: "127.0.0.1:9/none:v1"}}), codes.Unavailable, "refused"},
+		{"image: registry away", call(s.img.PullImage, &runtimev1.PullImageRequest{Image: &runtimev1.ImageSpec{Image: "127.0.0.1:9/none:v1"}}), codes.Unknown, "refused"},
 		{"image: status without a name", call(s.img.ImageStatus, &runtimev1.ImageStatusRequest{}), codes.InvalidArgument, ""},
 		{"image: status of none", call(s.img.ImageStatus, &runtimev1.ImageStatusRequest{Image: &runtimev1.ImageSpec{Image: "registry.test/none:v1"}}), codes.OK, ""},
 		{"image: remove without a name", call(s.img.RemoveImage, &runtimev1.RemoveImageRequest{}), codes.InvalidArgument, ""},

@@ -1,11 +1,13 @@
 package image
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 )
 
 const (
@@ -24,6 +26,8 @@ type guard struct {
 	// probe is asked in place of the API's root, where a path in front of it means that there may be no root.
 	probe string
 	next  http.RoundTripper
+	// refused is why the host could not be asked over TLS, after which the client library asks in the open.
+	refused atomic.Pointer[error]
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -32,6 +36,8 @@ func (g *guard) RoundTrip(r *http.Request) (*http.Response, error) {
 	switch {
 	case g.host.base.Scheme == "http" && ours && r.URL.Scheme == "https":
 		return nil, errors.New("the host is configured for plain HTTP") // and is not asked for TLS first
+	case g.host.base.Scheme == "https" && r.URL.Scheme != "https" && ours && g.refused.Load() != nil:
+		return nil, *g.refused.Load()
 	case g.host.base.Scheme == "https" && r.URL.Scheme != "https":
 		return nil, fmt.Errorf("ask %s: %w", r.URL.Redacted(), errNoTLS)
 	}
@@ -47,7 +53,27 @@ func (g *guard) RoundTrip(r *http.Request) (*http.Response, error) {
 			}
 		}
 	}
-	return limited{g.next}.RoundTrip(r)
+	resp, err := limited{g.next}.RoundTrip(r)
+	switch {
+	case err != nil && ours:
+		g.refused.Store(&err)
+	case ours:
+		g.refused.Store(nil)
+	}
+	return resp, err
+}
+
+// cause is the error of a handshake, without the one of the attempt in the open.
+func (g *guard) cause(err error) error {
+	refused := g.refused.Load()
+	if refused == nil {
+		return err
+	}
+	var header tls.RecordHeaderError
+	if errors.As(*refused, &header) && string(header.RecordHeader[:]) == "HTTP/" {
+		return http.ErrSchemeMismatch
+	}
+	return *refused
 }
 
 // redirect is the rule for redirects of manifests and blobs.

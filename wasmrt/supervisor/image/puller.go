@@ -96,12 +96,6 @@ func (p *Puller) Pull(ctx context.Context, ref string, auth authn.AuthConfig) (*
 	if err != nil {
 		return nil, err
 	}
-	if _, byDigest := r.(name.Digest); byDigest && auth == (authn.AuthConfig{}) {
-		// What a digest names never changes. Credentials, though, are to be shown to the registry.
-		if i, err := p.cfg.Store.Get(ref); err == nil {
-			return i, nil
-		}
-	}
 	p.mu.Lock()
 	if p.closed {
 		p.mu.Unlock()

@@ -74,7 +74,7 @@ func (p *Puller) connect(ctx context.Context, h *host, r name.Reference, auth au
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, g.cause(err)
 	}
 	re.client = &http.Client{Transport: authorised, CheckRedirect: redirect}
 	done = true

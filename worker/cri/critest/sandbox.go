@@ -25,9 +25,6 @@ func testReady(s *suite) {
 	if name == "" || version == "" {
 		s.Errorf("runtime calls itself %q %q, want both", name, version)
 	}
-	if s.PodIPs.IsValid() {
-		s.must(s.Client.UpdatePodCIDR(s.ctx, s.PodIPs.String()))
-	}
 	answer, err := s.rt.Status(s.ctx, &runtimev1.StatusRequest{Verbose: true})
 	s.must(err)
 	for _, c := range answer.GetStatus().GetConditions() {

@@ -91,6 +91,11 @@ func Run(t *testing.T, target Target) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
+	if target.PodIPs.IsValid() {
+		if err := target.Client.UpdatePodCIDR(t.Context(), target.PodIPs.String()); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, area := range areas {
 		if ofProcesses[area.name] && target.ShellImage == "" {
 			continue
