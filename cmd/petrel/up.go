@@ -17,7 +17,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/petrelrun/petrel/controlplane/api"
-	"github.com/petrelrun/petrel/controlplane/auth"
 	"github.com/petrelrun/petrel/controlplane/join"
 	"github.com/petrelrun/petrel/procmem"
 	"github.com/petrelrun/petrel/worker"
@@ -41,6 +40,7 @@ type upOptions struct {
 	Proxy         serviceFlags
 	Keep          nodeFlags
 	TLS           bool
+	Network       upNetwork
 	logOptions
 
 	started time.Time
@@ -53,12 +53,16 @@ func newUpCommand(io streams) *cobra.Command {
 		Short: "Run a cluster of one node",
 		Long: `Run a cluster of one node: the control plane and a worker in this process, petrel-wasmrt beside it.
 
-Everything listens on loopback addresses only and needs no privilege. State is kept in the data directory, so the next
+Everything listens on loopback addresses only and needs no privilege. With --network=cluster, which takes root, pods
+have addresses of their own and the node runs containers beside Wasm modules where containerd is installed. State is kept in the data directory, so the next
 start goes on where this one ended. Ctrl-C ends everything, pods included; when the process is killed instead, pods
 run on, and the next start on the same directory adopts them.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.started = time.Now()
+			if err := o.settleNetwork(cmd.Flags().Changed); err != nil {
+				return err
+			}
 			return o.run(cmd.Context(), io)
 		},
 	}
@@ -69,6 +73,7 @@ run on, and the next start on the same directory adopts them.`,
 	f.StringVar(&o.NodeName, "node-name", "", "name of the node (default: the host's name)")
 	f.StringSliceVar(&o.EtcdEndpoints, "etcd-endpoints", nil, "use this etcd instead of the embedded one")
 	o.DNS.addFlags(f)
+	o.Network.addFlags(f)
 	o.Proxy.addFlags(f)
 	o.Keep.addFlags(f)
 	f.BoolVar(&o.TLS, "tls", false, "serve TLS and ask for credentials: those of an administrator are in admin.kubeconfig in the data directory")
@@ -107,7 +112,11 @@ func (o *upOptions) run(ctx context.Context, io streams) (err error) {
 		return err
 	}
 	// The parts stop first, the runtime after them: a worker that still ran would see its pods die.
-	defer func() { err = errors.Join(err, runtime.Stop()) }()
+	defer func() { err = errors.Join(err, runtime.Stop(), o.Network.stop()) }()
+	o.Network.Containerd.Registries = runtime.Registries
+	if o.Network.boxes, err = o.Network.Containerd.settle(ctx, dir, &networkFlags{}, o.Network.clustered(), logger); err != nil {
+		return err
+	}
 	return o.runParts(ctx, io, dir, logger, runtime, cp)
 }
 
@@ -117,21 +126,23 @@ func (o *upOptions) runParts(ctx context.Context, io streams, dir *dataDir, logg
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return runtime.Run(ctx) })
 	group.Go(func() error { return cp.Run(ctx) })
+	group.Go(func() error { return o.Network.boxes.Run(ctx) })
 	group.Go(func() error { procmem.AfterStart(ctx, logger); return nil })
 	group.Go(func() error {
 		url, err := cp.address(ctx)
 		if err != nil {
 			return nil // ctx ended, or Run has the reason
 		}
-		services, err := netip.ParsePrefix(o.ServiceCIDR)
+		addresses, err := o.addresses()
 		if err != nil {
-			return fmt.Errorf("--service-cidr: %w", err)
+			return err
 		}
 		options := workerOptions{
 			Server: url, RootDir: dir.join("worker"), Socket: runtime.Socket, Metrics: runtime.Metrics, NodeName: o.NodeName,
-			GatewayListen: o.GatewayListen, PodCIDR: o.PodCIDR, ServiceCIDRs: []netip.Prefix{services}, DNS: o.DNS,
+			GatewayListen: o.GatewayListen, PodCIDR: o.PodCIDR, ServiceCIDRs: []netip.Prefix{addresses.Services}, DNS: o.DNS,
 			MaxPods: o.MaxPods, HostPaths: o.HostPaths, Proxy: o.Proxy, Keep: o.Keep,
 		}
+		o.Network.tell(&options, addresses)
 		if options.Identity, err = cp.joinOwn(ctx, &options, dir.join("identity"), logger); err != nil {
 			return err
 		}
@@ -139,6 +150,7 @@ func (o *upOptions) runParts(ctx context.Context, io streams, dir *dataDir, logg
 		if err != nil {
 			return err
 		}
+		o.Network.node = node
 		if options.Identity != nil {
 			group.Go(func() error { return options.Identity.Run(ctx) })
 		}
@@ -179,18 +191,18 @@ func (o *upOptions) announce(ctx context.Context, io streams, published *publish
 }
 
 func (o *upOptions) controlPlane(ctx context.Context, dir *dataDir, logger *slog.Logger) (*controlPlane, error) {
-	services, err := netip.ParsePrefix(o.ServiceCIDR)
+	addresses, err := o.addresses()
 	if err != nil {
-		return nil, fmt.Errorf("--service-cidr: %w", err)
+		return nil, err
+	}
+	if err := o.checkListen(); err != nil {
+		return nil, err
 	}
 	cfg := controlPlaneConfig{
 		DataDir: dir.path, Listen: o.Listen, GatewayListen: o.GatewayListen,
-		Addresses: clusterAddresses{Services: services}, EtcdEndpoints: o.EtcdEndpoints, Logger: logger,
+		Addresses: addresses, NodeCIDRs: addresses.nodeCIDRs(), EtcdEndpoints: o.EtcdEndpoints, Logger: logger,
 	}
 	if o.TLS {
-		if !auth.IsLoopbackHost(o.Listen) {
-			return nil, fmt.Errorf("--listen %s: petrel up listens on loopback only; beyond it run petrel controlplane and petrel worker", o.Listen)
-		}
 		cfg.TLS = &tlsFlags{Always: true, SigningLife: join.DefaultLife}
 	}
 	return newControlPlane(ctx, cfg)

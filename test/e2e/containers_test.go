@@ -1,11 +1,9 @@
 package e2e
 
 import (
-	"bytes"
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -319,7 +317,7 @@ func containersLeaveNothing(w *world, n *cluster.Nodes) {
 				return fmt.Errorf("a shim is left: %q", p.Args)
 			}
 		}
-		links, err := nodeOutput(n, 0, "ip", "-o", "link")
+		links, err := output(w.T, n.Lab.Nodes()[0], "", "ip", "-o", "link")
 		if err == nil && strings.Contains(links, "ptl") {
 			err = fmt.Errorf("links are left:\n%s", links)
 		}
@@ -336,19 +334,4 @@ func containersLeaveNothing(w *world, n *cluster.Nodes) {
 		}
 		return nil
 	})
-}
-
-// nodeOutput is what a command prints on the i-th node.
-func nodeOutput(n *cluster.Nodes, i int, name string, args ...string) (string, error) {
-	path, err := exec.LookPath(name)
-	if err != nil {
-		return "", err
-	}
-	var out bytes.Buffer
-	cmd := &exec.Cmd{Path: path, Args: append([]string{name}, args...), Stdout: &out, Stderr: &out}
-	if err := n.Lab.Nodes()[i].Exec(cmd); err != nil {
-		return "", err
-	}
-	err = cmd.Wait()
-	return out.String(), err
 }
