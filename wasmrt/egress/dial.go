@@ -110,9 +110,9 @@ func (p *Policy) dial(ctx context.Context, network, address string, schemes []st
 	// Each address gets its share, so that one that does not answer leaves time for the others.
 	var errs []error
 	for _, addr := range addrs {
-		dialer := p.dialer(network, addr)
-		dialer.Timeout = DialTimeout / time.Duration(len(addrs))
-		conn, err := dialer.DialContext(ctx, network, netip.AddrPortFrom(addr, t.port).String())
+		share, done := context.WithTimeout(ctx, DialTimeout/time.Duration(len(addrs)))
+		conn, err := p.connect(share, network, netip.AddrPortFrom(addr, t.port))
+		done()
 		if err == nil {
 			return conn, nil
 		}

@@ -181,8 +181,7 @@ func (p *Policy) askOne(ctx context.Context, server netip.AddrPort, family, full
 	ctx, cancel := context.WithTimeout(ctx, p.names.timeout)
 	defer cancel()
 	resolver := net.Resolver{PreferGo: true, StrictErrors: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-		dialer := p.dialer(network, server.Addr())
-		conn, err := dialer.DialContext(ctx, network, server.String())
+		conn, err := p.connect(ctx, network, server)
 		if err == nil { // the resolver itself would go on reading until the host's own timeout
 			context.AfterFunc(ctx, func() { _ = conn.Close() })
 		}

@@ -16,6 +16,7 @@ type Policy struct {
 
 	names    DNS
 	source   netip.Addr    // of connections; not valid: what the kernel chooses
+	sockets  Sockets       // that connections are made with; nil: ones of this process's own
 	resolver *net.Resolver // the host's
 }
 

@@ -49,6 +49,7 @@ type container struct {
 	spec   engine.Spec
 	log    *crilog.Log
 	done   chan struct{} // closed when it has exited
+	source *source       // of its sockets, where it is in another network and may reach something; else nil
 	execs  atomic.Int32  // commands that run beside its own
 	taps   taps
 	stdin  *stdin // nil: empty; set by load
@@ -89,7 +90,10 @@ func (r *Runner) newContainer(p *control.CreateParams) (*container, error) {
 		if policy, err = withDNS(policy, p.DNS); err != nil {
 			return nil, control.Errorf(control.CodeInvalid, "%v", err)
 		}
-		if addr, err := netip.ParseAddr(p.Address); err == nil {
+		if p.Elsewhere {
+			c.source = newSource()
+			policy = policy.WithSockets(c.source.socket)
+		} else if addr, err := netip.ParseAddr(p.Address); err == nil {
 			policy = policy.WithSource(addr)
 		}
 		c.spec.Egress = policy
@@ -149,7 +153,7 @@ func isolation(abi module.ABI, wanted string) string {
 }
 
 // start begins the work. What keeps it from beginning makes the container an exited one, as container runtimes do.
-func (c *container) start(ctx, runCtx context.Context, shared bool) error {
+func (c *container) start(ctx, runCtx context.Context, l listening) error {
 	c.op.Lock()
 	defer c.op.Unlock()
 	state := c.snapshot().State
@@ -159,7 +163,7 @@ func (c *container) start(ctx, runCtx context.Context, shared bool) error {
 	if state != control.StateCreated {
 		return control.Errorf(control.CodePrecondition, "container %s is %s: only a created one can be started", c.params.ID, state)
 	}
-	work, err := c.prepare(ctx, runCtx, shared)
+	work, err := c.prepare(ctx, runCtx, l)
 	if err != nil {
 		c.exited(exit{control.ExitStartError, control.ReasonStartError, err.Error()})
 		return control.Errorf(control.CodeStart, "start container: %v", err)
@@ -174,21 +178,24 @@ func (c *container) start(ctx, runCtx context.Context, shared bool) error {
 	return nil
 }
 
-func (c *container) prepare(ctx, runCtx context.Context, shared bool) (workload, error) {
+func (c *container) prepare(ctx, runCtx context.Context, l listening) (workload, error) {
 	if err := c.log.Create(); err != nil {
 		return nil, err
+	}
+	if l.refused != "" {
+		return nil, errors.New(l.refused)
 	}
 	switch module.ABI(c.snapshot().ABI) {
 	case module.ABICommand:
 		return newCommand(runCtx, c.template.Template, c.spec, c.params.WallTime), nil
 	case module.ABISockets:
-		return newSocketServer(runCtx, c)
+		return newSocketServer(runCtx, c, l)
 	}
 	config := c.httpConfig()
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
-	server, err := newHTTPServer(c, config, shared)
+	server, err := newHTTPServer(c, config, l)
 	if err != nil {
 		return nil, err
 	}
@@ -286,6 +293,9 @@ func (c *container) release() {
 	c.mu.Unlock()
 	if t != nil {
 		t.release()
+	}
+	if c.source != nil {
+		c.source.close()
 	}
 	_ = c.log.Close()
 }

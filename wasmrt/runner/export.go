@@ -41,7 +41,8 @@ func (c *container) export() (control.Exported, bool) {
 	case control.StateCreated:
 		e.Movable = true
 	case control.StateRunning:
-		_, e.Movable = c.work.(*httpServer)
+		server, ok := c.work.(*httpServer)
+		e.Movable = ok && !server.fixed
 		e.Running = true
 	default: // it has ended, or never was
 		return control.Exported{}, false

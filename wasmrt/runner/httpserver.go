@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -24,6 +25,7 @@ type httpServer struct {
 	doors  []*doors.Door
 	front  *front.Front             // nil unless it listens at the shared sockets
 	shared []netip.AddrPort         // where, by way of them
+	fixed  bool                     // its sockets are in another network: no other process can have such ones
 	done   func(exit)               // nil until it is started
 	first  func(took time.Duration) // told of the first request
 
@@ -40,13 +42,17 @@ type httpServer struct {
 }
 
 // newHTTPServer listens, so that what is wrong with addresses fails the start.
-func newHTTPServer(c *container, config httpabi.Config, shared bool) (*httpServer, error) {
+func newHTTPServer(c *container, config httpabi.Config, l listening) (*httpServer, error) {
 	s := &httpServer{keeper: c.runner.keeper, chores: c.runner.chores, config: config, first: c.answered}
 	at, err := endpoints(c.params)
 	if err != nil {
 		return nil, err
 	}
-	if shared {
+	if c.params.Elsewhere {
+		s.fixed = true
+		return s, s.adopt(at, l.given)
+	}
+	if l.shared {
 		if ok, err := s.serveShared(c, at); ok || err != nil {
 			return s, err
 		}
@@ -55,6 +61,22 @@ func newHTTPServer(c *container, config httpabi.Config, shared bool) (*httpServe
 		return nil, err
 	}
 	return s, nil
+}
+
+// adopt makes doors of sockets that listen in another network.
+func (s *httpServer) adopt(at []netip.AddrPort, given []*os.File) error {
+	if len(given) != len(at) {
+		return fmt.Errorf("listen at %d ports: %d sockets were given", len(at), len(given))
+	}
+	for i, file := range given {
+		d, err := s.keeper.Adopt(file, at[i], s.wake)
+		if err != nil {
+			s.closeDoors()
+			return err
+		}
+		s.doors = append(s.doors, d)
+	}
+	return nil
 }
 
 // listenAt makes doors, all or none.

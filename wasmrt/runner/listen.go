@@ -1,34 +1,55 @@
 package runner
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
+	"os"
 	"syscall"
 
 	"github.com/petrelrun/petrel/wasmrt/runner/control"
 )
 
-// defaultPort is where a guest listens when its pod names no port.
-const defaultPort = 8080
-
 // endpoints answers where a container is to listen.
 func endpoints(p *control.CreateParams) ([]netip.AddrPort, error) {
 	addr, err := netip.ParseAddr(p.Address)
+	if p.Elsewhere && err != nil { // it has no address that others know
+		addr, err = netip.IPv6Unspecified(), nil
+	}
 	if err != nil {
 		return nil, errors.New("a guest that serves needs a pod address to listen at, and its sandbox has none")
 	}
-	ports := slices.Clone(p.Ports)
-	if len(ports) == 0 {
-		ports = []uint16{defaultPort}
-	}
-	slices.Sort(ports)
 	var at []netip.AddrPort
-	for _, port := range slices.Compact(ports) {
+	for _, port := range control.ListenPorts(p.Ports) {
 		at = append(at, netip.AddrPortFrom(addr, port))
 	}
 	return at, nil
+}
+
+// listening is how a container that starts gets to listen.
+type listening struct {
+	shared bool       // at the process's shared sockets, where it can
+	given  []*os.File // at these, in the order of its endpoints; whoever takes one makes a copy
+	// refused says why it cannot; empty: it can.
+	refused string
+}
+
+// source has a container's sockets made by who is behind the descriptor that came along.
+func (r *Runner) source(ctx context.Context, id string) error {
+	files := control.TakeFiles(ctx)
+	defer control.CloseFiles(files)
+	c, err := r.find(id)
+	if err != nil {
+		return err
+	}
+	if len(files) != 1 {
+		return control.Errorf(control.CodeInvalid, "%d descriptors came, want one", len(files))
+	}
+	if c.source == nil {
+		return nil // it makes none
+	}
+	return c.source.use(files[0])
 }
 
 // explainListen says what to do about the errors that users can mend.

@@ -33,6 +33,8 @@ func (r *Runner) Handle(ctx context.Context, method string, params json.RawMessa
 		return call(params, func(p *control.StatsParams) (any, error) { return r.stats(p), nil })
 	case control.MethodShared:
 		return call(params, func(p *control.ListParams) (any, error) { return r.shared(p.After) })
+	case control.MethodSource:
+		return call(params, func(p *control.Target) (any, error) { return nil, r.source(ctx, p.ID) })
 	case control.MethodExport:
 		return call(params, func(p *control.ListParams) (any, error) { return r.export(p.After), nil })
 	case control.MethodListen:
@@ -94,7 +96,12 @@ func (r *Runner) start(ctx context.Context, p *control.StartParams) (any, error)
 	if r.ctx.Err() != nil {
 		return nil, control.Errorf(control.CodePrecondition, "%v", errEnding)
 	}
-	if err := c.start(ctx, r.ctx, p.Shared); err != nil {
+	given := control.TakeFiles(ctx)
+	defer control.CloseFiles(given)
+	if len(given) != p.Listeners {
+		return nil, control.Errorf(control.CodeInvalid, "%d listeners were announced and %d came", p.Listeners, len(given))
+	}
+	if err := c.start(ctx, r.ctx, listening{shared: p.Shared, given: given, refused: p.Refused}); err != nil {
 		return nil, err
 	}
 	r.templates.littered(1)

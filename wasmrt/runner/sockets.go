@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 
 	"golang.org/x/sys/unix"
@@ -17,15 +18,24 @@ type socketServer struct {
 	listeners []net.Listener
 }
 
-func newSocketServer(ctx context.Context, c *container) (*socketServer, error) {
+func newSocketServer(ctx context.Context, c *container, given listening) (*socketServer, error) {
 	at, err := endpoints(c.params)
 	if err != nil {
 		return nil, err
 	}
+	if c.params.Elsewhere && len(given.given) != len(at) {
+		return nil, fmt.Errorf("listen at %d ports: %d sockets were given", len(at), len(given.given))
+	}
 	s := &socketServer{}
 	var lc net.ListenConfig
-	for _, addr := range at {
-		l, err := lc.Listen(ctx, "tcp", addr.String())
+	for i, addr := range at {
+		var l net.Listener
+		var err error
+		if c.params.Elsewhere {
+			l, err = net.FileListener(given.given[i])
+		} else {
+			l, err = lc.Listen(ctx, "tcp", addr.String())
+		}
 		if err != nil {
 			return nil, errors.Join(explainListen(addr, err), s.close())
 		}

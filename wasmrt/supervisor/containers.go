@@ -41,7 +41,7 @@ func (s *Supervisor) CreateContainer(ctx context.Context, r *runtimev1.CreateCon
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
-	params.ID, params.SandboxID, params.Address = id, sandboxID, address
+	params.ID, params.SandboxID, params.Address, params.Elsewhere = id, sandboxID, address, b.apart
 	name := containerName(sandboxID, config.GetMetadata())
 	s.mu.Lock()
 	err = s.reserve(name, id)
@@ -195,8 +195,15 @@ func (s *Supervisor) StartContainer(ctx context.Context, r *runtimev1.StartConta
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	start := control.StartParams{ID: id, Shared: s.steering.on.Load() && !c.sandbox.apart}
+	listeners, err := s.equip(ctx, c, runner)
+	if err != nil {
+		start.Refused = err.Error() // it exits for this reason
+	}
+	defer control.CloseFiles(listeners)
+	start.Listeners = len(listeners)
 	var news control.StartResult
-	files, err := runner.Exchange(ctx, control.MethodStart, control.StartParams{ID: id, Shared: s.steering.on.Load()}, nil, &news)
+	files, err := runner.Exchange(ctx, control.MethodStart, start, listeners, &news)
 	if err != nil {
 		var e *control.Error
 		if errors.As(err, &e) && e.Code == control.CodeStart {

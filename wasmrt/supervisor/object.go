@@ -16,6 +16,7 @@ import (
 
 	"github.com/petrelrun/petrel/wasmrt/runner/control"
 	"github.com/petrelrun/petrel/wasmrt/supervisor/fleet"
+	"github.com/petrelrun/petrel/wasmrt/supervisor/netns"
 	"github.com/petrelrun/petrel/wasmrt/supervisor/state"
 )
 
@@ -23,10 +24,12 @@ import (
 type sandbox struct {
 	op     sync.Mutex // held by stop and remove
 	config packed
+	apart  bool // it lives in another network namespace than the supervisor
 
 	// guarded by Supervisor.mu
 	record     state.Sandbox
 	runner     *fleet.Runner // nil when it died before we came
+	space      *netns.Space  // of a sandbox that lives in another namespace, while it is there
 	containers map[string]*container
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/petrelrun/petrel/wasmrt/runner/control"
 	"github.com/petrelrun/petrel/wasmrt/supervisor/fleet"
+	"github.com/petrelrun/petrel/wasmrt/supervisor/netns"
 	"github.com/petrelrun/petrel/wasmrt/supervisor/state"
 )
 
@@ -68,6 +69,8 @@ func (s *Supervisor) restoreSandbox(record *state.Sandbox) error {
 	}
 	b := &sandbox{config: small, record: *record, containers: map[string]*container{}}
 	b.record.Config = nil // decoded
+	path := config.GetAnnotations()[annotationNetns]
+	b.apart = path != ""
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.reserve(sandboxName(config.GetMetadata()), record.ID); err != nil {
@@ -75,13 +78,18 @@ func (s *Supervisor) restoreSandbox(record *state.Sandbox) error {
 	}
 	s.sandboxes[record.ID] = b
 	s.pods.addSandbox(b)
-	if record.Ready {
-		s.users[record.Namespace]++
-		if _, err := s.addresses.take(record.Address, record.ID); err != nil {
-			return err
-		}
+	if !record.Ready {
+		return nil
 	}
-	return nil
+	s.users[record.Namespace]++
+	if b.apart {
+		if b.space, err = netns.Open(path); err != nil { // what listens there goes on
+			s.cfg.Logger.Warn("a sandbox makes no connections any more", "sandbox", record.ID, "error", err)
+		}
+		return nil
+	}
+	_, err = s.addresses.take(record.Address, record.ID)
+	return err
 }
 
 func (s *Supervisor) restoreContainer(record *state.Container) error {
@@ -127,6 +135,7 @@ func (s *Supervisor) adoptAll(ctx context.Context, records []*state.Runner) {
 			if err := s.reconcile(ctx, r); err != nil {
 				s.cfg.Logger.Error("adopted runner not listed", "namespace", record.Namespace, "error", err)
 			}
+			s.feedAgain(ctx, r)
 			if !s.needed(record.Namespace) {
 				s.fleet.Release(record.Namespace)
 			}

@@ -26,19 +26,25 @@ func (s *Supervisor) RunPodSandbox(ctx context.Context, r *runtimev1.RunPodSandb
 	id, namespace := b.record.ID, b.record.Namespace
 	config := b.config.sandboxConfig()
 	name := sandboxName(config.GetMetadata())
+	if b.space, err = s.enterSpace(config); err != nil {
+		return nil, err
+	}
+	b.apart = b.space != nil
 	s.mu.Lock()
 	if err = s.reserve(name, id); err == nil {
-		b.record.Address, err = s.takeAddress(config, id)
+		b.record.Address, err = s.takeAddress(b, config)
 		if err != nil {
 			delete(s.names, name)
 		}
 	}
 	s.mu.Unlock()
 	if err != nil {
+		s.leaveSpace(b)
 		return nil, err
 	}
 	s.use(namespace)
 	if err := s.begin(ctx, b); err != nil {
+		s.leaveSpace(b)
 		s.leave(namespace)
 		s.mu.Lock()
 		delete(s.names, name)
@@ -51,12 +57,15 @@ func (s *Supervisor) RunPodSandbox(ctx context.Context, r *runtimev1.RunPodSandb
 	return &runtimev1.RunPodSandboxResponse{PodSandboxId: id}, nil
 }
 
-func (s *Supervisor) takeAddress(config *runtimev1.PodSandboxConfig, id string) (string, error) {
+func (s *Supervisor) takeAddress(b *sandbox, config *runtimev1.PodSandboxConfig) (string, error) {
 	want := config.GetAnnotations()[annotationPodIP]
 	if err := s.mayHave(want); err != nil {
 		return "", err
 	}
-	addr, err := s.addresses.take(want, id)
+	if b.space != nil {
+		return addressIn(b.space, config)
+	}
+	addr, err := s.addresses.take(want, b.record.ID)
 	if err != nil {
 		return "", err
 	}
@@ -147,6 +156,7 @@ func (s *Supervisor) stopSandbox(ctx context.Context, b *sandbox, grace time.Dur
 	s.mu.Lock()
 	s.addresses.release(b.record.Address, b.record.ID)
 	s.mu.Unlock()
+	s.leaveSpace(b)
 	s.unbind(b.record.ID, "")
 	return nil
 }
@@ -298,5 +308,6 @@ func (s *Supervisor) lose(b *sandbox, d fleet.Death) {
 	s.mu.Lock()
 	s.addresses.release(b.record.Address, b.record.ID)
 	s.mu.Unlock()
+	s.leaveSpace(b)
 	s.unbind(b.record.ID, "")
 }

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"net"
 	"os"
-	"strconv"
 	"sync/atomic"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"k8s.io/cri-streaming/pkg/streaming/remotecommand"
 
 	"github.com/petrelrun/petrel/wasmrt/runner/control"
@@ -50,13 +52,12 @@ func writer(w io.WriteCloser) io.Writer {
 // PortForward implements streaming.Runtime: it carries one connection.
 func (g guestStreams) PortForward(ctx context.Context, id string, port int32, stream io.ReadWriteCloser) error {
 	defer stream.Close()
-	address, err := g.s.podAddress(id)
-	if err != nil {
-		return err
+	if port < 1 || port > math.MaxUint16 {
+		return status.Errorf(codes.InvalidArgument, "port %d is none", port)
 	}
 	dialing, cancel := context.WithTimeout(ctx, podDialTimeout)
 	defer cancel()
-	dialed, err := new(net.Dialer).DialContext(dialing, "tcp", net.JoinHostPort(address, strconv.Itoa(int(port))))
+	dialed, err := g.s.dialPod(dialing, id, uint16(port))
 	if err != nil {
 		return err
 	}

@@ -159,22 +159,8 @@ func (s *Supervisor) Attach(ctx context.Context, r *runtimev1.AttachRequest) (*r
 
 // PortForward prepares connections to a sandbox's ports.
 func (s *Supervisor) PortForward(_ context.Context, r *runtimev1.PortForwardRequest) (*runtimev1.PortForwardResponse, error) {
-	if _, err := s.podAddress(r.GetPodSandboxId()); err != nil {
+	if _, _, err := s.reach(r.GetPodSandboxId()); err != nil {
 		return nil, err
 	}
 	return s.streams.GetPortForward(r)
-}
-
-// podAddress is where a ready sandbox listens.
-func (s *Supervisor) podAddress(id string) (string, error) {
-	b, err := s.findSandbox(id)
-	if err != nil {
-		return "", err
-	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if !b.record.Ready {
-		return "", status.Errorf(codes.FailedPrecondition, "sandbox %s is not ready", b.record.ID)
-	}
-	return b.record.Address, nil
 }

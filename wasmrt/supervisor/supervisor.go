@@ -33,6 +33,7 @@ type Supervisor struct {
 	events   *broadcaster
 	steering *steerage
 	steadies steadies
+	sources  sources
 	fresh    *freshCompiles
 
 	mu         sync.RWMutex
@@ -87,6 +88,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	defer s.tidy.stop()
 	defer s.puller.Close()
 	defer s.fleet.Close()
+	defer s.sources.close()
 	s.confine()
 	ending, err := s.restore(ctx)
 	if err != nil {

@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"strconv"
 	"time"
+
+	"github.com/petrelrun/petrel/wasmrt/guest/network"
 )
 
 func main() {
@@ -45,6 +47,12 @@ func do(verb, value string) {
 		fmt.Println(string(raw), err)
 	case "cat":
 		_, _ = io.Copy(os.Stdout, os.Stdin)
+	case "dial": // tells what comes over a connection
+		conn, err := network.Dial("tcp", value)
+		if err == nil {
+			_, err = io.Copy(os.Stdout, conn)
+		}
+		fmt.Println(err)
 	case "spin":
 		spin()
 	case "allocate":

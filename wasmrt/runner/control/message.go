@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path"
+	"slices"
 	"time"
 )
 
@@ -36,6 +37,7 @@ const (
 	MethodPing     = "ping"     // nothing → ProcessStats
 	MethodShared   = "shared"   // ListParams → SharedResult: who listens at the shared sockets
 	MethodListen   = "listen"   // Target → nothing: a container that listens at the shared sockets listens at its own, too
+	MethodSource   = "source"   // Target, and a descriptor → nothing: where the container's sockets are made from now on
 	MethodExport   = "export"   // ListParams → ExportResult: how another runner would have to make the containers
 	MethodShutdown = "shutdown" // ShutdownParams → nothing; the process ends afterwards
 )
@@ -122,6 +124,7 @@ type CreateParams struct {
 	Mounts      []Mount  `json:"mounts,omitempty"`
 	Hostname    string   `json:"hostname,omitempty"`    // told to commands; in an HTTP guest it would make each replica another
 	Address     string   `json:"address,omitempty"`     // where an HTTP guest listens
+	Elsewhere   bool     `json:"elsewhere,omitempty"`   // it is in another network: listeners and sockets come from the supervisor
 	Ports       []uint16 `json:"ports,omitempty"`       // on which ports
 	OwnPorts    bool     `json:"ownPorts,omitempty"`    // the ports are this container's and not just its pod's
 	MemoryLimit uint64   `json:"memoryLimit,omitempty"` // bytes of linear memory an instance; 0 is the engine's own
@@ -160,6 +163,19 @@ func (p *CreateParams) Validate() error {
 		}
 	}
 	return nil
+}
+
+// defaultPort is where a guest listens when its pod names no port.
+const defaultPort = 8080
+
+// ListenPorts are where a guest that serves listens, in order, by what was declared.
+func ListenPorts(declared []uint16) []uint16 {
+	if len(declared) == 0 {
+		return []uint16{defaultPort}
+	}
+	ports := slices.Clone(declared)
+	slices.Sort(ports)
+	return slices.Compact(ports)
 }
 
 // Size is that of the arguments and the environment, in bytes.

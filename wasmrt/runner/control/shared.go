@@ -11,6 +11,11 @@ type StartParams struct {
 	// Shared has what can listen at the sockets that the runner has for all its containers: somebody steers there what
 	// arrives for its addresses. What cannot has sockets of its own.
 	Shared bool `json:"shared,omitempty"`
+	// Listeners is how many descriptors come along that listen where the container does, in the order of its ports: it is in
+	// another network than the runner.
+	Listeners int `json:"listeners,omitempty"`
+	// Refused says why it cannot be started: it exits then, as when starting fails.
+	Refused string `json:"refused,omitempty"`
 }
 
 // Shared is where containers listen by way of the shared sockets, and those sockets, by their networks.

@@ -36,6 +36,27 @@ func (k *Keeper) Listen(addr netip.AddrPort, knock func()) (*Door, error) {
 	if err != nil {
 		return nil, err
 	}
+	return k.take(fd, addr, knock)
+}
+
+// Adopt is Listen with a socket that listens already, and does not block. The file stays the caller's.
+func (k *Keeper) Adopt(listener *os.File, addr netip.AddrPort, knock func()) (*Door, error) {
+	raw, err := listener.SyscallConn()
+	if err != nil {
+		return nil, fmt.Errorf("adopt listener: %w", err)
+	}
+	fd, dupErr := -1, error(nil)
+	if err := raw.Control(func(of uintptr) { fd, dupErr = unix.FcntlInt(of, unix.F_DUPFD_CLOEXEC, 0) }); err != nil {
+		return nil, fmt.Errorf("adopt listener: %w", err)
+	}
+	if dupErr != nil {
+		return nil, fmt.Errorf("adopt listener: %w", os.NewSyscallError("fcntl", dupErr))
+	}
+	return k.take(fd, addr, knock)
+}
+
+// take makes a door of a descriptor, which it closes when it cannot.
+func (k *Keeper) take(fd int, addr netip.AddrPort, knock func()) (*Door, error) {
 	d := &Door{keeper: k, knock: knock, addr: addr, fd: -1}
 	d.mu.Lock()
 	defer d.mu.Unlock()
