@@ -44,6 +44,7 @@ func (a *actor) stopBy(deadline time.Time, why pod.Why) {
 		a.stopWatches()
 		a.endHooks()
 		a.unfollowVolumes()
+		a.inheritVolumes()
 		a.leaveServices()
 		a.view.Stopping = &pod.Stopping{Deadline: deadline, Forced: forced, Why: why}
 		if why.Reason != "" {
@@ -105,6 +106,7 @@ func deadline(p *corev1.Pod) time.Time {
 // end notes the status that the pod ends with; the first is the one.
 func (a *actor) end(status *corev1.PodStatus) {
 	a.unfollowVolumes()
+	a.inheritVolumes()
 	if a.final == nil {
 		a.final = status.DeepCopy()
 	}

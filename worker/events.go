@@ -27,6 +27,7 @@ const (
 	eventFailedSandbox  = "FailedCreatePodSandBox"
 	eventSandboxChanged = "SandboxChanged"
 	eventFailedMount    = "FailedMount"
+	eventFailedUnmount  = "FailedUnMount"
 	eventFailedKill     = "FailedKillPod"
 	eventDeadline       = "DeadlineExceeded"
 	eventPostStart      = "FailedPostStartHook"

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/petrelrun/petrel/worker/confine"
+	"github.com/petrelrun/petrel/worker/csi"
 	"github.com/petrelrun/petrel/worker/env"
 	"github.com/petrelrun/petrel/worker/network"
 	"github.com/petrelrun/petrel/worker/probe"
@@ -47,6 +48,7 @@ type manager struct {
 	naming      *naming
 	guard       *guard
 	follower    *follow.Follower // of what volumes are made from
+	drivers     *csi.Drivers
 	// leave and arrive tell the node's services which addresses are about to go and to come.
 	leave, arrive func(netip.Addr)
 
@@ -157,6 +159,10 @@ func (m *manager) remove(a *actor) {
 	m.statuses.forget(a.uid)
 	if a.static {
 		m.static.wake()
+	}
+	if err := m.drivers.Unpublish(m.ctx, m.paths.volumes(a.uid)); err != nil { // nothing is removed behind a driver's back
+		m.log.Error("volumes of a pod were not taken back", "pod", a.name(), "error", err)
+		return
 	}
 	if err := m.onDisk(func() error { return m.paths.forget(object) }); err != nil {
 		m.log.Error("files of a pod were not removed", "pod", a.name(), "error", err)

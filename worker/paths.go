@@ -41,6 +41,8 @@ func (p paths) runtimeClass(name string) string {
 }
 func (p paths) pulled() string       { return filepath.Join(string(p), "pulled.json") }
 func (p paths) localVolumes() string { return filepath.Join(string(p), "local-path") }
+func (p paths) plugins() string      { return filepath.Join(string(p), "plugins_registry") }
+func (p paths) staged() string       { return filepath.Join(string(p), "plugins", "kubernetes.io", "csi") }
 func (p paths) services() string     { return filepath.Join(string(p), "services.json") }
 func (p paths) dns() string          { return filepath.Join(string(p), "dns.json") }
 func (p paths) policies() string     { return filepath.Join(string(p), "policies.json") }

@@ -31,7 +31,7 @@ func (a *actor) do(ctx context.Context, step pod.Step) error {
 	case pod.RemoveSandbox:
 		return a.removeSandbox(ctx, step.ID)
 	case pod.RemoveVolumes:
-		return a.removeVolumes()
+		return a.removeVolumes(ctx)
 	default:
 		return fmt.Errorf("no such step: %d", step.Kind)
 	}

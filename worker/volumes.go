@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"maps"
+	"os"
 	"slices"
 	"time"
 
@@ -66,11 +67,27 @@ func (a *actor) openVolumes(ctx context.Context) error {
 	return nil
 }
 
+// inheritVolumes has what an earlier worker made for a pod that ends removed as if this one had made it.
+func (a *actor) inheritVolumes() {
+	if a.view.Prepared || len(a.view.Pod.Spec.Volumes) == 0 {
+		return
+	}
+	_, err := os.Lstat(a.m.paths.volumes(a.uid))
+	a.view.Prepared = err == nil
+}
+
 // removeVolumes takes away what makeVolumes made, but for the logs.
-func (a *actor) removeVolumes() error {
+func (a *actor) removeVolumes(ctx context.Context) error {
 	a.unfollowVolumes()
 	if len(a.view.Pod.Spec.Volumes) > 0 {
-		if err := a.m.onDisk(func() error { return volume.Remove(a.m.paths.volumes(a.uid)) }); err != nil {
+		err := a.m.drivers.Unpublish(ctx, a.m.paths.volumes(a.uid))
+		if err == nil {
+			err = a.m.onDisk(func() error { return volume.Remove(a.m.paths.volumes(a.uid)) })
+		}
+		if err != nil {
+			if ctx.Err() == nil {
+				a.m.events.warn(a.view.Pod, "", eventFailedUnmount, "%v", err)
+			}
 			return err
 		}
 	}
@@ -82,7 +99,7 @@ func (a *actor) volumeMaker() *volume.Maker {
 	source := followedSource{a.source(), a.m.follower}
 	return &volume.Maker{
 		Guests: a.kinds != nil && a.kinds.pod() != runtimes.KindOCI, Source: source, HostPaths: a.m.cfg.HostPaths, Logger: a.m.log, Claims: &claims{client: a.m.cfg.Client, dir: a.m.paths.refs(a.uid)},
-		LocalDir: a.m.paths.localVolumes(), NodeLabels: map[string]string{corev1.LabelHostname: a.m.cfg.NodeName},
+		LocalDir: a.m.paths.localVolumes(), Drivers: a.m.drivers, NodeLabels: map[string]string{corev1.LabelHostname: a.m.cfg.NodeName},
 	}
 }
 

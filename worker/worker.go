@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/petrelrun/petrel/worker/confine"
+	"github.com/petrelrun/petrel/worker/csi"
 	"github.com/petrelrun/petrel/worker/env"
 	"github.com/petrelrun/petrel/worker/network"
 	"github.com/petrelrun/petrel/worker/node"
@@ -125,6 +126,12 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	m := w.newManager(ctx, events, services, files)
 	m.naming, m.guard = w.newNaming(names), w.guard
+	m.drivers, err = csi.New(csi.Config{
+		Client: w.cfg.Client, NodeName: w.cfg.NodeName, RegistryDir: files.plugins(), StageDir: files.staged(), PodsDir: files.pods(), Logger: w.cfg.Logger,
+	})
+	if err != nil {
+		return err
+	}
 	if err := w.newStats(m); err != nil {
 		return err
 	}
@@ -155,6 +162,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	group.Go(func() error { return w.pool.Run(ctx) })
 	group.Go(func() error { w.followNodes(ctx, m, agent.Poke); return nil })
 	group.Go(func() error { return w.serveCNI(ctx) })
+	group.Go(func() error { return m.drivers.Run(ctx) })
 	group.Go(func() error { w.catalog.Run(ctx); return nil })
 	group.Go(func() error { return services.Run(ctx) })
 	group.Go(func() error { return w.steering.Run(ctx) })

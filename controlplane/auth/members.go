@@ -78,6 +78,12 @@ func (m *Members) nodeMay(ctx context.Context, node string, a *Attributes) bool 
 		return plain && see
 	case "persistentvolumeclaims":
 		return plain && a.Verb == "get" && m.NodeReads != nil && m.NodeReads(ctx, node, a.Resource, a.Namespace, a.Name)
+	case "csinodes":
+		return plain && (a.Verb == "create" || (a.Verb == "get" || write) && a.Name == node)
+	case "csidrivers":
+		return plain && see
+	case "volumeattachments":
+		return plain && a.Verb == "get"
 	case "persistentvolumes": // what may be written of them is held by admission
 		return plain && (see || a.Verb == "patch")
 	case "configmaps", "secrets":

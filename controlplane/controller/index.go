@@ -24,6 +24,8 @@ var (
 	claimsResource         = corev1.SchemeGroupVersion.WithResource("persistentvolumeclaims")
 	volumesResource        = corev1.SchemeGroupVersion.WithResource("persistentvolumes")
 	classesResource        = storagev1.SchemeGroupVersion.WithResource("storageclasses")
+	attachmentsResource    = storagev1.SchemeGroupVersion.WithResource("volumeattachments")
+	csiDriversResource     = storagev1.SchemeGroupVersion.WithResource("csidrivers")
 	endpointSlicesResource = discoveryv1.SchemeGroupVersion.WithResource("endpointslices")
 )
 

@@ -34,6 +34,7 @@ var builders = []func(*env) (controller, error){
 	newPodGC,
 	newVolumes,
 	newLocalPath,
+	newAttachments,
 }
 
 // New prepares the controllers and the indexes they need. It reads and writes nothing and must come before the

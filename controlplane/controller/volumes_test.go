@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -181,9 +182,9 @@ func TestBindingIsTakenUpAgain(t *testing.T) {
 	}
 	inWorld(t, nil, func(w *world) {
 		w.stop()
-		fails := 0
+		var calls atomic.Int32
 		w.fault = func(verb string, _ api.Object) error {
-			if fails++; verb != "get" && fails%3 != 0 {
+			if n := calls.Add(1); verb != "get" && n%3 != 0 {
 				return apierrors.NewInternalError(errors.New("no"))
 			}
 			return nil

@@ -43,6 +43,8 @@ var served = []api.ResourceInfo{
 	info(claimsResource, corev1.SchemeGroupVersion, "PersistentVolumeClaim", true),
 	info(volumesResource, corev1.SchemeGroupVersion, "PersistentVolume", false),
 	info(classesResource, storagev1.SchemeGroupVersion, "StorageClass", false),
+	info(attachmentsResource, storagev1.SchemeGroupVersion, "VolumeAttachment", false),
+	info(csiDriversResource, storagev1.SchemeGroupVersion, "CSIDriver", false),
 	info(endpointSlicesResource, discoveryv1.SchemeGroupVersion, "EndpointSlice", true),
 }
 

@@ -10,6 +10,7 @@ import (
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -55,6 +56,10 @@ func restrict(node string, obj, old runtime.Object) error {
 	case *coordinationv1.Lease:
 		if lease := as[*coordinationv1.Lease](known); lease.Name != node {
 			return errors.New("the lease is another node's")
+		}
+	case *storagev1.CSINode:
+		if n := as[*storagev1.CSINode](known); n.Name != node {
+			return errors.New("the CSINode is another node's")
 		}
 	case *corev1.PersistentVolume:
 		return ownVolume(node, as[*corev1.PersistentVolume](obj), as[*corev1.PersistentVolume](old))

@@ -7,6 +7,7 @@ import (
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -92,6 +93,8 @@ func TestRestrict(t *testing.T) {
 		{name: "its pod's labels", obj: pod("n1", func(p *corev1.Pod) { p.Labels["app"] = "y" }), old: pod("n1"), refused: "labels"},
 		{name: "its pod's spec", obj: pod("n1", func(p *corev1.Pod) { p.Spec.PriorityClassName = "high" }), old: pod("n1"), refused: "spec"},
 		{name: "its pod's owners", obj: pod("n1", func(p *corev1.Pod) { p.OwnerReferences = []metav1.OwnerReference{{Name: "x"}} }), old: pod("n1"), refused: "owners"},
+		{name: "its CSINode", obj: &storagev1.CSINode{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}},
+		{name: "another's CSINode", obj: &storagev1.CSINode{ObjectMeta: metav1.ObjectMeta{Name: "n2"}}, refused: "another node's"},
 		{name: "its volume let go", obj: volume("n1", let), old: volume("n1")},
 		{name: "another's volume let go", obj: volume("n2", let), old: volume("n2"), refused: "not on the node"},
 		{name: "a volume of all nodes let go", obj: volume("n1", let, anywhere), old: volume("n1", anywhere), refused: "not on the node"},

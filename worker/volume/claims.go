@@ -8,6 +8,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	helpers "k8s.io/component-helpers/storage/volume"
 	"k8s.io/utils/ptr"
+
+	"github.com/petrelrun/petrel/worker/csi"
 )
 
 // Claims finds what is behind a claim.
@@ -17,7 +19,7 @@ type Claims interface {
 }
 
 // claimed finds or makes what a claim's volume is on this node.
-func (m *Maker) claimed(ctx context.Context, p *corev1.Pod, claim string, readOnly bool) (place, error) {
+func (m *Maker) claimed(ctx context.Context, p *corev1.Pod, name, claim, dir string, readOnly bool) (place, error) {
 	if m.Claims == nil {
 		return place{}, fmt.Errorf("claim %s: %w", claim, ErrUnsupported)
 	}
@@ -39,13 +41,32 @@ func (m *Maker) claimed(ctx context.Context, p *corev1.Pod, claim string, readOn
 		if at.path, err = m.allow(v.Spec.HostPath.Path); err == nil {
 			err = hostPath(at.path, ptr.Deref(v.Spec.HostPath.Type, corev1.HostPathUnset))
 		}
+	case v.Spec.CSI != nil:
+		at, err = m.driven(ctx, p, &csi.Volume{Pod: p, Dir: dir, Name: name, Persistent: v, ReadOnly: at.readOnly})
 	default:
-		err = fmt.Errorf("%w: want local or hostPath", ErrUnsupported)
+		err = fmt.Errorf("%w: want csi, local or hostPath", ErrUnsupported)
 	}
 	if err != nil {
 		return place{}, fmt.Errorf("volume %s: %w", v.Name, err)
 	}
 	return at, nil
+}
+
+// Drivers has CSI drivers mount volumes; worker/csi does.
+type Drivers interface {
+	Publish(ctx context.Context, v *csi.Volume) (csi.Published, error)
+}
+
+// driven has a CSI driver mount the volume.
+func (m *Maker) driven(ctx context.Context, p *corev1.Pod, v *csi.Volume) (place, error) {
+	if m.Drivers == nil {
+		return place{}, fmt.Errorf("csi: %w", ErrUnsupported)
+	}
+	published, err := m.Drivers.Publish(ctx, v)
+	if err == nil && published.GiveAway {
+		err = own(published.Path, groupOf(p))
+	}
+	return place{path: published.Path, readOnly: v.ReadOnly}, err
 }
 
 // onlyRead tells whether a volume is for nothing but reading.

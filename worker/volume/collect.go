@@ -47,7 +47,7 @@ func (c *collector) volume(v *corev1.Volume) error {
 		}
 		return nil
 	default:
-		return fmt.Errorf("%w: want configMap, secret, downwardAPI, projected, emptyDir, hostPath or persistentVolumeClaim", ErrUnsupported)
+		return fmt.Errorf("%w: want configMap, secret, downwardAPI, projected, emptyDir, hostPath, persistentVolumeClaim or csi", ErrUnsupported)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
 
+	"github.com/petrelrun/petrel/worker/csi"
 	"github.com/petrelrun/petrel/worker/env"
 )
 
@@ -39,6 +40,8 @@ type Maker struct {
 	HostPaths []string
 	// Claims finds the volumes behind claims; nil: pods can have none.
 	Claims Claims
+	// Drivers has CSI drivers mount volumes; nil: there are none.
+	Drivers Drivers
 	// LocalDir is where this node makes its local volumes, and NodeLabels are what volumes choose their node by.
 	LocalDir   string
 	NodeLabels map[string]string
@@ -82,10 +85,12 @@ func (m *Maker) one(ctx context.Context, p *corev1.Pod, v *corev1.Volume, path s
 			return place{}, err
 		}
 		return place{path: real}, hostPath(real, ptr.Deref(v.HostPath.Type, corev1.HostPathUnset))
+	case v.CSI != nil:
+		return m.driven(ctx, p, &csi.Volume{Pod: p, Dir: path, Name: v.Name, Inline: v.CSI})
 	case v.PersistentVolumeClaim != nil:
-		return m.claimed(ctx, p, v.PersistentVolumeClaim.ClaimName, v.PersistentVolumeClaim.ReadOnly)
+		return m.claimed(ctx, p, v.Name, v.PersistentVolumeClaim.ClaimName, path, v.PersistentVolumeClaim.ReadOnly)
 	case v.Ephemeral != nil:
-		return m.claimed(ctx, p, p.Name+"-"+v.Name, false)
+		return m.claimed(ctx, p, v.Name, p.Name+"-"+v.Name, path, false)
 	}
 	at := place{path: path, fixed: true, readOnly: true}
 	_, err := m.content(ctx, p, v, path, facts)
