@@ -88,6 +88,8 @@ type Config struct {
 
 	// runtimeGrace is how long the runtime may be away before the node is said to be not ready.
 	runtimeGrace time.Duration
+	// volumeInterval is how often empty directories with a limit are measured.
+	volumeInterval time.Duration
 	// netns is the network namespace that the pod network works in; the process's own when empty.
 	netns string
 }
@@ -115,6 +117,7 @@ func (c *Config) setDefaults() {
 	}
 	c.NodeListen = cmp.Or(c.NodeListen, "127.0.0.1:0")
 	c.Housekeeping.setDefaults()
+	c.volumeInterval = cmp.Or(c.volumeInterval, defaultVolumeInterval)
 	c.runtimeGrace = cmp.Or(c.runtimeGrace, defaultRuntimeGrace)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

@@ -10,7 +10,6 @@
 //   - A worker that starts finds what runs by the runtime's labels and goes on with it: no pod is restarted for it.
 //   - What the runtime holds and no pod accounts for is torn down only after the API's pods have been listed whole.
 //   - Only the worker writes a pod's status; a pod leaves the API only after what it ran has ended.
-//
 //   - What only containers of processes need (users, profiles, control groups, a hosts file, files for last words) costs
 //     pods of Wasm modules nothing.
 //
