@@ -156,6 +156,7 @@ func TestLogsOfANodeThatIsDown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = nodes.Delete(context.Background(), "down", metav1.DeleteOptions{}) })
 	podOn(t, ns, "p", "down", "c")
 	resp, body := request(t, "GET", "/api/v1/namespaces/"+ns+"/pods/p/log", "")
 	if s := statusIn(t, body); resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(s.Message, "has not said") {

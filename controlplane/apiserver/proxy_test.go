@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -50,6 +51,7 @@ func TestNodeProxy(t *testing.T) {
 	if _, err := nodes.Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "silent"}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = nodes.Delete(context.Background(), "silent", metav1.DeleteOptions{}) })
 	for _, c := range []struct {
 		path string
 		code int
