@@ -30,10 +30,15 @@ import (
 
 const limit = 60 * time.Second
 
-// TestContainerd has a real containerd, whose stream server listens on the loopback of another network namespace, serve
-// each kind of stream to each kind of client.
+// TestContainerd has real containerds, whose stream servers listen on the loopback of other network namespaces, serve each
+// kind of stream to each kind of client.
 func TestContainerd(t *testing.T) {
-	c := containerdtest.Start(t, containerdtest.Config{})
+	t.Run("1.6", func(t *testing.T) { testContainerd(t, containerdtest.Config{}) })
+	t.Run("2.x", func(t *testing.T) { testContainerd(t, containerdtest.Config{Program: containerdtest.V2(t)}) })
+}
+
+func testContainerd(t *testing.T, config containerdtest.Config) {
+	c := containerdtest.Start(t, config)
 	image := c.ImportBusybox()
 	shell := containerdtest.Container("main", image, "sh", "-c", "mkdir -p /www /tmp; echo from the pod >/www/f; httpd -p 127.0.0.1:8080 -h /www; exec cat")
 	shell.Stdin = true
