@@ -26,7 +26,7 @@ func TestIdlePods(t *testing.T) {
 	if len(raceFlags) > 0 {
 		t.Skip("the race detector's memory is not the program's")
 	}
-	n := newNode(t)
+	n := newNode(t, "--trust-annotations") // as the worker, which gives addresses of its own
 	image, _ := n.reg.push("x/hello", wasmtest.Serve("hello", "", 0))
 	n.pull(image)
 	n.startMany(image, warmUp) // pools, buffers, connections

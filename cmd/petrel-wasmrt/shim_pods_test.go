@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -33,7 +35,7 @@ func TestShim(t *testing.T) {
 				test func(*testing.T, *shimNode)
 			}{
 				{"a command", shimCommand}, {"many pods", shimMany}, {"refusals", shimRefusals}, {"an artifact", shimArtifact},
-				{"grace", shimGrace}, {"kill -9 of containerd", shimContainerdDies}, {"kill -9 of the runtime", shimRuntimeDies},
+				{"grace", shimGrace}, {"the network", shimNetwork}, {"kill -9 of containerd", shimContainerdDies}, {"kill -9 of the runtime", shimRuntimeDies},
 				{"kill -9 of a runner", shimRunnerDies}, {"kill -9 of the daemon", shimDaemonDies},
 			} {
 				t.Run(sub.name, func(t *testing.T) {
@@ -239,4 +241,60 @@ func shimDaemonDies(t *testing.T, n *shimNode) {
 	if raw, err := os.ReadFile(filepath.Join(n.run, "log")); err != nil || strings.Contains(string(raw), "leftovers") {
 		t.Errorf("%v, %s", err, raw)
 	}
+}
+
+// get asks a guest from containerd's network namespace, on a connection of its own.
+func (n *shimNode) get(url string) (string, error) {
+	client := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: n.Dial}}
+	response, err := client.Get(url)
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	raw, err := io.ReadAll(response.Body)
+	return fmt.Sprint(response.StatusCode, " ", string(raw)), err
+}
+
+// server is a container of an HTTP guest with a port of its own.
+func (n *shimNode) server(name, body string, port int) *runtimev1.ContainerConfig {
+	n.t.Helper()
+	c := containerdtest.Container(name, n.image("server-"+body, wasmtest.Serve(body, "asked\n", 0)))
+	c.Annotations = map[string]string{"io.kubernetes.container.ports": fmt.Sprintf(`[{"containerPort":%d}]`, port)}
+	return c
+}
+
+// shimNetwork: guests are at their pod's address, which CNI gave, at the ports that they declare, and beside one another
+// at the same ones. Those of the host's network are at the host's.
+func shimNetwork(t *testing.T, n *shimNode) {
+	pods := map[string]string{}
+	for _, body := range []string{"one", "two"} {
+		sandbox := n.Sandbox(body)
+		id, _ := n.launch(sandbox, n.server("web", body, 80))
+		s, err := n.CRI.PodSandboxStatus(context.Background(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if answer, err := n.get("http://" + s.Network.Ip + "/"); err != nil || answer != "200 "+body {
+			t.Errorf("%s at %s: %q, %v", body, s.Network.Ip, answer, err)
+		}
+		n.until("the log comes", func() bool { return strings.Contains(n.logOf(sandbox, "web"), "stdout F asked\n") })
+		pods[id] = s.Network.Ip
+	}
+	n.kill("serve") // who is asked meanwhile answers
+	for id, ip := range pods {
+		if answer, err := n.get("http://" + ip + "/"); err != nil || !strings.HasPrefix(answer, "200 ") {
+			t.Errorf("%s without the runtime: %q, %v", ip, answer, err)
+		}
+		n.remove(id)
+		if answer, err := n.get("http://" + ip + "/"); err == nil {
+			t.Errorf("%s answers %q when its pod is gone", ip, answer)
+		}
+	}
+	host := n.Sandbox("host")
+	host.Linux.SecurityContext.NamespaceOptions = &runtimev1.NamespaceOption{Network: runtimev1.NamespaceMode_NODE}
+	id, _ := n.launch(host, n.server("web", "host", 8085))
+	if answer, err := n.get("http://127.0.0.1:8085/"); err != nil || answer != "200 host" {
+		t.Errorf("the host's network: %q, %v", answer, err)
+	}
+	n.remove(id)
 }
