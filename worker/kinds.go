@@ -132,30 +132,17 @@ func (a *actor) imageKinds(ctx context.Context, handler string) (map[string]runt
 	return of, nil, nil
 }
 
-// imageKind finds out what a container's image is: what is here already is what it was when it came, a registry is asked for the rest.
-// petrel-wasmrt looks at the image's own description first and refuses what is no module before it fetches any of it.
+// imageKind finds out what a container's image is: what is here already is what it was when it came, a registry is asked
+// for the rest. petrel-wasmrt looks at the image's own description first and refuses what is no module before it fetches
+// any of it.
 func (a *actor) imageKind(ctx context.Context, c *corev1.Container) (runtimes.Kind, error) {
-	wasmRegistry := a.m.cfg.WasmRegistry
-	if wasmRegistry != "" && strings.HasPrefix(c.Image, wasmRegistry+"/") {
+	if own := a.m.cfg.WasmRegistry; own != "" && strings.HasPrefix(c.Image, own+"/") {
 		return runtimes.KindWasm, nil
 	}
-	if pullPolicy(c) != corev1.PullAlways {
-		for _, at := range []struct {
-			handler string
-			kind    runtimes.Kind
-		}{{runtimes.HandlerWasm, runtimes.KindWasm}, {"", runtimes.KindOCI}} {
-			image, err := a.m.rt.ImageStatus(ctx, &runtimev1.ImageSpec{Image: c.Image, RuntimeHandler: at.handler})
-			if err != nil {
-				return "", err
-			}
-			if image != nil {
-				return at.kind, nil
-			}
-		}
+	if kind, err := a.localKind(ctx, c); kind != "" || err != nil {
+		return kind, err
 	}
-	if pullPolicy(c) == corev1.PullNever {
-		return "", fmt.Errorf("image %q: %w", c.Image, errNeverPull)
-	}
+	a.tellWhilePulling()
 	_, err := a.pull(ctx, c, runtimes.HandlerWasm, nil)
 	if err == nil {
 		return runtimes.KindWasm, nil
@@ -163,13 +150,43 @@ func (a *actor) imageKind(ctx context.Context, c *corev1.Container) (runtimes.Ki
 	if ctx.Err() != nil || away(err) {
 		return "", err
 	}
-	if _, other := a.pull(ctx, c, "", nil); other != nil {
-		if cri.IsNotWasm(err) {
-			return "", other
-		}
+	_, other := a.pull(ctx, c, "", nil)
+	switch {
+	case other == nil:
+		return runtimes.KindOCI, nil
+	case cri.IsNotWasm(err) || away(other):
+		return "", other
+	default:
 		return "", err
 	}
-	return runtimes.KindOCI, nil
+}
+
+// localKind is the kind of an image that a runtime holds; empty for one that a registry has to be asked for. A containerd
+// that is away is no reason to wait: what it holds it alone could run, and it is asked again.
+func (a *actor) localKind(ctx context.Context, c *corev1.Container) (runtimes.Kind, error) {
+	if pullPolicy(c) == corev1.PullAlways {
+		return "", nil
+	}
+	image, err := a.m.rt.ImageStatus(ctx, &runtimev1.ImageSpec{Image: c.Image, RuntimeHandler: runtimes.HandlerWasm})
+	if err != nil {
+		return "", err
+	}
+	if image != nil {
+		return runtimes.KindWasm, nil
+	}
+	image, err = a.m.rt.ImageStatus(ctx, &runtimev1.ImageSpec{Image: c.Image})
+	switch {
+	case err == nil && image != nil:
+		return runtimes.KindOCI, nil
+	case err != nil && !away(err):
+		return "", err
+	case pullPolicy(c) != corev1.PullNever:
+		return "", nil
+	case err != nil:
+		return "", err
+	default:
+		return "", fmt.Errorf("image %q: %w", c.Image, errNeverPull)
+	}
 }
 
 // recallKinds is what was decided for a pod that was written down, nil if nothing was.
