@@ -12,8 +12,14 @@ import (
 	"github.com/petrelrun/petrel/wasmrt/runner/wasmtest"
 )
 
-// BenchmarkStart is what a replica of a loaded module costs: create and start, without the supervisor.
+// BenchmarkStart is what a replica of a loaded module costs: create and start, without the supervisor, with sockets of its own
+// and with the process's.
 func BenchmarkStart(b *testing.B) {
+	b.Run("doors", func(b *testing.B) { benchmarkStart(b, false) })
+	b.Run("shared", func(b *testing.B) { benchmarkStart(b, true) })
+}
+
+func benchmarkStart(b *testing.B, shared bool) {
 	dir := b.TempDir()
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, "s"), Net: "unix"})
 	if err != nil {
@@ -29,6 +35,7 @@ func BenchmarkStart(b *testing.B) {
 	defer func() {
 		r.stopAll(0)
 		_ = r.keeper.Close()
+		_ = r.front.Close()
 		_ = l.Close()
 		_ = r.templates.close()
 	}()
@@ -37,9 +44,11 @@ func BenchmarkStart(b *testing.B) {
 		if _, err := r.create(b.Context(), &p); err != nil {
 			b.Fatal(err)
 		}
-		if _, err := r.start(b.Context(), &control.StartParams{ID: p.ID}); err != nil {
+		started, err := r.start(b.Context(), &control.StartParams{ID: p.ID, Shared: shared})
+		if err != nil {
 			b.Fatal(err)
 		}
+		control.CloseFiles(started.(*control.StartResult).Files)
 	}
 	start(p)
 	var before, after runtime.MemStats
