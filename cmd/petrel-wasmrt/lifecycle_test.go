@@ -21,7 +21,7 @@ import (
 
 // TestConformance runs the worker's suite for container runtimes.
 func TestConformance(t *testing.T) {
-	n := newNode(t)
+	n := newNode(t, "--trust-annotations") // the suite's pods bring addresses
 	task, _ := n.reg.push("suite/task", taskWasm)
 	server, _ := n.reg.push("suite/server", helloWasm)
 	client, err := cri.New(cri.Config{Endpoint: n.socket})

@@ -53,7 +53,20 @@ func newShimNode(t *testing.T, program string) *shimNode {
 	n.Containerd = containerdtest.Start(t, containerdtest.Config{Program: program, Handlers: []containerd.Handler{{
 		Name: "wasm", Type: shim.RuntimeType, PodAnnotations: []string{"petrel.run/*"}, ContainerAnnotations: []string{"io.kubernetes.container.ports"},
 	}}})
+	t.Cleanup(n.drain)
 	return n
+}
+
+// drain removes all pods and waits for the daemon's end, which is before containerd's.
+func (n *shimNode) drain() {
+	pods, err := n.CRI.ListPodSandbox(context.Background(), nil)
+	if err != nil {
+		n.t.Error(err)
+	}
+	for _, p := range pods {
+		n.remove(p.GetId())
+	}
+	n.until("the daemon ends", func() bool { return len(n.processes()) == 0 })
 }
 
 // end is called when containerd has ended, with all its pods.
@@ -89,7 +102,7 @@ func (n *shimNode) processes() []string {
 	var pids []string
 	for _, dir := range dirs {
 		pid := filepath.Base(dir)
-		if line := commandLine(pid); strings.Contains(line, n.root+"/") || strings.Contains(line, n.root+" ") || strings.Contains(line, filepath.Dir(n.Dir)+"/"+filepath.Base(n.Dir)) {
+		if line := commandLine(pid); strings.Contains(line, n.root+"/") || strings.Contains(line, n.root+" ") || strings.Contains(line, shim.Program) && strings.Contains(line, n.Dir+"/") {
 			pids = append(pids, pid)
 		}
 	}

@@ -153,7 +153,7 @@ func (w *world) start() {
 // wait answers how a task ended.
 func (w *world) wait(id string) uint32 {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
 	defer cancel()
 	r, err := w.Wait(ctx, &taskapi.WaitRequest{ID: id})
 	if err != nil {
