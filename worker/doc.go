@@ -14,7 +14,7 @@
 //     pods of Wasm modules nothing.
 //
 // Not served, and said so to the pod: what podrules names for Wasm modules, user namespaces, volumes other than those of
-// worker/volume. Service links (variables of each Service) are not made.
+// worker/volume. Service links (variables of each Service) are made for containers of processes only.
 //
 // It may import worker/cri, worker/dns, worker/network, worker/service, its own packages and client-go.
 package worker

@@ -16,6 +16,7 @@ import (
 	"github.com/petrelrun/petrel/worker/network"
 	"github.com/petrelrun/petrel/worker/probe"
 	"github.com/petrelrun/petrel/worker/runtimes"
+	"github.com/petrelrun/petrel/worker/service"
 	"github.com/petrelrun/petrel/worker/staticpods"
 	"github.com/petrelrun/petrel/worker/stats"
 	"github.com/petrelrun/petrel/worker/volume/follow"
@@ -45,6 +46,7 @@ type manager struct {
 	// allocatable and baseEnv are asked when a container starts.
 	allocatable func() corev1.ResourceList
 	baseEnv     func() []env.Var
+	services    func(namespace string) []service.Service
 	naming      *naming
 	guard       *guard
 	follower    *follow.Follower // of what volumes are made from

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/petrelrun/petrel/worker/env"
+	"github.com/petrelrun/petrel/worker/service"
 	"github.com/petrelrun/petrel/worker/volume"
 )
 
@@ -91,5 +93,21 @@ func TestLastLogIsBounded(t *testing.T) {
 	}
 	if got := lastLog(path + ".none"); got != "" {
 		t.Errorf("of no log: %q", got)
+	}
+}
+
+func TestLinked(t *testing.T) {
+	got := env.Links(linked([]service.Service{
+		{Name: "headless"},
+		{Name: "db", ClusterIPs: []netip.Addr{netip.MustParseAddr("10.43.0.1")}, Ports: []service.Port{{Name: "sql", Protocol: "TCP", Port: 5432}}},
+	}))
+	want := map[string]string{"DB_SERVICE_HOST": "10.43.0.1", "DB_SERVICE_PORT_SQL": "5432", "DB_PORT_5432_TCP": "tcp://10.43.0.1:5432"}
+	for _, v := range got {
+		if value, asked := want[v.Name]; asked && value == v.Value {
+			delete(want, v.Name)
+		}
+	}
+	if len(want) > 0 {
+		t.Errorf("%v are missing in %v", want, got)
 	}
 }

@@ -119,7 +119,7 @@ func (a *actor) tellWhilePulling() {
 // create makes the container; an empty ID without an error means that it has to wait.
 func (a *actor) create(ctx context.Context, step pod.Step, sandboxID string, sandbox *runtimev1.PodSandboxConfig) (string, error) {
 	c, m := step.Container, a.view.Memory[step.Container.Name]
-	vars, err := env.Resolve(ctx, a.view.Pod, c, a.facts(), a.source(), a.m.baseEnv())
+	vars, err := env.Resolve(ctx, a.view.Pod, c, a.facts(), a.source(), a.base(c))
 	var mounts []volume.Mount
 	if err == nil && a.wasm(c.Name) {
 		err = a.openVolumes(ctx)

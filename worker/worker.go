@@ -187,8 +187,8 @@ func (w *Worker) newManager(ctx context.Context, events *events, services *servi
 		puller: &puller{rt: w.set, ctx: ctx, book: &pulledBook{path: files.pulled(), log: w.cfg.Logger}}, events: events, statuses: newStatusWriter(w.cfg.Client, w.metrics),
 		metrics: w.metrics, log: w.cfg.Logger, ctx: ctx, starts: make(chan struct{}, maxStarts), files: make(chan struct{}, maxFileWork), volumes: make(chan struct{}, maxVolumeWork),
 		leave: services.Leave, arrive: services.Arrive,
-		baseEnv: func() []env.Var { return kubernetesEnv(services) },
-		trim:    newTrimmer(), follower: follow.New(ctx, w.cfg.Client),
+		baseEnv: func() []env.Var { return kubernetesEnv(services) }, services: services.In,
+		trim: newTrimmer(), follower: follow.New(ctx, w.cfg.Client),
 		actors: map[types.UID]*actor{}, names: map[types.NamespacedName]types.UID{}, unclaimed: map[types.UID]bool{},
 	}
 	m.actions = probe.NewActions(m.exec)

@@ -130,6 +130,9 @@ func (s *Server) Lookup(namespace, name string) (Service, bool) {
 	return s.state.lookup(types.NamespacedName{Namespace: namespace, Name: name})
 }
 
+// In are the Services of a namespace, in the order of their names.
+func (s *Server) In(namespace string) []Service { return s.state.in(namespace) }
+
 // Run serves until ctx ends.
 func (s *Server) Run(ctx context.Context) error {
 	listener, err := s.listen(ctx)

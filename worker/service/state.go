@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -137,6 +138,20 @@ func (s *state) lookup(key types.NamespacedName) (Service, bool) {
 	defer s.mu.Unlock()
 	svc, ok := s.table[key]
 	return svc, ok
+}
+
+// in is what the table has of a namespace.
+func (s *state) in(namespace string) []Service {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []Service
+	for key, svc := range s.table {
+		if key.Namespace == namespace {
+			out = append(out, svc)
+		}
+	}
+	slices.SortFunc(out, func(a, b Service) int { return strings.Compare(a.Name, b.Name) })
+	return out
 }
 
 // stateMode keeps the table to the worker's user.

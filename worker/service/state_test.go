@@ -112,3 +112,16 @@ func TestStateOfLastTimeServesUntilTheAPIIsWhole(t *testing.T) {
 		t.Errorf("no file: %v", err)
 	}
 }
+
+func TestServicesOfANamespace(t *testing.T) {
+	s, state, _ := newTestState(&ledger{})
+	for _, name := range []types.NamespacedName{{Namespace: "a", Name: "z"}, {Namespace: "b", Name: "x"}, {Namespace: "a", Name: "y"}} {
+		state.table[name] = Service{Namespace: name.Namespace, Name: name.Name}
+	}
+	if got := s.In("a"); len(got) != 2 || got[0].Name != "y" || got[1].Name != "z" {
+		t.Errorf("services of a = %v", got)
+	}
+	if got := s.In("none"); len(got) != 0 {
+		t.Errorf("services of none = %v", got)
+	}
+}
