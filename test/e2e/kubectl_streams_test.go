@@ -160,3 +160,41 @@ func TestKubectlLogsFlags(t *testing.T) {
 	matches(t, w.kubectlFails("logs", "job", "-c", "second", "--previous"), "previous terminated container")
 	matches(t, w.kubectlFails("logs", "job", "-c", "third"), "container third is not valid")
 }
+
+// TestKubectlDebug adds a Wasm container to a pod that runs.
+func TestKubectlDebug(t *testing.T) {
+	w := newWorld(t)
+	w.apply(streamPods)
+	w.kubectl("wait", "pod/site", "--for=condition=Ready", "--timeout="+patience.String())
+	w.kubectl("debug", "site", "--image="+w.image("task"), "--profile=restricted", "-c", "dbg", "--", "task", "print", "hello from beside", "exit", "3")
+	w.comes(`^3 `, "get", "pod", "site", "-o", "jsonpath={.status.ephemeralContainerStatuses[0].state.terminated.exitCode} .")
+	w.comes(`^hello from beside$`, "logs", "site", "-c", "dbg")
+	if got := w.kubectl("get", "pod", "site", "-o", "jsonpath={.status.containerStatuses[0].restartCount} {.status.phase}"); got != "0 Running" {
+		t.Errorf("the pod is %q", got)
+	}
+	matches(t, w.kubectlFails("exec", "site", "-c", "dbg", "--", "task"), "not running")
+}
+
+// TestProxyToPods reaches a pod and a service through the API.
+func TestProxyToPods(t *testing.T) {
+	w := newWorld(t)
+	w.apply(streamPods + `
+---
+apiVersion: v1
+kind: Service
+metadata: {name: site}
+spec: {selector: {app: streams}, ports: [{name: web, port: 80, targetPort: 8080}]}
+`)
+	w.kubectl("wait", "pod/site", "--for=condition=Ready", "--timeout="+patience.String())
+	w.kubectl("label", "pod/job", "app=other", "--overwrite")
+	for _, path := range []string{"/pods/site/proxy/", "/pods/site:8080/proxy/", "/pods/http:site:8080/proxy/", "/services/site/proxy/", "/services/site:web/proxy/"} {
+		w.eventually(path, func() error {
+			out, err := w.k.Run(t.Context(), "", "get", "--raw", "/api/v1/namespaces/"+w.ns+path)
+			if err == nil && !strings.HasPrefix(out, "probe one") {
+				err = &missing{what: "probe one", in: out}
+			}
+			return err
+		})
+	}
+	matches(t, w.kubectlFails("get", "--raw", "/api/v1/namespaces/"+w.ns+"/services/none/proxy/"), "not found")
+}
