@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,6 +21,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // machine is a node whose pods' memory is all that is taken.
 type machine struct {
 	t        *testing.T
+	mu       sync.Mutex
 	memory   Amount
 	disk     Amount
 	garbage  int64 // on disk, that nobody needs
@@ -33,17 +35,30 @@ type machine struct {
 }
 
 func (x *machine) observe(context.Context) (Observed, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
 	return Observed{MemoryAvailable: x.memory, NodeFSAvailable: x.disk}, x.fail
 }
 
 func (x *machine) evict(uid types.UID, message string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
 	x.evicted, x.messages = append(x.evicted, uid), append(x.messages, message)
 	if !x.slow {
-		x.end(uid)
+		x.endLocked(uid)
 	}
 }
 
-func (x *machine) end(uid types.UID) {
+func (x *machine) end(uid types.UID) { x.change(func() { x.endLocked(uid) }) }
+
+// change changes what the monitor sees.
+func (x *machine) change(f func()) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	f()
+}
+
+func (x *machine) endLocked(uid types.UID) {
 	for i, p := range x.pods {
 		if p.UID == uid {
 			x.memory.Available += p.Uses[corev1.ResourceMemory]
@@ -55,6 +70,8 @@ func (x *machine) end(uid types.UID) {
 }
 
 func (x *machine) ended(uid types.UID) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
 	for _, p := range x.pods {
 		if p.UID == uid {
 			return false
@@ -69,9 +86,14 @@ func start(t *testing.T, x *machine) {
 	x.t = t
 	var err error
 	x.m, err = New(Config{
-		Thresholds: Default(), Observe: x.observe, Evict: x.evict, Ended: x.ended, Changed: func() { x.changes++ }, Logger: slog.New(slog.DiscardHandler),
-		Reclaim: func(context.Context) error { x.disk.Available += x.garbage; x.garbage = 0; return nil },
+		Thresholds: Default(), Observe: x.observe, Evict: x.evict, Ended: x.ended, Changed: func() { x.change(func() { x.changes++ }) }, Logger: slog.New(slog.DiscardHandler),
+		Reclaim: func(context.Context) error {
+			x.change(func() { x.disk.Available, x.garbage = x.disk.Available+x.garbage, 0 })
+			return nil
+		},
 		Pods: func(context.Context, Signal) ([]Candidate, error) {
+			x.mu.Lock()
+			defer x.mu.Unlock()
 			return slices.DeleteFunc(slices.Clone(x.pods), func(c Candidate) bool { return slices.Contains(x.evicted, c.UID) }), nil
 		},
 	})
@@ -98,6 +120,8 @@ func after(d time.Duration) {
 
 func (x *machine) wants(evicted ...types.UID) {
 	x.t.Helper()
+	x.mu.Lock()
+	defer x.mu.Unlock()
 	if len(evicted) != len(x.evicted) {
 		x.t.Fatalf("evicted %v, want %v", x.evicted, evicted)
 	}
@@ -124,7 +148,7 @@ func TestEvictsAsManyAsItTakes(t *testing.T) {
 		if x.m.Holds(corev1.NodeMemoryPressure) || x.changes != 0 {
 			t.Error("pressure without want")
 		}
-		x.memory.Available = 20 * mib
+		x.change(func() { x.memory.Available = 20 * mib })
 		after(interval + 3*busyInterval)
 		x.wants("big", "small")
 		if !x.m.Holds(corev1.NodeMemoryPressure) || x.m.Holds(corev1.NodeDiskPressure) || x.changes != 1 {
@@ -158,8 +182,10 @@ func TestWaitsForThePodsEnd(t *testing.T) {
 		after(time.Minute)
 		x.wants("a") // that was enough
 
-		x.memory.Available = 0
-		x.pods = append(x.pods, candidate("c", 0, 0, 40*mib))
+		x.change(func() {
+			x.memory.Available = 0
+			x.pods = append(x.pods, candidate("c", 0, 0, 40*mib))
+		})
 		after(interval)
 		x.wants("a", "b")
 		after(patience + busyInterval) // b does not end: it must not hold up the others
@@ -179,7 +205,7 @@ func TestDiskIsFreedOfGarbageFirst(t *testing.T) {
 		if !x.m.Holds(corev1.NodeDiskPressure) || x.garbage != 0 {
 			t.Error("the disk was short, and nothing came of it")
 		}
-		x.disk.Available = 10 * mib
+		x.change(func() { x.disk.Available = 10 * mib })
 		after(interval)
 		x.wants("a")
 	})
@@ -193,7 +219,7 @@ func TestFailuresEvictNobody(t *testing.T) {
 		start(t, x)
 		after(time.Minute)
 		x.wants()
-		x.fail = nil
+		x.change(func() { x.fail = nil })
 		after(interval)
 		x.wants("a")
 	})
