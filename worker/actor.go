@@ -63,6 +63,7 @@ type actor struct {
 	kept      string      // resource version that was written down
 	guest     *guestWatch // nil for a pod whose guest never failed
 	kinds     *kinds      // nil before it is decided what runs the pod
+	missed    time.Time   // when containerd was first found away while that was decided
 }
 
 // probed is a probe's result for an instance.

@@ -86,6 +86,8 @@ type Config struct {
 	// Housekeeping says when the node frees memory and disk.
 	Housekeeping Housekeeping
 
+	// containerdPatience is how long a pod of which it is not known what runs it waits for a containerd that is away.
+	containerdPatience time.Duration
 	// runtimeGrace is how long the runtime may be away before the node is said to be not ready.
 	runtimeGrace time.Duration
 	// volumeInterval is how often empty directories with a limit are measured.
@@ -118,6 +120,7 @@ func (c *Config) setDefaults() {
 	c.NodeListen = cmp.Or(c.NodeListen, "127.0.0.1:0")
 	c.Housekeeping.setDefaults()
 	c.volumeInterval = cmp.Or(c.volumeInterval, defaultVolumeInterval)
+	c.containerdPatience = cmp.Or(c.containerdPatience, defaultContainerdPatience)
 	c.runtimeGrace = cmp.Or(c.runtimeGrace, defaultRuntimeGrace)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -162,7 +163,8 @@ func (a *actor) imageKind(ctx context.Context, c *corev1.Container) (runtimes.Ki
 }
 
 // localKind is the kind of an image that a runtime holds; empty for one that a registry has to be asked for. A containerd
-// that is away is no reason to wait: what it holds it alone could run, and it is asked again.
+// that is being started again is waited for a little: it may hold the image, and registries take their time. One that
+// stays away is no reason to wait: what it holds it alone could run, and it is asked again.
 func (a *actor) localKind(ctx context.Context, c *corev1.Container) (runtimes.Kind, error) {
 	if pullPolicy(c) == corev1.PullAlways {
 		return "", nil
@@ -178,7 +180,7 @@ func (a *actor) localKind(ctx context.Context, c *corev1.Container) (runtimes.Ki
 	switch {
 	case err == nil && image != nil:
 		return runtimes.KindOCI, nil
-	case err != nil && !away(err):
+	case err != nil && (!away(err) || a.mayComeBack(time.Now())):
 		return "", err
 	case pullPolicy(c) != corev1.PullNever:
 		return "", nil
@@ -187,6 +189,14 @@ func (a *actor) localKind(ctx context.Context, c *corev1.Container) (runtimes.Ki
 	default:
 		return "", fmt.Errorf("image %q: %w", c.Image, errNeverPull)
 	}
+}
+
+// mayComeBack reports whether containerd, which is away, has not been so for long since the pod needed it.
+func (a *actor) mayComeBack(now time.Time) bool {
+	if a.missed.IsZero() {
+		a.missed = now
+	}
+	return now.Sub(a.missed) < a.m.cfg.containerdPatience
 }
 
 // recallKinds is what was decided for a pod that was written down, nil if nothing was.

@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	nodev1 "k8s.io/api/node/v1"
@@ -25,7 +26,7 @@ func newContainersNode(t *testing.T) (*testNode, *crifake.Runtime, string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(containers.Close)
-	n.cfg.ContainerdEndpoint = socket
+	n.cfg.ContainerdEndpoint, n.cfg.containerdPatience = socket, 100*time.Millisecond
 	n.start()
 	return n, containers, socket
 }

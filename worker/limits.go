@@ -57,6 +57,8 @@ const (
 	normalEventsPerSecond = 50
 	normalEventsBurst     = 200
 
+	// defaultContainerdPatience is a start of containerd on a slow machine.
+	defaultContainerdPatience = 10 * time.Second
 	// defaultRuntimeGrace lets a runtime be restarted without the node being taken for unwell.
 	defaultRuntimeGrace = 15 * time.Second
 

@@ -123,6 +123,8 @@ func TestContainers(t *testing.T) {
 	t.Run("kubectl", func(t *testing.T) { containersKubectl(w.in(t)) })
 	t.Run("policies", func(t *testing.T) { containersPolicies(w.in(t)) })
 	t.Run("runtime classes", func(t *testing.T) { containersClasses(w.in(t)) })
+	t.Run("what pods ask for", func(t *testing.T) { containersLifecycle(w.in(t)) })
+	t.Run("a pod of both kinds", func(t *testing.T) { podOfBothKinds(w.in(t), n) })
 	t.Run("what dies", func(t *testing.T) { containersSurvive(w.in(t), n) })
 	t.Run("nothing is left", func(t *testing.T) { containersLeaveNothing(w.in(t), n) })
 }
@@ -261,6 +263,50 @@ func containersClasses(w *world) {
 	w.comes(`RuntimeClass "none-such" not found`, "describe", "pod", "unclassed")
 	w.kubectl("delete", "pod", "classed", "unclassed")
 	w.kubectl("delete", "runtimeclass", "other-"+w.ns)
+}
+
+const both = `
+apiVersion: v1
+kind: Pod
+metadata: {name: both, labels: {app: both}}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: web
+    image: $PROBE
+    ports: [{containerPort: 8080}]
+    readinessProbe: {httpGet: {path: /, port: 8080}, periodSeconds: 1}
+  - {name: side, image: $BOX, command: [box, serve, "127.0.0.1:9090", "beside the module"]}
+`
+
+// podOfBothKinds has a Wasm module and a container in one pod: one address, one localhost, and one life.
+func podOfBothKinds(w *world, n *cluster.Nodes) {
+	w.apply(both)
+	w.kubectl("wait", "pod/both", "--for=condition=Ready", "--timeout=60s")
+	p := w.pod("both")
+	runs := map[string]string{}
+	for _, c := range p.Status.ContainerStatuses {
+		runs[c.Name], _, _ = strings.Cut(c.ContainerID, "://")
+	}
+	if runs["web"] != "petrel-wasmrt" || runs["side"] != "containerd" || p.Spec.NodeName != "node-1" {
+		w.Errorf("on %s run %v", p.Spec.NodeName, runs)
+	}
+	w.kubectl("exec", "both", "-c", "side", "--", "box", "get", "http://127.0.0.1:8080/")
+	w.kubectl("exec", "both", "-c", "side", "--", "box", "get", "http://127.0.0.1:9090/")
+	w.kubectl("exec", "client", "--", "box", "get", "http://"+p.Status.PodIP+":8080/")
+	w.eventually("the pod from the other node", func() error {
+		answer, err := n.HTTP(1).Get("http://" + p.Status.PodIP + ":8080/")
+		if err == nil {
+			answer.Body.Close()
+		}
+		return err
+	})
+	killed, err := n.Lab.Nodes()[0].KillMatching(func(args []string) bool { return len(args) > 2 && args[0] == "box" && args[2] == "127.0.0.1:9090" })
+	if err != nil || killed != 1 {
+		w.Fatalf("killed %d: %v", killed, err)
+	}
+	w.comes("^both +2/2 +Running +1 ", "get", "pod", "both")
+	w.kubectl("exec", "both", "-c", "side", "--", "box", "get", "http://127.0.0.1:8080/")
 }
 
 // containersSurvive kills containerd and the worker: containers go on, and what comes after runs.
