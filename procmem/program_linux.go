@@ -49,13 +49,13 @@ func AfterStart(ctx context.Context, log *slog.Logger) {
 	}
 }
 
-// dropProgram lets go of the pages of the program's file that are mapped read-only.
+// dropProgram lets go of the pages of the program's file that nobody can have written.
 func dropProgram() error {
 	exe, err := os.Readlink("/proc/self/exe")
 	if err != nil {
 		return fmt.Errorf("find program: %w", err)
 	}
-	maps, err := os.ReadFile("/proc/self/maps")
+	maps, err := os.ReadFile("/proc/self/smaps")
 	if err != nil {
 		return fmt.Errorf("read mappings: %w", err)
 	}
@@ -70,23 +70,46 @@ func dropProgram() error {
 // mapping is a range of addresses.
 type mapping struct{ start, end uintptr }
 
-// programMappings are those of the program's file that cannot be written: a page of one is the file's, always.
-func programMappings(maps []byte, exe string) (out []mapping) {
-	for line := range bytes.Lines(maps) {
-		// start-end perms offset device inode path
+// programMappings are those of the program's file whose pages are the file's, to be read from it again. That a mapping
+// cannot be written is not enough: the dynamic linker of a program with cgo writes tables of addresses and closes them
+// to writing afterwards. Such pages are anonymous, and dropping them would leave the file's zeros.
+func programMappings(smaps []byte, exe string) (out []mapping) {
+	var m mapping
+	whole := false // m is the file's, and none of what is told of it says otherwise
+	keep := func() {
+		if whole {
+			out = append(out, m)
+		}
+		whole = false
+	}
+	for line := range bytes.Lines(smaps) {
 		fields := bytes.Fields(line)
-		if len(fields) < 6 || !bytes.HasSuffix(bytes.TrimRight(line, "\n"), []byte(" "+exe)) {
+		if len(fields) == 0 {
 			continue
 		}
-		if perms := string(fields[1]); perms != "r--p" && perms != "r-xp" {
+		if from, to, ok := bytes.Cut(fields[0], []byte("-")); ok {
+			keep()
+			m, whole = header(line, fields, from, to, exe)
 			continue
 		}
-		from, to, _ := bytes.Cut(fields[0], []byte("-"))
-		start, err1 := strconv.ParseUint(string(from), 16, 64)
-		end, err2 := strconv.ParseUint(string(to), 16, 64)
-		if err1 == nil && err2 == nil && start < end {
-			out = append(out, mapping{uintptr(start), uintptr(end)})
+		// Field: number kB
+		if name := string(fields[0]); (name == "Anonymous:" || name == "Swap:") && (len(fields) < 2 || string(fields[1]) != "0") {
+			whole = false
 		}
 	}
+	keep()
 	return out
+}
+
+// header reads the line that begins a mapping: start-end perms offset device inode path.
+func header(line []byte, fields [][]byte, from, to []byte, exe string) (m mapping, ours bool) {
+	if len(fields) < 6 || !bytes.HasSuffix(bytes.TrimRight(line, "\n"), []byte(" "+exe)) {
+		return m, false
+	}
+	if perms := string(fields[1]); perms != "r--p" && perms != "r-xp" {
+		return m, false
+	}
+	start, err1 := strconv.ParseUint(string(from), 16, 64)
+	end, err2 := strconv.ParseUint(string(to), 16, 64)
+	return mapping{uintptr(start), uintptr(end)}, err1 == nil && err2 == nil && start < end
 }
