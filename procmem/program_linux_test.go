@@ -32,7 +32,7 @@ func fileKiB(t *testing.T) int {
 	return 0
 }
 
-// writtenKiB is what was written of the program's mappings that cannot be written now: with cgo a page at least.
+// writtenKiB is what was written of the program's mappings that cannot be written now: with cgo and an external linker a page.
 func writtenKiB(t *testing.T) (sum int) {
 	t.Helper()
 	exe, err := os.Readlink("/proc/self/exe")
@@ -71,7 +71,7 @@ func TestProgramIsDroppedAndGoesOn(t *testing.T) {
 	if after := writtenKiB(t); after != written {
 		t.Errorf("%d KiB of pages that are closed to writing but were written are left of %d", after, written)
 	}
-	// With cgo, which the race detector's run has, this is a call through the dynamic linker's tables.
+	// With cgo and an external linker, as `make race` runs this too, it is a call through the dynamic linker's tables.
 	if u, err := user.LookupId("0"); err != nil || u.Username != "root" {
 		t.Errorf("user 0 is %v, %v", u, err)
 	}
