@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,6 +23,7 @@ import (
 	"k8s.io/client-go/util/exec"
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/petrelrun/petrel/wasmrt/runner/control"
 	"github.com/petrelrun/petrel/wasmrt/runner/wasmtest"
 )
 
@@ -107,15 +110,20 @@ func (n *node) leave(id string) {
 	if err := n.stream(ctx, answer.Url, remotecommand.StreamOptions{Stdout: io.Discard}); !errors.Is(err, context.DeadlineExceeded) {
 		n.t.Errorf("forever ended: %v", err)
 	}
-	// All places are free again, which a command that goes on would hold one of.
+	// All places are free again, one of which a command that goes on would hold.
 	eventually(n.t, "the command that was left to end", func() bool {
-		for range 16 {
-			go func() {
-				_, _ = n.rt.ExecSync(n.ctx(), &runtimev1.ExecSyncRequest{ContainerId: id, Cmd: []string{"greet"}})
-			}()
+		var busy atomic.Int32
+		var all sync.WaitGroup
+		for range control.MaxExecs {
+			all.Go(func() {
+				_, err := n.rt.ExecSync(n.ctx(), &runtimev1.ExecSyncRequest{ContainerId: id, Cmd: []string{"forever"}, Timeout: 1})
+				if status.Code(err) != codes.DeadlineExceeded {
+					busy.Add(1)
+				}
+			})
 		}
-		answer, err := n.rt.ExecSync(n.ctx(), &runtimev1.ExecSyncRequest{ContainerId: id, Cmd: []string{"greet"}})
-		return err == nil && string(answer.GetStdout()) == "hello\n"
+		all.Wait()
+		return busy.Load() == 0
 	})
 }
 

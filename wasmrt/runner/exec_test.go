@@ -105,11 +105,23 @@ func TestExecsThatAreEnded(t *testing.T) {
 	if err != nil || r.TimedOut || r.ExitCode != control.ExitKilled || !strings.Contains(r.Message, "nobody waits") {
 		t.Errorf("nobody waits: %+v, %v", r, err)
 	}
-	time.AfterFunc(30*time.Millisecond, func() { _, _ = w.do(control.MethodStop, control.StopParams{ID: p.ID}) })
+	c, err := w.runner.find(p.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for deadline := time.Now().Add(20 * time.Second); c.execs.Load() == 0 && time.Now().Before(deadline); {
+			time.Sleep(time.Millisecond)
+		}
+		_, _ = w.do(control.MethodStop, control.StopParams{ID: p.ID})
+	}()
 	r, _, _, err = w.exec(t.Context(), control.ExecParams{ID: p.ID, Args: []string{"forever"}}, "")
 	if err != nil || r.ExitCode != control.ExitKilled || !strings.Contains(r.Message, "container has ended") {
 		t.Errorf("the container ends: %+v, %v", r, err)
 	}
+	<-stopped
 	_, _, _, err = w.exec(t.Context(), control.ExecParams{ID: p.ID, Args: []string{"greet"}}, "")
 	wantCode(t, err, control.CodePrecondition)
 }

@@ -38,6 +38,7 @@ func TestContainerd(t *testing.T) {
 }
 
 func testContainerd(t *testing.T, config containerdtest.Config) {
+	t.Parallel()
 	c := containerdtest.Start(t, config)
 	image := c.ImportBusybox()
 	shell := containerdtest.Container("main", image, "sh", "-c", "mkdir -p /www /tmp; echo from the pod >/www/f; httpd -p 127.0.0.1:8080 -h /www; exec cat")
