@@ -27,8 +27,9 @@ func TestFake(t *testing.T) {
 	defer fake.Close()
 	at := target(t, socket, "task", "server")
 	at.Known = map[string]string{
-		"Stats/OfContainer": "the fake's containers take nothing",
-		"Image/Disk":        "the fake keeps nothing on disk",
+		"Network/PortForward": "the fake has no streams",
+		"Stats/OfContainer":   "the fake's containers take nothing",
+		"Image/Disk":          "the fake keeps nothing on disk",
 	}
 	critest.Run(t, at)
 }

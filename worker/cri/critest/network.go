@@ -12,6 +12,7 @@ var networkTests = map[string]func(*suite){
 	"Serves":        testServes,
 	"OwnAddresses":  testOwnAddresses,
 	"StopFreesPort": testStopFreesPort,
+	"PortForward":   testPortForward,
 }
 
 // http reaches pods.

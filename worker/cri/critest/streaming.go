@@ -27,7 +27,6 @@ var streamingTests = map[string]func(*suite){
 	"ExecTerminal": testExecTerminal,
 	"ExecRefused":  testExecRefused,
 	"Attach":       testAttach,
-	"PortForward":  testPortForward,
 }
 
 // relay makes the runtime's stream server reachable from here, wherever it is, and answers the address to ask.
