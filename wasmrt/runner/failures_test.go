@@ -98,7 +98,7 @@ func TestSleepAndWake(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := c.work.(*httpServer)
+	server := serverOf(c)
 	for round := range uint64(3) {
 		if server.sleeps() == false {
 			t.Fatal("it is awake before anybody asks")
@@ -141,7 +141,7 @@ func TestSleepLosesNobody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := c.work.(*httpServer)
+	server := serverOf(c)
 	answered := make(chan error, 200)
 	for range 4 {
 		go func() {

@@ -36,6 +36,12 @@ func (w *world) atFront(wasm []byte) control.CreateParams {
 	return p
 }
 
+func serverOf(c *container) *httpServer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.work.(*httpServer)
+}
+
 func (p *world) startShared(id string) (control.StartResult, []string) {
 	p.t.Helper()
 	var out control.StartResult
@@ -142,7 +148,7 @@ func TestSharedListensToo(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				c.work.(*httpServer).wake()
+				serverOf(c).wake()
 			}
 			for range 2 {
 				if err := w.Call(t.Context(), control.MethodListen, control.Target{ID: p.ID}, nil); err != nil {
@@ -209,7 +215,7 @@ func TestSharedUnderLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := c.work.(*httpServer)
+	server := serverOf(c)
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() {

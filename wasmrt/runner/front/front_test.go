@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,7 +21,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // named greets with its name and closes; it may be told to wait before, or to admit nobody.
 type named struct {
 	name   string
-	refuse bool
+	refuse atomic.Bool
 	hold   chan struct{}
 }
 
@@ -28,7 +29,7 @@ func (n *named) Admit(c net.Conn) bool {
 	if n.hold != nil {
 		<-n.hold
 	}
-	if n.refuse {
+	if n.refuse.Load() {
 		return false
 	}
 	_, _ = io.WriteString(c, n.name)
@@ -96,7 +97,7 @@ func TestServe(t *testing.T) {
 	if got, err := ask(t, at); got != "two" || err != nil {
 		t.Errorf("%q, %v", got, err)
 	}
-	two.refuse = true
+	two.refuse.Store(true)
 	if got, err := ask(t, at); !errors.Is(err, unix.ECONNRESET) {
 		t.Errorf("a server that admits nobody: %q, %v", got, err)
 	}
