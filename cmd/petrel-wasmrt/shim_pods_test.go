@@ -1,11 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -19,6 +22,7 @@ import (
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/petrelrun/petrel/wasmrt/runner/wasmtest"
+	"github.com/petrelrun/petrel/wasmrt/shim"
 	"github.com/petrelrun/petrel/worker/containerd/containerdtest"
 )
 
@@ -30,13 +34,16 @@ func TestShim(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newShimNode(t, program(t))
+			if n.ctr = "ctr"; program(t) != "" { // the one on PATH, or beside containerd
+				n.ctr = filepath.Join(filepath.Dir(program(t)), "ctr")
+			}
 			for _, sub := range []struct {
 				name string
 				test func(*testing.T, *shimNode)
 			}{
 				{"a command", shimCommand}, {"many pods", shimMany}, {"refusals", shimRefusals}, {"an artifact", shimArtifact},
 				{"grace", shimGrace}, {"the network", shimNetwork}, {"kill -9 of containerd", shimContainerdDies}, {"kill -9 of the runtime", shimRuntimeDies},
-				{"kill -9 of a runner", shimRunnerDies}, {"kill -9 of the daemon", shimDaemonDies},
+				{"kill -9 of a runner", shimRunnerDies}, {"kill -9 of the daemon", shimDaemonDies}, {"ctr", shimCtr},
 			} {
 				t.Run(sub.name, func(t *testing.T) {
 					inner := *n
@@ -74,9 +81,42 @@ func shimCommand(t *testing.T, n *shimNode) {
 	n.remove(id)
 }
 
-// shimMany: a pod more is no process more.
+// shimCtr runs a container without the CRI, by containerd's own client.
+func shimCtr(t *testing.T, n *shimNode) {
+	image := n.image("task", taskWasm)
+	run := func(args ...string) (string, error) {
+		args = append([]string{"-a", n.Socket(), "-n", "k8s.io", "run", "--rm", "--runtime", shim.RuntimeType}, args...)
+		var out, errs bytes.Buffer
+		cmd := exec.Command(n.ctr, args...)
+		cmd.Stdout, cmd.Stderr = &out, &errs
+		err := cmd.Run()
+		if err != nil {
+			err = fmt.Errorf("%w: %s", err, errs.String())
+		}
+		return out.String(), err
+	}
+	var exit *exec.ExitError
+	if out, err := run("--net-host", image, "one", "/app.wasm", "print", "by ctr", "exit", "3"); out != "by ctr\n" || !errors.As(err, &exit) || exit.ExitCode() != 3 {
+		t.Errorf("%q, %v", out, err)
+	}
+	if _, err := run(image, "two", "/app.wasm", "print", "x"); err == nil || !strings.Contains(err.Error(), "--net-host") {
+		t.Errorf("without a network: %v", err)
+	}
+}
+
+// shimMany: a pod more is no process more, and leaves nothing open.
 func shimMany(t *testing.T, n *shimNode) {
 	const pods = 12
+	first, _ := n.launch(n.Sandbox("first"), n.task("sleep", "600000"))
+	n.remove(first)
+	open := func() int {
+		fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", n.pid("daemon")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(fds)
+	}
+	before := open()
 	var ids []string
 	for range pods {
 		id, _ := n.launch(n.Sandbox("many"), n.task("sleep", "600000"))
@@ -96,6 +136,7 @@ func shimMany(t *testing.T, n *shimNode) {
 	for _, id := range ids {
 		n.remove(id)
 	}
+	n.until("what the pods had open is closed", func() bool { return open() <= before })
 }
 
 func shimRefusals(t *testing.T, n *shimNode) {

@@ -26,6 +26,7 @@ type shimNode struct {
 	*containerdtest.Containerd
 	t         *testing.T
 	run, root string
+	ctr       string // containerd's own client
 }
 
 // newShimNode starts one. Its end fails the test when anything of the shim is left.
