@@ -128,6 +128,7 @@ func (m *manager) dismissUnseen() {
 			a.vanish()
 		}
 	}
+	m.sweep()
 }
 
 // reserve keeps a sandbox's address from being given to another.
