@@ -107,7 +107,12 @@ func (n *node) leave(id string) {
 	}
 	ctx, leave := context.WithTimeout(n.ctx(), 300*time.Millisecond)
 	defer leave()
-	if err := n.stream(ctx, answer.Url, remotecommand.StreamOptions{Stdout: io.Discard}); !errors.Is(err, context.DeadlineExceeded) {
+	// By WebSocket: SPDY's library keeps the connection of a client that leaves as long as its streams are open.
+	e, err := remotecommand.NewWebSocketExecutorForProtocols(&rest.Config{Host: answer.Url}, http.MethodGet, answer.Url, "v4.channel.k8s.io")
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	if err := e.StreamWithContext(ctx, remotecommand.StreamOptions{Stdout: io.Discard}); !errors.Is(err, context.DeadlineExceeded) {
 		n.t.Errorf("forever ended: %v", err)
 	}
 	// All places are free again, one of which a command that goes on would hold.
