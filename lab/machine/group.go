@@ -54,6 +54,37 @@ func (g groups) make() error {
 			return fmt.Errorf("make control group: %w", err)
 		}
 	}
+	for _, dir := range g.V1 {
+		if err := allowProcessors(dir); err != nil {
+			return fmt.Errorf("make control group: %w", err)
+		}
+	}
+	return nil
+}
+
+// allowProcessors gives a group of v1's cpuset, and those above it that have none, the processors of the first that has some:
+// until then it takes nobody in. Groups of other hierarchies have no such files.
+func allowProcessors(dir string) error {
+	for _, name := range []string{"cpuset.cpus", "cpuset.mems"} {
+		file := filepath.Join(dir, name)
+		raw, err := os.ReadFile(file)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && strings.TrimSpace(string(raw)) != "" {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := allowProcessors(filepath.Dir(dir)); err != nil {
+			return err
+		}
+		above, err := os.ReadFile(filepath.Join(filepath.Dir(dir), name))
+		if err == nil {
+			err = os.WriteFile(file, above, 0o644)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -9,9 +9,8 @@ import (
 )
 
 // wanted are the controllers of cgroup v1 in whose hierarchies a machine has a group: those that bound Petrel's runners,
-// and those without which no container runtime starts anything. There is no cpuset: its groups take nobody in before they
-// were told their processors.
-var wanted = []string{"memory", "cpu", "pids", "devices", "freezer", "cpuacct", "blkio"}
+// and all others that container runtimes know, for they look for every one that the kernel tells of.
+var wanted = []string{"memory", "cpu", "pids", "devices", "freezer", "cpuacct", "blkio", "cpuset", "name=systemd"}
 
 // hierarchy is a mounted tree of control groups, and the group in it that this process is in.
 type hierarchy struct {
@@ -85,7 +84,9 @@ func parseMount(line string) (h hierarchy, root string, ok bool) {
 	case "cgroup2":
 		return h, root, true
 	case "cgroup":
-		names := slices.DeleteFunc(strings.Split(super[2], ","), func(o string) bool { return o == "rw" || o == "ro" })
+		names := slices.DeleteFunc(strings.Split(super[2], ","), func(o string) bool {
+			return o == "rw" || o == "ro" || o == "xattr" || strings.HasPrefix(o, "release_agent=")
+		})
 		h.Options = strings.Join(names, ",")
 		return h, root, slices.ContainsFunc(names, func(n string) bool { return slices.Contains(wanted, n) })
 	}

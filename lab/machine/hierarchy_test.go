@@ -5,7 +5,8 @@ import (
 )
 
 const sampleMounts = `32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu,cpuacct
-33 31 0:30 / /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset
+33 31 0:30 / /sys/fs/cgroup/net_cls rw - cgroup cgroup rw,net_cls
+34 31 0:31 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,release_agent=/usr/lib/x,name=systemd
 35 31 0:32 / /sys/fs/cgroup/a\040b rw,relatime shared:7 - cgroup cgroup rw,memory
 36 31 0:33 /docker/1 /inside rw - cgroup cgroup rw,pids
 37 31 0:33 /docker/2 /again rw - cgroup cgroup rw,pids
@@ -15,9 +16,10 @@ broken
 `
 
 func TestReadHierarchies(t *testing.T) {
-	got := readHierarchies(sampleMounts, "4:memory:/api/1\n1:cpu,cpuacct:/\n6:cpuset:/f\n7:pids:/docker/1/x\n0::/user.slice\nbroken\n")
+	got := readHierarchies(sampleMounts, "4:memory:/api/1\n1:cpu,cpuacct:/\n6:net_cls:/f\n5:name=systemd:/init\n7:pids:/docker/1/x\n0::/user.slice\nbroken\n")
 	want := []hierarchy{
 		{"/sys/fs/cgroup/cpu", "cpu,cpuacct", "/sys/fs/cgroup/cpu"},
+		{"/sys/fs/cgroup/systemd", "name=systemd", "/sys/fs/cgroup/systemd/init"},
 		{"/sys/fs/cgroup/a b", "memory", "/sys/fs/cgroup/a b/api/1"},
 		{"/inside", "pids", "/inside/x"},
 		{"/sys/fs/cgroup/unified", "", "/sys/fs/cgroup/unified/user.slice"},
@@ -31,7 +33,7 @@ func TestReadHierarchies(t *testing.T) {
 		}
 	}
 	g := groupsAt(got, "petrel-lab-1/node-1")
-	if g.Unified != "/sys/fs/cgroup/unified/user.slice/petrel-lab-1/node-1" || len(g.V1) != 3 || g.V1[1] != "/sys/fs/cgroup/a b/api/1/petrel-lab-1/node-1" {
+	if g.Unified != "/sys/fs/cgroup/unified/user.slice/petrel-lab-1/node-1" || len(g.V1) != 4 || g.V1[2] != "/sys/fs/cgroup/a b/api/1/petrel-lab-1/node-1" {
 		t.Errorf("groups %+v", g)
 	}
 	if outside := readHierarchies("36 31 0:33 /docker/1 /inside rw - cgroup2 cgroup2 rw\n", "0::/else\n"); len(outside) != 1 || outside[0].own != "/inside" {
