@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"os"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/petrelrun/petrel/worker/csi"
 	"github.com/petrelrun/petrel/worker/env"
 	"github.com/petrelrun/petrel/worker/pod"
 	"github.com/petrelrun/petrel/worker/runtimes"
@@ -76,11 +78,33 @@ func (a *actor) inheritVolumes() {
 	a.view.Prepared = err == nil
 }
 
+const (
+	// unpublishWait is how long drivers are asked again to take volumes back before that is told: the process that ran the
+	// pod's guests may take a moment to close what it had open there. unpublishPause is the pause between.
+	unpublishWait  = 10 * time.Second
+	unpublishPause = 250 * time.Millisecond
+)
+
+// unpublish has CSI drivers take back what they mounted for the pod.
+func (a *actor) unpublish(ctx context.Context) error {
+	for end := time.Now().Add(unpublishWait); ; {
+		err := a.m.drivers.Unpublish(ctx, a.m.paths.volumes(a.uid))
+		if err == nil || errors.Is(err, csi.ErrNotRegistered) || time.Now().After(end) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(unpublishPause):
+		}
+	}
+}
+
 // removeVolumes takes away what makeVolumes made, but for the logs.
 func (a *actor) removeVolumes(ctx context.Context) error {
 	a.unfollowVolumes()
 	if len(a.view.Pod.Spec.Volumes) > 0 {
-		err := a.m.drivers.Unpublish(ctx, a.m.paths.volumes(a.uid))
+		err := a.unpublish(ctx)
 		if err == nil {
 			err = a.m.onDisk(func() error { return volume.Remove(a.m.paths.volumes(a.uid)) })
 		}
