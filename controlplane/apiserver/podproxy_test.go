@@ -72,3 +72,15 @@ func TestPodProxy(t *testing.T) {
 		}
 	}
 }
+
+func FuzzParseProxied(f *testing.F) {
+	for _, name := range []string{"p", "p:80", "https:p:web", ":p:", "::", "ftp:p:1", ""} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		p, err := parseProxied(name)
+		if err == nil && (p.name == "" || p.scheme != "http" && p.scheme != "https" || strings.Contains(p.name+p.port, ":")) {
+			t.Errorf("%q is read as %+v", name, p)
+		}
+	})
+}

@@ -134,3 +134,27 @@ func TestParseOptions(t *testing.T) {
 		t.Error("a command of too many words")
 	}
 }
+
+func FuzzParse(f *testing.F) {
+	f.Add("input=1&output=1&tty=1&command=sh&command=-c", "v4.channel.k8s.io")
+	f.Add("port=80,443&port=1", "v4.channel.k8s.io")
+	f.Add("port=65536", "SPDY/3.1+portforward.k8s.io")
+	f.Fuzz(func(t *testing.T, query, protocol string) {
+		r := &http.Request{URL: &url.URL{RawQuery: query}, Header: http.Header{
+			"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Protocol": {protocol},
+		}}
+		q := r.URL.Query()
+		if o, err := ParseOptions(q); err == nil && (!o.Stdin && !o.Stdout && !o.Stderr || o.TTY && o.Stderr) {
+			t.Errorf("%q gives %+v", query, o)
+		}
+		if words, err := ParseCommand(q); err == nil && (len(words) == 0 || words[0] == "" || len(words) > maxCommand) {
+			t.Errorf("%q gives %d words", query, len(words))
+		}
+		ports, err := ParsePorts(r)
+		for _, p := range ports {
+			if err != nil || p < 1 || p > 65535 {
+				t.Errorf("%q gives port %d, %v", query, p, err)
+			}
+		}
+	})
+}
