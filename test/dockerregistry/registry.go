@@ -58,8 +58,26 @@ func Start(t testing.TB, o Options) *Registry {
 		}
 		t.Skip("docker-registry is not installed")
 	}
+	for try := 1; ; try++ {
+		r := &Registry{scheme: "http", auth: o.Auth, Transport: &http.Transport{DialContext: o.Dial}}
+		err := r.start(t, program, o)
+		if err == nil {
+			return r
+		}
+		if try == starts {
+			t.Fatal(err)
+		}
+	}
+}
+
+// starts is how often a port is tried: another process may take it before the program does.
+const starts = 3
+
+// start configures a registry and runs it.
+func (r *Registry) start(t testing.TB, program string, o Options) error {
+	t.Helper()
 	dir := t.TempDir()
-	r := &Registry{Host: freePort(t), scheme: "http", auth: o.Auth, Transport: &http.Transport{DialContext: o.Dial}}
+	r.Host = freePort(t)
 	config := fmt.Sprintf("version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: %s}, delete: {enabled: true}}\nhttp:\n  addr: %s\n",
 		filepath.Join(dir, "data"), r.Host)
 	if o.TLS {
@@ -79,12 +97,11 @@ func Start(t testing.TB, o Options) *Registry {
 	if o.Command != nil {
 		command = o.Command
 	}
-	r.serve(t, command(program, "serve", file))
-	return r
+	return r.serve(t, command(program, "serve", file))
 }
 
 // serve starts the program and waits until it answers.
-func (r *Registry) serve(t testing.TB, cmd *exec.Cmd) {
+func (r *Registry) serve(t testing.TB, cmd *exec.Cmd) error {
 	t.Helper()
 	var log strings.Builder
 	cmd.Stdout, cmd.Stderr = &log, &log
@@ -103,15 +120,15 @@ func (r *Registry) serve(t testing.TB, cmd *exec.Cmd) {
 		resp, err := (&http.Client{Transport: r.Transport, Timeout: patience}).Get(r.scheme + "://" + r.Host + "/v2/")
 		if err == nil {
 			resp.Body.Close()
-			return
+			return nil
 		}
 		select {
 		case <-ended:
-			t.Fatalf("docker-registry ended: %s", log.String())
+			return fmt.Errorf("docker-registry ended: %s", log.String())
 		case <-time.After(20 * time.Millisecond):
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("docker-registry does not serve: %v", err)
+			return fmt.Errorf("docker-registry does not serve: %w", err)
 		}
 	}
 }

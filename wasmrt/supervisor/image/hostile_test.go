@@ -59,7 +59,7 @@ func TestHostileRegistries(t *testing.T) {
 				select {
 				case <-r.Context().Done():
 					return true
-				case <-time.After(20 * time.Millisecond):
+				case <-time.After(200 * time.Millisecond):
 				}
 			}
 			return true
@@ -123,7 +123,7 @@ func TestHostileRegistries(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			w.puller.cfg.stallTime = 100 * time.Millisecond
+			w.puller.cfg.stallTime = 500 * time.Millisecond
 			w.artifact("x", "v1", wasm)
 			w.onRequest(tt.serve)
 			begun := time.Now()

@@ -131,7 +131,8 @@ func testTermIsIgnored(s *suite) {
 
 func testOutOfMemory(s *suite) {
 	p := s.sandbox()
-	c := s.shellConfig(p, "main", "dd if=/dev/zero of=/dev/null bs=200M count=1")
+	// The shell outlives the program that is killed: a runtime hears of the shortage and of the end by two ways.
+	c := s.shellConfig(p, "main", "dd if=/dev/zero of=/dev/null bs=200M count=1; code=$?; sleep 3; exit $code")
 	c.Linux.Resources.MemoryLimitInBytes = 20 << 20
 	status := s.exited(s.begin(p, c))
 	if status.GetReason() != "OOMKilled" || status.GetExitCode() != 137 {
