@@ -16,7 +16,7 @@ const storySteps = 60
 
 // TestStories tells made-up stories of pods and holds every step in them to the rules.
 func TestStories(t *testing.T) {
-	for seed := range uint64(100) {
+	for seed := range uint64(60) {
 		tellStory(t, seed)
 		if t.Failed() {
 			t.Fatalf("story %d", seed)
