@@ -174,7 +174,7 @@ func (d *daemon) stop(ctx context.Context) error {
 func (d *daemon) await(ctx context.Context, idle *counter, failed <-chan error) error {
 	tick := time.NewTicker(d.place.idle / idleChecks)
 	defer tick.Stop()
-	last := time.Now()
+	last, memory := time.Now(), newTidy()
 	for {
 		select {
 		case err := <-failed:
@@ -182,6 +182,7 @@ func (d *daemon) await(ctx context.Context, idle *counter, failed <-chan error) 
 		case <-ctx.Done():
 			return nil
 		case now := <-tick.C:
+			memory.look(d.tasks.Len())
 			if d.tasks.Len() > 0 || idle.open() > 0 {
 				last = now
 			}

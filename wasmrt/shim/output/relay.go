@@ -1,7 +1,6 @@
 package output
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,8 +13,6 @@ import (
 )
 
 const (
-	// maxRecord bounds a line of the log: 16 KiB of content, and what stands before it.
-	maxRecord = 17 << 10
 	// drainTime is how long an exit waits for a reader to take what was printed before it.
 	drainTime = 2 * time.Second
 	// dirPerm lets a runner with a user id of its own come to the log, and see nothing else.
@@ -101,17 +98,7 @@ func openSink(name string) (*os.File, error) {
 // run passes records on until the log ends.
 func (r *Relay) run() {
 	defer close(r.done)
-	lines := bufio.NewReaderSize(r.log, maxRecord)
-	for {
-		line, err := lines.ReadSlice('\n')
-		if err == nil {
-			r.pass(line[:len(line)-1])
-			continue
-		}
-		if !errors.Is(err, bufio.ErrBufferFull) { // what is no record is read over, however long
-			return
-		}
-	}
+	_ = eachLine(r.log, r.pass) // it ends with the file's end, or when it is closed
 }
 
 func (r *Relay) pass(line []byte) {
