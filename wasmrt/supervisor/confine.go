@@ -30,6 +30,9 @@ type confinement struct {
 // confine finds out what this host lets us do. What it does not is told, and no error.
 func (s *Supervisor) confine() {
 	c := confinement{report: map[string]string{}}
+	if err := s.makeCache(); err != nil {
+		s.cfg.Logger.Warn("runners cannot be kept to their directories", "error", err)
+	}
 	if book, err := s.openUsers(); err != nil {
 		c.report["user"] = "off: " + err.Error()
 	} else {
@@ -50,6 +53,15 @@ func (s *Supervisor) confine() {
 		line = append(line, name, c.report[name])
 	}
 	s.cfg.Logger.Info("runners are confined", line...)
+}
+
+// makeCache makes the cache directory before there is a runner: landlock can name only what is there, and a runner that
+// cannot name all it needs goes without landlock.
+func (s *Supervisor) makeCache() error {
+	if s.cfg.CacheDir == "" {
+		return nil
+	}
+	return os.MkdirAll(s.cfg.CacheDir, throughPerm)
 }
 
 func sorted(m map[string]string) []string {
