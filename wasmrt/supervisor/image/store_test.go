@@ -227,6 +227,27 @@ func TestMirrors(t *testing.T) {
 	}
 }
 
+func TestServes(t *testing.T) {
+	for _, tt := range []struct {
+		address, ref string
+		want         bool
+	}{
+		{"r.test", "r.test/a:v1", true},
+		{"https://r.test/v1/", "r.test/a", true},
+		{"r.test:5000", "r.test/a", false},
+		{"other.test", "r.test/a", false},
+		{"https://index.docker.io/v1/", "nginx", true},
+		{"docker.io", "docker.io/library/nginx", true},
+		{"registry-1.docker.io", "nginx", true},
+		{"", "nginx", false},
+		{"r.test", "Not A Name", false},
+	} {
+		if got := Serves(tt.address, tt.ref); got != tt.want {
+			t.Errorf("Serves(%q, %q) = %t", tt.address, tt.ref, got)
+		}
+	}
+}
+
 func FuzzDecodeRecord(f *testing.F) {
 	id := sum([]byte("m"))
 	good, err := json.Marshal(&Image{ID: id, Module: sum(wasm), Blobs: []string{id, sum(wasm)}})
