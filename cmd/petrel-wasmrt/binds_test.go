@@ -119,3 +119,30 @@ func (n *node) bound() bool {
 	}
 	return bytes.Contains(raw, []byte(filepath.Join(n.root, "mounts")+"/"))
 }
+
+// TestDirectoriesAreKept: runners are kept to their directories from the first one on, whoever's user ids they have.
+func TestDirectoriesAreKept(t *testing.T) {
+	if n := newNode(t, "--runner-uids", "none"); !n.keeps(t) {
+		t.Skipf("%s: this kernel has no landlock", t.Name())
+	}
+	logs := t.TempDir()
+	for name, flags := range map[string][]string{
+		"with our user id": {"--runner-uids", "none", "--allow-path", logs},
+		"with their own":   {"--allow-path", logs},
+	} {
+		if n := newNodeAt(t, t.TempDir(), flags...); !n.keeps(t) {
+			t.Errorf("%s: %v", name, n.confinement().Runners)
+		}
+	}
+}
+
+// keeps says whether the runner of a pod has landlock.
+func (n *node) keeps(t *testing.T) bool {
+	t.Helper()
+	n.run(n.podConfig("default"))
+	runners := n.confinement().Runners
+	if len(runners) != 1 {
+		t.Fatalf("%d runners", len(runners))
+	}
+	return strings.HasPrefix(runners[0].Confinement["landlock"], "on")
+}

@@ -30,7 +30,7 @@ type confinement struct {
 // confine finds out what this host lets us do. What it does not is told, and no error.
 func (s *Supervisor) confine() {
 	c := confinement{report: map[string]string{}}
-	if err := s.makeCache(); err != nil {
+	if err := s.makeDirs(); err != nil {
 		s.cfg.Logger.Warn("runners cannot be kept to their directories", "error", err)
 	}
 	if book, err := s.openUsers(); err != nil {
@@ -55,13 +55,18 @@ func (s *Supervisor) confine() {
 	s.cfg.Logger.Info("runners are confined", line...)
 }
 
-// makeCache makes the cache directory before there is a runner: landlock can name only what is there, and a runner that
-// cannot name all it needs goes without landlock.
-func (s *Supervisor) makeCache() error {
-	if s.cfg.CacheDir == "" {
-		return nil
+// makeDirs makes the directories of machine code and of bound mounts before there is a runner: landlock can name only what
+// is there, and a runner that cannot name all it needs goes without landlock.
+func (s *Supervisor) makeDirs() error {
+	for of, dir := range map[string]string{s.cfg.CacheDir: s.cfg.CacheDir, s.cfg.Root: BindDir(s.cfg.Root)} {
+		if of == "" {
+			continue
+		}
+		if err := os.MkdirAll(dir, throughPerm); err != nil {
+			return err
+		}
 	}
-	return os.MkdirAll(s.cfg.CacheDir, throughPerm)
+	return nil
 }
 
 func sorted(m map[string]string) []string {
