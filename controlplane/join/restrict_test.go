@@ -47,7 +47,9 @@ func TestRestrict(t *testing.T) {
 	}
 	mirror := func(p *corev1.Pod) { p.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: "hash"} }
 	owner := func(kind, name string) func(*corev1.Pod) {
-		return func(p *corev1.Pod) { p.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: kind, Name: name}} }
+		return func(p *corev1.Pod) {
+			p.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: kind, Name: name}}
+		}
 	}
 	let := func(v *corev1.PersistentVolume) { v.Finalizers = []string{"other"} }
 	live := func(v *corev1.PersistentVolume) { v.DeletionTimestamp = nil }
