@@ -63,7 +63,7 @@ func (m *manager) adopt(ctx context.Context) error {
 			return fmt.Errorf("list what runs: %w", err)
 		}
 		if err != nil {
-			m.log.Warn("pods of a runtime that is away wait for it", "runtime", member.Name, "error", err)
+			m.log.Info("pods of a runtime that is away wait for it", "runtime", member.Name, "error", err)
 			away[member.Name] = true
 			continue
 		}
