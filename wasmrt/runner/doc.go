@@ -8,8 +8,9 @@
 // Invariants: a container's state only moves forward, created → running → exited, and the exit is told as an event and
 // kept until the container is removed, so that a supervisor that was away learns it; whoever dies here takes down the
 // containers of this one namespace; the runner outlives the supervisor, and ends by itself only when it has neither
-// containers nor a supervisor for a while. A container that nobody asks sleeps: it holds a socket (see package doors), or
-// where connections are steered an entry in the table of the process's one socket (package front), and some small structures, no goroutine, server, handler, instance, log file or timer. Those come with the first connection
+// containers nor a supervisor for a while. A container that nobody asks sleeps: it holds a socket (see package doors), or an
+// entry in the table of the process's one socket where connections are steered (package front), and some small
+// structures, no goroutine, server, handler, instance, log file or timer. Those come with the first connection
 // and go when none was there for some seconds. News of a container are numbered, for they may overtake each other on the
 // way to the supervisor.
 //
