@@ -32,6 +32,9 @@ type shimNode struct {
 // newShimNode starts one. Its end fails the test when anything of the shim is left.
 func newShimNode(t *testing.T, program string) *shimNode {
 	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skipf("%s needs root, to run containerd", t.Name())
+	}
 	n := &shimNode{t: t}
 	for _, dir := range []*string{&n.root, &n.run} {
 		var err error

@@ -32,16 +32,19 @@ func newEnds(t *testing.T) *ends {
 	return e
 }
 
-// read collects what comes from a pipe until its other end is closed.
-func read(t *testing.T, path string) <-chan string {
+// read collects what comes from a pipe. The answer is called when all has been written, and answers it.
+func read(t *testing.T, path string) func() string {
 	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // before there is a writer
+	if err != nil {
+		t.Fatal(err)
+	}
+	hold, err := os.OpenFile(path, os.O_WRONLY, 0) // until then there is no end of file
+	if err != nil {
+		t.Fatal(err)
+	}
 	got := make(chan string, 1)
 	go func() {
-		f, err := os.Open(path)
-		if err != nil {
-			got <- err.Error()
-			return
-		}
 		defer f.Close()
 		raw, err := io.ReadAll(f)
 		if err != nil {
@@ -49,7 +52,10 @@ func read(t *testing.T, path string) <-chan string {
 		}
 		got <- string(raw)
 	}()
-	return got
+	return func() string {
+		_ = hold.Close()
+		return <-got
+	}
 }
 
 // TestRelay takes what a runner's own log writes.
@@ -77,10 +83,10 @@ func TestRelay(t *testing.T) {
 	if err := r.Close(); err != nil {
 		t.Error(err)
 	}
-	if got, want := <-stdout, "one\n"+long+"\n\n"; got != want {
+	if got, want := stdout(), "one\n"+long+"\n\n"; got != want {
 		t.Errorf("stdout has %d bytes, want %d", len(got), len(want))
 	}
-	if got := <-stderr; got != "two\nno newline at the end" {
+	if got := stderr(); got != "two\nno newline at the end" {
 		t.Errorf("stderr %q", got)
 	}
 	if _, err := os.Stat(e.dir); !os.IsNotExist(err) {
@@ -205,7 +211,7 @@ func TestWrite(t *testing.T) {
 	if err := Write(t.Context(), e.stdout, []byte(big)); err != nil {
 		t.Fatal(err)
 	}
-	if n := len(<-got); n != len(big) {
+	if n := len(got()); n != len(big) {
 		t.Errorf("%d bytes came, want %d", n, len(big))
 	}
 	if err := Write(t.Context(), "", []byte("x")); err != nil {
