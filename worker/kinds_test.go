@@ -1,6 +1,8 @@
 package worker
 
 import (
+	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -17,6 +19,9 @@ import (
 // newContainersNode is a test node with a second runtime, for containers, whose image is "box".
 func newContainersNode(t *testing.T) (*testNode, *crifake.Runtime, string) {
 	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skipf("%s needs root: pods of containers have control groups", t.Name())
+	}
 	n := newTestNode(t)
 	n.stop()
 	containers := crifake.New()
@@ -27,6 +32,13 @@ func newContainersNode(t *testing.T) (*testNode, *crifake.Runtime, string) {
 	}
 	t.Cleanup(containers.Close)
 	n.cfg.ContainerdEndpoint, n.cfg.containerdPatience = socket, 100*time.Millisecond
+	n.cfg.CgroupRoot = fmt.Sprintf("/petrel-test-%d-%s", os.Getpid(), t.Name())
+	t.Cleanup(func() {
+		n.stop()
+		if err := n.worker.groups.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	n.start()
 	return n, containers, socket
 }

@@ -54,7 +54,10 @@ func (w *Worker) StopContainers(ctx context.Context) (err error) {
 		})
 	}
 	stopping.Wait()
-	return errors.Join(failed...)
+	if err := errors.Join(failed...); err != nil {
+		return err
+	}
+	return w.groups.Close()
 }
 
 func removeSandbox(ctx context.Context, containers *cri.Client, s *runtimev1.PodSandbox) error {

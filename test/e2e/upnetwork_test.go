@@ -91,6 +91,14 @@ func TestUpNetworkCluster(t *testing.T) {
 	if rules, err := output(t, m.Node, "", "ip", "route", "show", "table", "all", "proto", "112"); err != nil || strings.TrimSpace(rules) != "" {
 		t.Errorf("routes after its end: %v\n%s", err, rules)
 	}
+	for _, top := range m.groups {
+		entries, _ := os.ReadDir(top + "/kubepods") // where there is none, nothing is left
+		for _, e := range entries {
+			if e.IsDir() {
+				t.Errorf("a control group after its end: %s/kubepods/%s", top, e.Name())
+			}
+		}
+	}
 	for _, p := range m.Processes() {
 		if len(p.Args) > 0 && strings.HasPrefix(filepath.Base(p.Args[0]), "containerd") {
 			t.Errorf("a process goes on: %q", p.Args)
@@ -104,7 +112,8 @@ func TestUpNetworkCluster(t *testing.T) {
 // machine is one of a lab, without a cluster on it.
 type machine struct {
 	*lab.Node
-	init int
+	init   int
+	groups []string // directories of its control groups
 }
 
 // aMachine answers a machine that the test alone uses.
@@ -125,7 +134,7 @@ func aMachine(t *testing.T) machine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := machine{l.Nodes()[0], l.State().Nodes[0].Place.Init}
+	m := machine{l.Nodes()[0], l.State().Nodes[0].Place.Init, l.State().Nodes[0].Place.Groups}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("--- the end of the log\n%s", cluster.Tail(m.LogPath("up"), 60))

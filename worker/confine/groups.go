@@ -151,6 +151,15 @@ func (g *Groups) Remove(uid types.UID) error {
 	return failures
 }
 
+// Close removes the groups of all pods, and the one that they are in: for when nothing is to go on.
+func (g *Groups) Close() error {
+	var failures error
+	for _, root := range g.roots() {
+		failures = errors.Join(failures, removeGroup(filepath.Join(root, g.base)))
+	}
+	return failures
+}
+
 // Pods are those that have a group in any hierarchy.
 func (g *Groups) Pods() []types.UID {
 	seen := map[types.UID]bool{}
