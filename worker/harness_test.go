@@ -63,6 +63,7 @@ func newTestNode(t *testing.T, objects ...runtime.Object) *testNode {
 		return false, nil, nil
 	})
 	n.client.PrependReactor("patch", "pods", n.patchPod)
+	n.client.PrependReactor("create", "pods", n.createMirror) // all before the worker runs: the fake's list of them has no lock
 	feedtest.CopyWatches(n.client)
 	n.runtime.AddImage("idle", crifake.Idle)
 	n.runtime.AddImage("task", crifake.Task)

@@ -135,7 +135,11 @@ func TestStreamsEndWithTheWorker(t *testing.T) {
 		done <- n.command("/attach/default/a/main", remotecommand.StreamOptions{Stdin: in, Stdout: began})
 	}()
 	go func() { _, _ = io.WriteString(feed, "x") }()
-	<-began.then
+	select {
+	case <-began.then:
+	case err := <-done:
+		t.Fatalf("the attach ended by itself: %v", err)
+	}
 	n.stop() // waits for the sessions too
 	<-done
 }

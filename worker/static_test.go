@@ -25,20 +25,22 @@ type staticNode struct {
 func newStaticNode(t *testing.T, files map[string]string) *staticNode {
 	n := &staticNode{testNode: newTestNode(t), dir: t.TempDir()}
 	n.stop()
-	n.client.PrependReactor("create", "pods", func(action clienttesting.Action) (bool, runtime.Object, error) {
-		p := action.(clienttesting.CreateAction).GetObject().(*corev1.Pod)
-		if staticpods.IsMirror(p) && !n.away.Load() {
-			p.UID = types.UID(fmt.Sprint("mirror-", n.version.Add(1)))
-			p.ResourceVersion, p.Status.QOSClass = "1", corev1.PodQOSBestEffort
-		}
-		return false, nil, nil
-	})
 	n.cfg.StaticPods = n.dir
 	for name, text := range files {
 		n.put(name, text)
 	}
 	n.start()
 	return n
+}
+
+// createMirror gives mirror pods UIDs, as an API does and the fake does not.
+func (n *testNode) createMirror(action clienttesting.Action) (bool, runtime.Object, error) {
+	p := action.(clienttesting.CreateAction).GetObject().(*corev1.Pod)
+	if staticpods.IsMirror(p) && !n.away.Load() {
+		p.UID = types.UID(fmt.Sprint("mirror-", n.version.Add(1)))
+		p.ResourceVersion, p.Status.QOSClass = "1", corev1.PodQOSBestEffort
+	}
+	return false, nil, nil
 }
 
 func (n *staticNode) put(name, text string) {

@@ -84,6 +84,9 @@ func (c *Client) otherNamespace(ctx context.Context) (*os.File, error) {
 	if pid <= 0 { // it is in a PID namespace that is not below this one
 		return nil, nil
 	}
+	if int(pid) == os.Getpid() { // of this process the kernel shows the first thread's, which may have been left in another
+		return nil, nil
+	}
 	theirs, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
 	if errors.Is(err, os.ErrPermission) { // whoever may not look may not enter either
 		return nil, nil
