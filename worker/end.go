@@ -63,8 +63,10 @@ func passed(deadline time.Time) bool { return !deadline.After(time.Now()) }
 // leaveServices has the node's services send nothing more to the pod, before it is stopped.
 func (a *actor) leaveServices() {
 	for _, s := range a.view.Sandboxes {
-		if addr, err := netip.ParseAddr(s.IP); err == nil && s.Ready {
-			a.m.leave(addr)
+		for _, ip := range s.IPs {
+			if addr, err := netip.ParseAddr(ip); err == nil && s.Ready {
+				a.m.leave(addr)
+			}
 		}
 	}
 }

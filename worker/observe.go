@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"strconv"
+	"strings"
 	"time"
 	"unique"
 
@@ -18,23 +19,46 @@ type found struct {
 	containers []*runtimev1.Container
 }
 
+// addressesTold are those that the worker gave a sandbox when it was made.
+func addressesTold(s *runtimev1.PodSandbox) []string {
+	told := s.GetAnnotations()[annotationPodIP]
+	if told == "" {
+		return nil
+	}
+	return strings.Split(told, ",")
+}
+
+// addressesOf are those that the runtime knows.
+func addressesOf(status *runtimev1.PodSandboxStatus) (out []string) {
+	if ip := status.GetNetwork().GetIp(); ip != "" {
+		out = append(out, ip)
+	}
+	for _, more := range status.GetNetwork().GetAdditionalIps() {
+		out = append(out, more.GetIp())
+	}
+	return out
+}
+
 // observe turns a listing into what the runtime was seen to hold. Details of containers that known holds in the same
 // state are taken from there; the rest is asked for, and explained.
 func observe(ctx context.Context, rt Runtime, f found, known *pod.Observed, explain func(*pod.Instance)) (pod.Observed, error) {
 	out := pod.Observed{Containers: map[string][]pod.Instance{}}
 	for _, s := range f.sandboxes {
 		sandbox := pod.Sandbox{
-			ID: s.GetId(), Attempt: s.GetMetadata().GetAttempt(), IP: s.GetAnnotations()[annotationPodIP],
+			ID: s.GetId(), Attempt: s.GetMetadata().GetAttempt(), IPs: addressesTold(s),
 			Ready: s.GetState() == runtimev1.PodSandboxState_SANDBOX_READY,
 		}
 		if old := knownSandbox(known, sandbox.ID); old != nil && old.IP != "" {
-			sandbox.IP = old.IP
-		} else if sandbox.Ready && sandbox.IP == "" {
+			sandbox.IPs = old.IPs
+		} else if sandbox.Ready && len(sandbox.IPs) == 0 {
 			status, err := rt.PodSandboxStatus(ctx, sandbox.ID)
 			if err != nil {
 				return out, err
 			}
-			sandbox.IP = status.GetNetwork().GetIp()
+			sandbox.IPs = addressesOf(status)
+		}
+		if len(sandbox.IPs) > 0 {
+			sandbox.IP = sandbox.IPs[0]
 		}
 		out.Sandboxes = append(out.Sandboxes, sandbox)
 	}

@@ -91,9 +91,8 @@ func (m *manager) renumber(ctx context.Context, prefixes []netip.Prefix) bool {
 	sandboxes, err := m.rt.ListPodSandbox(ctx, nil)
 	done := err == nil
 	for _, s := range sandboxes {
-		addr, err := netip.ParseAddr(s.GetAnnotations()[annotationPodIP])
-		known := slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(addr) })
-		if err != nil || known || s.GetState() != runtimev1.PodSandboxState_SANDBOX_READY {
+		lost := m.lostAddress(s, prefixes)
+		if lost == "" || s.GetState() != runtimev1.PodSandboxState_SANDBOX_READY {
 			continue
 		}
 		object := m.newest(types.UID(s.GetLabels()[labelPodUID]))
@@ -101,7 +100,7 @@ func (m *manager) renumber(ctx context.Context, prefixes []netip.Prefix) bool {
 			continue // nobody's; it is torn down as such
 		}
 		if object.Spec.RestartPolicy != corev1.RestartPolicyAlways {
-			m.events.warn(object, "", eventSandboxChanged, "The node's pod CIDR changed: nothing reaches the pod at %s any more.", addr)
+			m.events.warn(object, "", eventSandboxChanged, "The node's pod CIDR changed: nothing reaches the pod at %s any more.", lost)
 			continue
 		}
 		if err := m.rt.StopPodSandbox(ctx, s.GetId()); err != nil {
@@ -109,6 +108,18 @@ func (m *manager) renumber(ctx context.Context, prefixes []netip.Prefix) bool {
 		}
 	}
 	return done
+}
+
+// lostAddress is the first of a sandbox's addresses that is of none of the prefixes, nor the machine's own; empty for none.
+func (m *manager) lostAddress(s *runtimev1.PodSandbox, prefixes []netip.Prefix) string {
+	for _, ip := range addressesTold(s) {
+		addr, err := netip.ParseAddr(ip)
+		known := slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(addr) }) || slices.Contains(m.cfg.NodeIPs, addr)
+		if err == nil && !known {
+			return ip
+		}
+	}
+	return ""
 }
 
 // networkNode is what of a Node the pod network needs. What cannot be read is as if it was not there.

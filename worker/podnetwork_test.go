@@ -81,7 +81,10 @@ func TestClusterMode(t *testing.T) {
 	n.eventually("the node to be ready", func() bool { c := ready(); return c != nil && c.Status == corev1.ConditionTrue })
 	n.eventually("the runtime to be told", func() bool { return n.runtime.PodCIDR() == "10.42.3.0/24" })
 	n.create(testPod("a", "idle"))
-	n.ready("a")
+	if p := n.ready("a"); len(p.Status.PodIPs) != 2 || p.Status.PodIP != p.Status.PodIPs[0].IP ||
+		!strings.HasPrefix(p.Status.PodIP, "10.42.3.") || !strings.HasPrefix(p.Status.PodIPs[1].IP, "fd42:0:0:3:") {
+		t.Errorf("the pod has the addresses %v, want one of each family", p.Status.PodIPs)
+	}
 	config := `{"cniVersion":"1.1.0","name":"petrel","type":"petrel-cni","socket":"` + n.cfg.CNISocket + `"}`
 	status := func(key string) string { return map[string]string{"CNI_COMMAND": "STATUS"}[key] }
 	if code := cni.Plugin(t.Context(), status, strings.NewReader(config), io.Discard); code != 0 {

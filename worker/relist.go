@@ -131,23 +131,27 @@ func (m *manager) dismissUnseen() {
 	m.sweep()
 }
 
-// reserve keeps a sandbox's address from being given to another.
+// reserve keeps a sandbox's addresses from being given to another.
 func (m *manager) reserve(ctx context.Context, uid types.UID, s *runtimev1.PodSandbox) {
-	ip := s.GetAnnotations()[annotationPodIP]
-	if ip == "" {
-		if status, err := m.rt.PodSandboxStatus(ctx, s.GetId()); err == nil && status.GetNetwork().GetIp() != "" {
-			ip = status.GetNetwork().GetIp()
+	ips := addressesTold(s)
+	if len(ips) == 0 {
+		if status, err := m.rt.PodSandboxStatus(ctx, s.GetId()); err == nil {
+			ips = addressesOf(status)
 		}
 	}
-	addr, err := netip.ParseAddr(ip)
-	if slices.Contains(m.cfg.NodeIPs, addr) {
-		return // of a pod on the machine's own network
+	var addrs []netip.Addr
+	for _, ip := range ips {
+		addr, err := netip.ParseAddr(ip)
+		if err != nil {
+			m.log.Warn("address of a running pod is none", "pod", s.GetMetadata().GetName(), "address", ip, "error", err)
+		} else if !slices.Contains(m.cfg.NodeIPs, addr) { // else of a pod on the machine's own network
+			addrs = append(addrs, addr)
+		}
 	}
-	if err == nil {
-		err = m.pool.Reserve(string(uid), addr)
-	}
-	if err != nil {
-		m.log.Warn("address of a running pod was not reserved", "pod", s.GetMetadata().GetName(), "address", ip, "error", err)
+	for _, addr := range addrs {
+		if err := m.pool.Reserve(string(uid), addr); err != nil {
+			m.log.Warn("address of a running pod was not reserved", "pod", s.GetMetadata().GetName(), "address", addr, "error", err)
+		}
 	}
 }
 

@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -24,14 +23,14 @@ func (a *actor) runSandbox(ctx context.Context, step pod.Step) error {
 		return err
 	}
 	defer release()
-	ip, ok, err := a.address(ctx)
+	ips, ok, err := a.addresses(ctx)
 	if !ok || err != nil {
 		return err
 	}
 	if step.Attempt > 0 {
 		a.m.events.everyday(a.view.Pod, "", eventSandboxChanged, "Pod sandbox changed, it will be killed and re-created.")
 	}
-	config, err := a.sandboxConfig(step.Attempt, ip.String())
+	config, err := a.sandboxConfig(step.Attempt, strings.Join(ips, ","))
 	if err == nil {
 		err = a.makeGroup()
 	}
@@ -60,7 +59,7 @@ func (a *actor) runSandbox(ctx context.Context, step pod.Step) error {
 	}
 	a.retry = 0
 	a.view.Why, a.view.RetryAt = pod.Why{}, time.Time{}
-	a.view.Sandboxes = append(a.view.Sandboxes, pod.Sandbox{ID: id, Attempt: uint32(step.Attempt), Ready: true, IP: ip.String()})
+	a.view.Sandboxes = append(a.view.Sandboxes, pod.Sandbox{ID: id, Attempt: uint32(step.Attempt), Ready: true, IP: ips[0], IPs: ips})
 	a.view.Sort()
 	return nil
 }
@@ -90,31 +89,35 @@ func (a *actor) onHost() bool {
 	return a.view.Pod.Spec.HostNetwork && a.kinds.pod() != runtimes.KindWasm
 }
 
-// address is the pod's, guarded by its policies; false when it has to wait for one.
-func (a *actor) address(ctx context.Context) (ip netip.Addr, ok bool, err error) {
+// addresses are the pod's, one of each family, guarded by its policies; false when it has to wait for them.
+func (a *actor) addresses(ctx context.Context) (out []string, ok bool, err error) {
 	if a.onHost() {
-		return a.m.cfg.NodeIPs[0], true, nil
+		for _, ip := range a.m.cfg.NodeIPs {
+			out = append(out, ip.String())
+		}
+		return out, true, nil
 	}
 	if a.kinds.pod() != runtimes.KindWasm && a.m.cfg.CNISocket == "" {
 		a.holdBack(runtimeRetryMax, eventFailedSandbox, errNoContainerNetwork)
-		return ip, false, nil
+		return nil, false, nil
 	}
 	ips, err := a.m.pool.Take(string(a.uid))
 	if err != nil {
 		a.holdBack(runtimeRetryMax, eventFailedSandbox, err)
-		return ip, false, nil
+		return nil, false, nil
 	}
 	for _, ip := range ips {
 		a.m.arrive(ip)
+		out = append(out, ip.String())
 	}
 	if err := a.m.guard.assign(ctx, a.view.Pod, ips); err != nil {
 		if a.m.ctx.Err() != nil {
-			return ip, false, err
+			return nil, false, err
 		}
 		a.holdBack(policyRetry, eventFailedSandbox, err)
-		return ip, false, nil
+		return nil, false, nil
 	}
-	return ips[0], true, nil
+	return out, true, nil
 }
 
 // ownAnnotations are the worker's word to the runtime. What a pod itself says there counts for nothing: it could name

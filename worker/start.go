@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -26,7 +27,7 @@ const (
 func (a *actor) startContainer(ctx context.Context, step pod.Step) error {
 	c, m := step.Container, a.view.Memory[step.Container.Name]
 	sandbox := a.view.Sandbox()
-	config, err := a.sandboxConfig(int32(sandbox.Attempt), sandbox.IP)
+	config, err := a.sandboxConfig(int32(sandbox.Attempt), strings.Join(sandbox.IPs, ","))
 	if err != nil {
 		a.misconfigured(c, m, err)
 		return nil

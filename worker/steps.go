@@ -44,7 +44,7 @@ func (a *actor) source() env.Source {
 func (a *actor) facts() env.Facts {
 	facts := env.Facts{HostIP: a.m.cfg.NodeIPs[0].String(), Allocatable: a.m.allocatable()}
 	if s := a.view.Sandbox(); s != nil {
-		facts.PodIP = s.IP
+		facts.PodIP, facts.PodIPs = s.IP, s.IPs
 	}
 	return facts
 }

@@ -131,10 +131,11 @@ func exists(path string) bool {
 func TestProcessesEndWithTheMachine(t *testing.T) {
 	m := boots(t, "beta")
 	shell(t, &m.Place, "setsid sleep 1000 >/dev/null 2>&1 & setsid sleep 2000 >/dev/null 2>&1 &")
-	sleepers := m.Processes()
-	if len(sleepers) != 2 {
-		t.Fatalf("processes %v", sleepers)
-	}
+	var sleepers []Process
+	waitFor(t, "two to sleep", func() bool { // each has been a shell and a setsid before
+		sleepers = m.Processes()
+		return len(sleepers) == 2 && !slices.ContainsFunc(sleepers, func(p Process) bool { return len(p.Args) != 2 || p.Args[0] != "sleep" })
+	})
 	n, err := m.Kill(func(p Process) bool { return slices.Contains(p.Args, "1000") })
 	if err != nil || n != 1 {
 		t.Fatalf("killed %d, %v", n, err)

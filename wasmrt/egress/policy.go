@@ -15,7 +15,8 @@ type Policy struct {
 	grants     []grant
 
 	names    DNS
-	source   netip.Addr    // of connections; not valid: what the kernel chooses
+	source4  netip.Addr    // of connections by IPv4; not valid: what the kernel chooses
+	source6  netip.Addr    // and by IPv6
 	sockets  Sockets       // that connections are made with; nil: ones of this process's own
 	resolver *net.Resolver // the host's
 }

@@ -19,7 +19,7 @@ type Sockets func(ctx context.Context, family, kind int) (*os.File, error)
 // not in. The DNS servers are asked from there, too.
 func (p *Policy) WithSockets(s Sockets) *Policy {
 	q := *p
-	q.sockets, q.source = s, netip.Addr{}
+	q.sockets, q.source4, q.source6 = s, netip.Addr{}, netip.Addr{}
 	q.resolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 		to, err := netip.ParseAddrPort(address)
 		if err != nil {

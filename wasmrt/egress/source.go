@@ -9,19 +9,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// WithSource is the same policy with connections made from an address: many pods share a process, and the network tells
-// them apart by their addresses alone.
-func (p *Policy) WithSource(addr netip.Addr) *Policy {
+// WithSource is the same policy with connections made from addresses, one a family at most: many pods share a process, and
+// the network tells them apart by their addresses alone.
+func (p *Policy) WithSource(addrs ...netip.Addr) *Policy {
 	q := *p
-	q.source = addr.Unmap()
+	for _, addr := range addrs {
+		if addr = addr.Unmap(); addr.Is4() {
+			q.source4 = addr
+		} else {
+			q.source6 = addr
+		}
+	}
 	return &q
 }
 
 // dialer makes connections to an address.
 func (p *Policy) dialer(network string, to netip.Addr) net.Dialer {
-	from := p.source
+	from := p.source6
+	if to.Is4() {
+		from = p.source4
+	}
 	// An address of the loopback device leads to others of the same device only.
-	if !from.IsValid() || from.Is4() != to.Is4() || from.IsLoopback() && !to.IsLoopback() {
+	if !from.IsValid() || from.IsLoopback() && !to.IsLoopback() {
 		return net.Dialer{}
 	}
 	d := net.Dialer{LocalAddr: &net.UDPAddr{IP: from.AsSlice()}}

@@ -71,6 +71,12 @@ func TestSourceThatCannotBe(t *testing.T) {
 			t.Errorf("from %s to %s: bound to %v", tt.source, tt.to, d.LocalAddr)
 		}
 	}
+	both := parse(t, "*").WithSource(netip.MustParseAddr("10.42.0.1"), netip.MustParseAddr("fd42::1"))
+	for to, from := range map[string]string{"192.0.2.1": "10.42.0.1:0", "2001:db8::1": "[fd42::1]:0"} {
+		if d := both.dialer("tcp", netip.MustParseAddr(to)); d.LocalAddr == nil || d.LocalAddr.String() != from {
+			t.Errorf("to %s with an address of each family: bound to %v, want %s", to, d.LocalAddr, from)
+		}
+	}
 	if d := parse(t, "*").dialer("tcp", netip.MustParseAddr("192.0.2.1")); d.LocalAddr != nil {
 		t.Errorf("without a source: bound to %v", d.LocalAddr)
 	}

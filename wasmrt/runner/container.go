@@ -3,7 +3,6 @@ package runner
 import (
 	"context"
 	"errors"
-	"net/netip"
 	"path"
 	"sync"
 	"sync/atomic"
@@ -93,8 +92,8 @@ func (r *Runner) newContainer(p *control.CreateParams) (*container, error) {
 		if p.Elsewhere {
 			c.source = newSource()
 			policy = policy.WithSockets(c.source.socket)
-		} else if addr, err := netip.ParseAddr(p.Address); err == nil {
-			policy = policy.WithSource(addr)
+		} else if addrs, err := p.Addresses(); err == nil {
+			policy = policy.WithSource(addrs...)
 		}
 		c.spec.Egress = policy
 	} else {

@@ -13,16 +13,21 @@ import (
 
 // endpoints answers where a container is to listen.
 func endpoints(p *control.CreateParams) ([]netip.AddrPort, error) {
-	addr, err := netip.ParseAddr(p.Address)
-	if p.Elsewhere && err != nil { // it has no address that others know
-		addr, err = netip.IPv6Unspecified(), nil
-	}
+	addrs, err := p.Addresses()
 	if err != nil {
+		return nil, err
+	}
+	if p.Elsewhere && len(addrs) == 0 { // it has no address that others know
+		addrs = []netip.Addr{netip.IPv6Unspecified()}
+	}
+	if len(addrs) == 0 {
 		return nil, errors.New("a guest that serves needs a pod address to listen at, and its sandbox has none")
 	}
 	var at []netip.AddrPort
-	for _, port := range control.ListenPorts(p.Ports) {
-		at = append(at, netip.AddrPortFrom(addr, port))
+	for _, addr := range addrs {
+		for _, port := range control.ListenPorts(p.Ports) {
+			at = append(at, netip.AddrPortFrom(addr, port))
+		}
 	}
 	return at, nil
 }

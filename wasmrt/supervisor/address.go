@@ -3,12 +3,15 @@ package supervisor
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/petrelrun/petrel/wasmrt/runner/control"
 )
 
-// annotationPodIP carries the address that the client gives a sandbox.
+// annotationPodIP carries the address that the client gives a sandbox, or one of each family with a comma between.
 const annotationPodIP = "petrel.run/pod-ip"
 
 // addresses says which sandbox has which address. The supervisor's mutex guards it.
@@ -29,25 +32,32 @@ func (a *addresses) setCIDR(cidr netip.Prefix) {
 	}
 }
 
-// take gives the sandbox the wanted address, or a free one when want is empty.
-func (a *addresses) take(want, id string) (netip.Addr, error) {
+// take gives the sandbox the wanted addresses, all or none, or a free one when want is empty. The answer is written as
+// want is.
+func (a *addresses) take(want, id string) (string, error) {
 	if want == "" {
 		addr, err := a.free()
-		if err == nil {
-			a.taken[addr] = id
+		if err != nil {
+			return "", err
 		}
-		return addr, err
+		a.taken[addr] = id
+		return addr.String(), nil
 	}
-	addr, err := netip.ParseAddr(want)
+	addrs, err := control.ParseAddresses(want)
 	if err != nil {
-		return addr, status.Errorf(codes.InvalidArgument, "annotation %s: %q is no IP address", annotationPodIP, want)
+		return "", status.Errorf(codes.InvalidArgument, "annotation %s: %v", annotationPodIP, err)
 	}
-	addr = addr.Unmap()
-	if holder := a.taken[addr]; holder != "" && holder != id {
-		return addr, status.Errorf(codes.FailedPrecondition, "address %s belongs to sandbox %s", addr, holder)
+	for _, addr := range addrs {
+		if holder := a.taken[addr]; holder != "" && holder != id {
+			return "", status.Errorf(codes.FailedPrecondition, "address %s belongs to sandbox %s", addr, holder)
+		}
 	}
-	a.taken[addr] = id
-	return addr, nil
+	var words []string
+	for _, addr := range addrs {
+		a.taken[addr] = id
+		words = append(words, addr.String())
+	}
+	return strings.Join(words, ","), nil
 }
 
 // free finds an address that no sandbox has. Addresses are used in turn, so that one that was just given back is not
@@ -74,7 +84,13 @@ func (a *addresses) free() (netip.Addr, error) {
 
 // release gives back what the sandbox has.
 func (a *addresses) release(address, id string) {
-	if addr, err := netip.ParseAddr(address); err == nil && a.taken[addr] == id {
-		delete(a.taken, addr)
+	addrs, err := control.ParseAddresses(address)
+	if err != nil {
+		return // it has none
+	}
+	for _, addr := range addrs {
+		if a.taken[addr] == id {
+			delete(a.taken, addr)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"slices"
+	"strings"
 	"time"
 
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -24,7 +25,10 @@ func (b *sandbox) state() runtimev1.PodSandboxState {
 func (b *sandbox) status() *runtimev1.PodSandboxStatus {
 	config, network := b.config.sandboxConfig(), &runtimev1.PodSandboxNetworkStatus{}
 	if b.record.Ready { // afterwards the address may be another's
-		network.Ip = b.record.Address
+		first, more, _ := strings.Cut(b.record.Address, ",")
+		if network.Ip = first; more != "" {
+			network.AdditionalIps = []*runtimev1.PodIP{{Ip: more}}
+		}
 	}
 	return &runtimev1.PodSandboxStatus{
 		Id: b.record.ID, Metadata: config.GetMetadata(), State: b.state(), CreatedAt: b.record.CreatedAt, Network: network,

@@ -90,7 +90,8 @@ func (s *Supervisor) reach(id string) (string, *netns.Space, error) {
 	if !b.record.Ready || b.apart && b.space == nil {
 		return "", nil, status.Errorf(codes.FailedPrecondition, "sandbox %s is not ready", b.record.ID)
 	}
-	return b.record.Address, b.space, nil
+	first, _, _ := strings.Cut(b.record.Address, ",")
+	return first, b.space, nil
 }
 
 // dialPod connects to a port of a ready sandbox.

@@ -65,11 +65,7 @@ func (s *Supervisor) takeAddress(b *sandbox, config *runtimev1.PodSandboxConfig)
 	if b.space != nil {
 		return addressIn(b.space, config)
 	}
-	addr, err := s.addresses.take(want, b.record.ID)
-	if err != nil {
-		return "", err
-	}
-	return addr.String(), nil
+	return s.addresses.take(want, b.record.ID)
 }
 
 // newSandbox checks the request.

@@ -14,6 +14,7 @@ import (
 type Facts struct {
 	HostIP      string
 	PodIP       string
+	PodIPs      []string
 	Allocatable corev1.ResourceList
 }
 
@@ -42,8 +43,10 @@ func Field(p *corev1.Pod, path string, facts Facts) (string, error) {
 		return p.Spec.ServiceAccountName, nil
 	case "status.hostIP", "status.hostIPs":
 		return facts.HostIP, nil
-	case "status.podIP", "status.podIPs":
+	case "status.podIP":
 		return facts.PodIP, nil
+	case "status.podIPs":
+		return strings.Join(facts.PodIPs, ","), nil
 	default:
 		return "", fmt.Errorf("field %q is not one that the downward API offers", path)
 	}

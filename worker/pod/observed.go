@@ -22,7 +22,8 @@ type Sandbox struct {
 	ID      string
 	Attempt uint32
 	Ready   bool
-	IP      string
+	IP      string   // the first of IPs
+	IPs     []string // one of each family at most
 }
 
 // Instance is one container that the runtime holds: one attempt at running a container of the spec.

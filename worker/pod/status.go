@@ -62,8 +62,11 @@ func Status(v *View, now time.Time) corev1.PodStatus {
 // podIPs keeps the address of a pod whose sandbox is down: clients like to know which it was.
 func podIPs(v *View) (string, []corev1.PodIP) {
 	if len(v.Sandboxes) > 0 && v.Sandboxes[0].IP != "" {
-		ip := v.Sandboxes[0].IP
-		return ip, []corev1.PodIP{{IP: ip}}
+		out := []corev1.PodIP{{IP: v.Sandboxes[0].IP}}
+		for _, ip := range v.Sandboxes[0].IPs[min(1, len(v.Sandboxes[0].IPs)):] {
+			out = append(out, corev1.PodIP{IP: ip})
+		}
+		return v.Sandboxes[0].IP, out
 	}
 	return v.last().PodIP, v.last().PodIPs
 }

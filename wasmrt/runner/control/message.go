@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"path"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -123,7 +124,7 @@ type CreateParams struct {
 	Env         []string `json:"env,omitempty"`
 	Mounts      []Mount  `json:"mounts,omitempty"`
 	Hostname    string   `json:"hostname,omitempty"`    // told to commands; in an HTTP guest it would make each replica another
-	Address     string   `json:"address,omitempty"`     // where an HTTP guest listens
+	Address     string   `json:"address,omitempty"`     // where an HTTP guest listens; several, one a family, with commas between
 	Elsewhere   bool     `json:"elsewhere,omitempty"`   // it is in another network: listeners and sockets come from the supervisor
 	Ports       []uint16 `json:"ports,omitempty"`       // on which ports
 	OwnPorts    bool     `json:"ownPorts,omitempty"`    // the ports are this container's and not just its pod's
@@ -157,12 +158,34 @@ func (p *CreateParams) Validate() error {
 			return Errorf(CodeInvalid, "mount %s at %s: both paths must be absolute", m.HostPath, m.GuestPath)
 		}
 	}
-	if p.Address != "" {
-		if _, err := netip.ParseAddr(p.Address); err != nil {
-			return Errorf(CodeInvalid, "address %q is no IP address", p.Address)
-		}
+	if _, err := p.Addresses(); err != nil {
+		return Errorf(CodeInvalid, "%v", err)
 	}
 	return nil
+}
+
+// Addresses are those of Address.
+func (p *CreateParams) Addresses() ([]netip.Addr, error) {
+	if p.Address == "" {
+		return nil, nil
+	}
+	return ParseAddresses(p.Address)
+}
+
+// ParseAddresses reads a pod's addresses: one, or one of each family with a comma between.
+func ParseAddresses(text string) (out []netip.Addr, err error) {
+	for word := range strings.SplitSeq(text, ",") {
+		addr, err := netip.ParseAddr(strings.TrimSpace(word))
+		if err != nil {
+			return nil, fmt.Errorf("address %q is no IP address", word)
+		}
+		addr = addr.Unmap()
+		if len(out) > 0 && (len(out) > 1 || out[0].Is4() == addr.Is4()) {
+			return nil, fmt.Errorf("addresses %q: a pod has one of each family at most", text)
+		}
+		out = append(out, addr)
+	}
+	return out, nil
 }
 
 // defaultPort is where a guest listens when its pod names no port.

@@ -28,6 +28,7 @@ type fakeRuntime struct {
 	stops      []int64  // timeouts, in order
 	fail       map[string]error
 	stubborn   bool // containers end by a stop only when it has no grace
+	away       int  // how many stops find no runtime
 	updated    int64
 }
 
@@ -113,6 +114,10 @@ func (f *fakeRuntime) StartContainer(_ context.Context, r *runtimev1.StartContai
 func (f *fakeRuntime) StopContainer(_ context.Context, r *runtimev1.StopContainerRequest, _ ...grpc.CallOption) (*runtimev1.StopContainerResponse, error) {
 	err := f.enter("StopContainer")
 	defer f.mu.Unlock()
+	if f.away > 0 {
+		f.away--
+		return nil, status.Error(codes.Unavailable, "away")
+	}
 	f.stops = append(f.stops, r.Timeout)
 	if c := f.containers[r.ContainerId]; c != nil && (r.Timeout == 0 || !f.stubborn) {
 		f.exit(c, exitKilled, "Error")

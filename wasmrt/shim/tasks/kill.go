@@ -2,6 +2,7 @@ package tasks
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	taskapi "github.com/containerd/containerd/api/runtime/task/v2"
@@ -80,15 +81,36 @@ func (s *Service) endCreated(t *task, code uint32) {
 	s.end(t, ending{code: code, at: s.cfg.Now()})
 }
 
+// A runtime that is away is started again, and asked again every stopRetry, for stopPatience: containerd does not ask a
+// second time, it waits for the task's end.
+const (
+	stopRetry    = 100 * time.Millisecond
+	stopPatience = 5 * time.Minute
+)
+
 // stopGuest has the runtime stop a container, and does not wait. A later call with less grace ends an earlier one.
 func (s *Service) stopGuest(t *task, grace time.Duration) {
 	s.wg.Go(func() {
-		_, err := s.cfg.Runtime.StopContainer(s.ctx, &runtimev1.StopContainerRequest{ContainerId: t.guestID, Timeout: int64(grace / time.Second)})
-		if err != nil && s.ctx.Err() == nil {
+		if err := s.askToStop(t, grace); err != nil && s.ctx.Err() == nil {
 			s.cfg.Logger.Warn("container not stopped", "task", t.id, "error", err)
 		}
 		if err := s.look(s.ctx, t); err != nil && s.ctx.Err() == nil {
 			s.cfg.Logger.Warn("stopped container not asked for", "task", t.id, "error", err)
 		}
 	})
+}
+
+func (s *Service) askToStop(t *task, grace time.Duration) error {
+	for range int(stopPatience / stopRetry) {
+		_, err := s.cfg.Runtime.StopContainer(s.ctx, &runtimev1.StopContainerRequest{ContainerId: t.guestID, Timeout: int64(grace / time.Second)})
+		if status.Code(err) != codes.Unavailable || t.now() == phaseStopped {
+			return err
+		}
+		select {
+		case <-s.ctx.Done():
+			return s.ctx.Err()
+		case <-time.After(stopRetry):
+		}
+	}
+	return errors.New("the runtime has been away for too long")
 }

@@ -104,6 +104,19 @@ func TestImpatience(t *testing.T) {
 	}
 }
 
+// TestStopOutlastsTheRuntime: who stops a task while the runtime is away sees it end when that is back.
+func TestStopOutlastsTheRuntime(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	w.runtime.mu.Lock()
+	w.runtime.away = 3
+	w.runtime.mu.Unlock()
+	w.kill("app", unix.SIGKILL)
+	if code := w.wait("app"); code != exitKilled {
+		t.Errorf("exit %d", code)
+	}
+}
+
 // TestEvents: what the runtime tells ends tasks.
 func TestEvents(t *testing.T) {
 	w := newWorld(t)
