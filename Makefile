@@ -18,7 +18,7 @@ BENCH   ?= .
 RACE    := ./controlplane/store/... ./controlplane/scheduler/... ./controlplane/controller/... \
            ./controlplane/registry/... ./controlplane/apps/... ./worker/... ./wasmrt/...
 
-.PHONY: build run test unit race e2e check format vet lint tidy generate bench examples deps test-deps install clean
+.PHONY: build run test unit race runtime e2e check format vet lint tidy generate bench examples deps test-deps install clean
 
 build: ## bin/petrel and bin/petrel-wasmrt
 	@mkdir -p $(BIN)
@@ -30,15 +30,19 @@ examples: ## examples/bin/*.wasm
 run: deps build examples ## a cluster of one node with the examples deployed, until Ctrl-C
 	@DATA=$(DATA) ./examples/run.sh
 
-test: test-deps build examples unit race e2e ## every test
+test: test-deps build examples unit race runtime e2e ## every test
 
 unit:
-	go test -timeout 5m $$(go list ./... | grep -v -e /test/e2e -e /wasmrt -e /worker -e controlplane/store \
+	go test -timeout 5m $$(go list ./... | grep -v -e /test/e2e -e wasmrt -e /worker -e controlplane/store \
 		-e controlplane/scheduler -e controlplane/controller -e controlplane/registry -e controlplane/apps)
 
 race:
 	CGO_ENABLED=1 go test -race -timeout 10m $(RACE)
 	CGO_ENABLED=1 go test -ldflags=-linkmode=external ./procmem # as a program that the dynamic linker has written to
+
+runtime: ## petrel-wasmrt as a program: by itself, under containerd with our shim, under a real kubelet, and SIGKILL
+	./test/kubelet/build.sh $(BIN)/tools
+	go test -timeout 10m ./cmd/petrel-wasmrt
 
 e2e:
 	go test -timeout 15m -count=1 ./test/e2e/...
