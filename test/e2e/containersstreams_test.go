@@ -104,6 +104,10 @@ func (w *world) debugsBox(name string, env []string) {
 	if code != 0 {
 		w.Fatalf("kubectl debug: %s", stderr)
 	}
+	w.eventually("the node to know of the debugger", func() error {
+		_, err := w.k.Run(w.Context(), "", "logs", "box", "-c", name)
+		return err
+	})
 	w.comes(`httpd -p 8080`, "logs", "box", "-c", name)
 	if got := w.kubectl("exec", "box", "-c", name, "--", "cat", "/proc/1/root/www/f"); got != "in the box\n" {
 		w.Errorf("the debugger reads %q", got)

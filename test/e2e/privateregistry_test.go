@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/petrelrun/petrel/test/dockerregistry"
+	"github.com/petrelrun/petrel/test/toolchain"
 )
 
 // pulls is a pod that runs a module of another registry, with a pull secret or without.
@@ -54,7 +55,9 @@ func (w *world) settle(host, ca string) {
 func TestPrivateRegistry(t *testing.T) {
 	w := newWorld(t)
 	r := dockerregistry.Start(t, dockerregistry.Options{TLS: true, Auth: true})
-	digest := r.Push(t, "team/probe:v1", dockerregistry.Module(t, w.module("probe")))
+	// A module of its own: what another test's pods had without a credential is for all.
+	module := toolchain.WithCustomSection(w.module("probe"), "private", []byte(t.Name()))
+	digest := r.Push(t, "team/probe:v1", dockerregistry.Module(t, module))
 	w.pulls("unknown-authority", r.Host+"/team/probe:v1", "")
 	w.comes(`certificate`, "get", "pod", "unknown-authority", "-o", "jsonpath={.status.containerStatuses[0].state.waiting.message}")
 
