@@ -16,8 +16,8 @@ import (
 const (
 	// How many pods each side's memory is divided by.
 	wasmPods, containerPods = 1000, 10
-	// settle is left for collectors before memory is read.
-	settle = 5 * time.Second
+	// settle is left for collectors, and for pools to give back instances that nobody asks for, before memory is read.
+	settle = 30 * time.Second
 )
 
 // BenchmarkMemory compares what an idle pod beyond the first takes in all processes together: on one side supervisor and
