@@ -196,7 +196,9 @@ func podURLs(w *world) []string {
 	w.Helper()
 	var out []string
 	for _, pod := range w.pods() {
-		out = append(out, "http://"+pod.Status.PodIP+":8080/")
+		if pod.DeletionTimestamp == nil { // one that ends may be listed for a while
+			out = append(out, "http://"+pod.Status.PodIP+":8080/")
+		}
 	}
 	return out
 }
