@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -69,8 +70,8 @@ func (c *Cluster) WasmrtLogPath() string { return filepath.Join(c.DataDir(), "wa
 // Up runs `petrel up` on the cluster's data and waits until the API answers. After a kill it is the restart: the API
 // and the gateway come up on the ports they had.
 func (c *Cluster) Up(ctx context.Context) error {
-	args := append([]string{"--listen", c.listen(), "--gateway-listen", c.gateway(),
-		"--pod-cidr", c.Addresses.Pods, "--service-cidr", c.Addresses.Services, userspaceProxy}, c.Args...)
+	args := slices.Concat(undisturbed(), []string{"--listen", c.listen(), "--gateway-listen", c.gateway(),
+		"--pod-cidr", c.Addresses.Pods, "--service-cidr", c.Addresses.Services, userspaceProxy}, c.Args)
 	p, state, err := c.launch(ctx, "up", c.LogPath(), c.DataDir(), args...)
 	c.process = p
 	if err != nil {

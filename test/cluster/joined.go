@@ -94,7 +94,7 @@ func (j *Joined) Run(ctx context.Context, stdin string, args ...string) (string,
 }
 
 func (j *Joined) workerArgs(node, token string) []string {
-	args := []string{"--server", j.API, "--node-name", node, "--gateway-listen", j.Gateway, "--pod-cidr", j.Addresses.Pods, "--stop-pods"}
+	args := append(undisturbed(), "--server", j.API, "--node-name", node, "--gateway-listen", j.Gateway, "--pod-cidr", j.Addresses.Pods, "--stop-pods")
 	if token != "" {
 		args = append(args, "--token", token)
 	}

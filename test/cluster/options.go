@@ -38,6 +38,10 @@ const (
 // otherwise, with a group of the test's own.
 const userspaceProxy = "--proxy=userspace"
 
+// undisturbed are flags of nodes that neither evict pods nor remove images for what else this machine's disk and memory
+// hold. Options.Args may say otherwise.
+func undisturbed() []string { return []string{"--eviction-hard=", "--image-gc-high-threshold=100"} }
+
 // linkBinaries puts the binaries below dir, as hard links where the file system allows.
 func linkBinaries(from, dir string) (string, error) {
 	bin := filepath.Join(dir, "bin")

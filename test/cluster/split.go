@@ -65,7 +65,8 @@ func (s *Split) UpControlPlane(ctx context.Context) error {
 
 // UpWorker starts the worker. A clean end of it ends its pods too.
 func (s *Split) UpWorker(ctx context.Context) (err error) {
-	s.Worker, _, err = s.up(ctx, "worker", "--server", s.API, "--gateway-listen", s.Gateway, "--pod-cidr", s.Addresses.Pods, "--stop-pods", userspaceProxy)
+	s.Worker, _, err = s.up(ctx, "worker", append(undisturbed(), "--server", s.API, "--gateway-listen", s.Gateway, "--pod-cidr", s.Addresses.Pods,
+		"--stop-pods", userspaceProxy)...)
 	return err
 }
 

@@ -43,9 +43,9 @@ func (c *container) attach(ctx context.Context, p *control.AttachParams, files [
 		cancel()
 	}()
 	streams := files[1:]
+	var input *os.File
 	if p.Stdin {
-		go c.stdin.feed(streams[0]) // likewise
-		streams = streams[1:]
+		input, streams = streams[0], streams[1:]
 	}
 	var open []*tap
 	for _, want := range []struct {
@@ -61,6 +61,9 @@ func (c *container) attach(ctx context.Context, p *control.AttachParams, files [
 			<-t.done
 			cancel()
 		}()
+	}
+	if input != nil { // only now: who feeds a line reads the answer to it
+		go c.stdin.feed(input) // ends as the first does
 	}
 	select {
 	case <-ctx.Done():

@@ -58,6 +58,7 @@ type Monitor struct {
 	mu   sync.Mutex
 	held map[corev1.NodeConditionType]time.Time // when what was short last was
 
+	helpless bool      // it was said that no pod is left to evict
 	evicting types.UID // whose end is waited for
 	evicted  time.Time
 }
@@ -106,7 +107,7 @@ func (m *Monitor) turn(ctx context.Context) bool {
 	crossed := m.crossed(seen)
 	m.note(crossed, time.Now())
 	if len(crossed) == 0 {
-		m.evicting = ""
+		m.evicting, m.helpless = "", false
 		return false
 	}
 	if m.waits(time.Now()) {
@@ -187,9 +188,13 @@ func (m *Monitor) evict(ctx context.Context, t Threshold, seen Amount) {
 	}
 	ranked := Rank(pods, t.Signal)
 	if len(ranked) == 0 {
-		m.cfg.Logger.Warn("no pod can be evicted", "threshold", t.String(), "available", seen.Available)
+		if !m.helpless { // once, and not every two seconds
+			m.cfg.Logger.Warn("no pod can be evicted", "threshold", t.String(), "available", seen.Available)
+		}
+		m.helpless = true
 		return
 	}
+	m.helpless = false
 	first := ranked[0]
 	m.cfg.Logger.Warn("evicting a pod", "pod", first.Name, "threshold", t.String(), "available", seen.Available)
 	m.evicting, m.evicted = first.UID, time.Now()
