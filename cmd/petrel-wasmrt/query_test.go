@@ -10,6 +10,8 @@ import (
 	"time"
 
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/petrelrun/petrel/wasmrt/runner/wasmtest"
 )
 
 func TestFilters(t *testing.T) {
@@ -125,6 +127,27 @@ func TestStats(t *testing.T) {
 	fs, err := s.img.ImageFsInfo(s.ctx(), &runtimev1.ImageFsInfoRequest{})
 	if err != nil || fs.ImageFilesystems[0].UsedBytes.Value == 0 || fs.ImageFilesystems[0].InodesUsed.Value < 5 {
 		t.Errorf("image file system %v, %v", fs, err)
+	}
+}
+
+// A command is measured too, while it does nothing but wait.
+func TestStatsOfCommand(t *testing.T) {
+	n := newNode(t)
+	image, _ := n.reg.push("x/sleeper", wasmtest.Sleep("", time.Hour))
+	n.pull(image)
+	id := n.launch(n.run(n.podConfig("default")), containerConfig("sleeper", image))
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		one, err := n.rt.ContainerStats(n.ctx(), &runtimev1.ContainerStatsRequest{ContainerId: id})
+		if err != nil {
+			t.Fatal(err)
+		}
+		memory := one.GetStats().GetMemory()
+		if one.GetStats().GetCpu().GetUsageCoreNanoSeconds().GetValue() > 0 && memory.GetWorkingSetBytes().GetValue() >= 65536 && memory.GetUsageBytes().GetValue() >= 65536 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("stats %v", one)
+		}
 	}
 }
 

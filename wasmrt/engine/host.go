@@ -93,6 +93,7 @@ func (in *Instance) block(wait func()) {
 		return
 	}
 	in.waited = true
+	in.tell() // it may wait for long
 	in.meter.threadAt = 0
 	in.faults.drop() // wait may change threads
 	gate := in.program.engine.gate
@@ -101,5 +102,8 @@ func (in *Instance) block(wait func()) {
 	wait()
 	if gate.enter(in.ctx, in.line) == nil {
 		in.placed = true
+	}
+	if in.told != nil { // else a guest that waits more often than a slice is over would never be measured
+		in.meter.measure()
 	}
 }

@@ -200,8 +200,31 @@ func (in *Instance) nextSlice(beyond uint64) {
 		return
 	}
 	m.grant(r, depth)
+	m.measure()
+}
+
+// measure begins to measure what the slice takes.
+func (m *meter) measure() {
 	m.wallAt = elapsed()
 	m.threadAt = threadTime()
+}
+
+// tell adds up the slice so far for whoever wants to know, and gives the guest a new one.
+func (in *Instance) tell() {
+	if in.told == nil {
+		return
+	}
+	m, r := &in.meter, &in.program.rate
+	depth := m.depth
+	if m.counter != nil {
+		depth = uint32(max(0, module.CounterDepth(m.counter.Get())))
+	}
+	fuel, cpu := m.fuel, m.cpu
+	m.settle(r, 0)
+	in.progress(m.fuel-fuel, m.cpu-cpu)
+	if m.counter != nil {
+		m.grant(r, depth)
+	}
 }
 
 // begin prepares a call: it takes a place among the running and gives fuel.

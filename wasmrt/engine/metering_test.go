@@ -237,3 +237,28 @@ func TestProgress(t *testing.T) {
 		t.Errorf("%+v is less than %+v", u, last)
 	}
 }
+
+// What a run has taken until it waits can be read while it waits, however little that is.
+func TestProgressOfOneThatWaits(t *testing.T) {
+	var told Progress
+	tmpl := load(t, newEngine(t), moduletest.Sleep(3_600_000))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		_, err := tmpl.Run(ctx, Spec{Progress: &told})
+		done <- err
+	}()
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+		if u := told.Usage(); u.Fuel > 0 && u.CPU > 0 && u.MemoryBytes == module.PageSize {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Errorf("it is told to have taken %+v", told.Usage())
+			break
+		}
+	}
+	cancel()
+	if err := <-done; err == nil {
+		t.Error("the sleep was not ended")
+	}
+}

@@ -18,8 +18,8 @@ type Usage struct {
 // Usage tells what the last call took.
 func (in *Instance) Usage() Usage { return in.usage }
 
-// Progress sums up what calls take while they are under way, some ten thousand times a second of processor time. Others may
-// read it meanwhile.
+// Progress sums up what calls take while they are under way, some ten thousand times a second of processor time and before
+// each wait. Others may read it meanwhile.
 type Progress struct {
 	fuel, memory atomic.Uint64
 	cpu          atomic.Int64

@@ -50,6 +50,7 @@ type container struct {
 	done   chan struct{} // closed when it has exited
 	source *source       // of its sockets, where it is in another network and may reach something; else nil
 	execs  atomic.Int32  // commands that run beside its own
+	asides asides        // what they take
 	taps   taps
 	stdin  *stdin // nil: empty; set by load
 

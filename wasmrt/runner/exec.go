@@ -79,7 +79,10 @@ func (c *container) runExec(ctx context.Context, t *engine.Template, export stri
 		case <-ended:
 		}
 	}()
+	spec.Progress = new(engine.Progress)
+	counted := c.asides.begin(spec.Progress)
 	code, err := t.RunExport(ctx, spec, export)
+	counted()
 	if err == nil && ctx.Err() != nil {
 		err = &engine.KilledError{Cause: context.Cause(ctx)}
 	}

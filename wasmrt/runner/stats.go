@@ -34,7 +34,8 @@ func (r *Runner) stats(p *control.StatsParams) *control.StatsResult {
 		if work != nil && state == control.StateRunning {
 			work.stats(&s)
 		}
-		if !p.Used || s.Requests > 0 || s.InFlight > 0 || s.LogDropped > 0 {
+		c.asides.tell(&s)
+		if !p.Used || s.Requests > 0 || s.InFlight > 0 || s.LogDropped > 0 || s.Pool.Fuel > 0 {
 			result.Containers = append(result.Containers, s)
 		}
 	}

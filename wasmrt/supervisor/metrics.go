@@ -167,7 +167,7 @@ func boolean(b bool) float64 {
 	return 0
 }
 
-// pooled says whether a guest's processor time and memory are counted: those of HTTP guests are.
+// pooled says whether a guest has instances only while it is asked: HTTP guests are.
 func pooled(abi string) bool {
 	switch module.ABI(abi) {
 	case module.ABIReactor, module.ABIHTTPWasm, module.ABIWAGI:

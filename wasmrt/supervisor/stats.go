@@ -9,8 +9,9 @@ import (
 )
 
 // Stats hold what was measured and leave out what was not: guests of a namespace share a process, so what a container took
-// is what the engine has counted, and of a command it counts neither. What else is counted for each (requests, failures,
-// time) are the metrics of ListPodSandboxMetrics; what a namespace's process takes is in the runtime's verbose status.
+// is what the engine has counted. Memory is what a limit is held against: all that a command's has grown to, and of an HTTP
+// guest what its instances keep. What else is counted for each (requests, failures, time) are the metrics of
+// ListPodSandboxMetrics; what a namespace's process takes is in the runtime's verbose status.
 
 // measured asks the runners what was counted of the containers that were ever used.
 func (s *Supervisor) measured(ctx context.Context) (map[string]control.ContainerStats, error) {
@@ -48,7 +49,8 @@ func (s *Supervisor) containerStats(c *container, byID map[string]control.Contai
 		WritableLayer: &runtimev1.FilesystemUsage{Timestamp: now, FsId: &runtimev1.FilesystemIdentifier{Mountpoint: s.images.Dir()},
 			UsedBytes: &runtimev1.UInt64Value{}, InodesUsed: &runtimev1.UInt64Value{}},
 	}
-	if counted := byID[c.record.ID]; pooled(c.record.Status.ABI) {
+	// A server that nobody has asked yet has taken nothing; a command of which nothing is told was not measured.
+	if counted, told := byID[c.record.ID]; told || pooled(c.record.Status.ABI) {
 		stats.Cpu = &runtimev1.CpuUsage{Timestamp: now, UsageCoreNanoSeconds: &runtimev1.UInt64Value{Value: uint64(max(0, counted.Pool.CPUNanos))}}
 		resident := &runtimev1.UInt64Value{Value: counted.MemoryBytes}
 		stats.Memory = &runtimev1.MemoryUsage{Timestamp: now, WorkingSetBytes: resident, RssBytes: resident, UsageBytes: resident}
