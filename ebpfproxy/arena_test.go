@@ -96,7 +96,7 @@ func (a *arena) in(f func()) {
 
 func (a *arena) removeCgroup() {
 	var err error
-	for range 200 {
+	for range 6000 {
 		if err = os.Remove(a.cgroup); err == nil || errors.Is(err, os.ErrNotExist) {
 			return
 		}

@@ -48,7 +48,7 @@ func collectFlows(t *testing.T, f *Flows) *flowCollector {
 			c.mu.Unlock()
 		}
 	}()
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		f.mu.Lock()
 		there := len(f.listeners) > before
 		f.mu.Unlock()
@@ -69,7 +69,7 @@ func (c *flowCollector) end() {
 func (c *flowCollector) wait(n int) []Flow {
 	c.t.Helper()
 	var heard []Flow
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		c.mu.Lock()
 		heard = append([]Flow{}, c.heard...)
 		c.mu.Unlock()

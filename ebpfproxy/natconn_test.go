@@ -184,7 +184,7 @@ func TestNATBackendGone(t *testing.T) {
 	if got := r.in(ack, tcRedirect); got.dst.String() != "10.9.0.20:80" {
 		t.Errorf("a segment within the grace went to %s", got.dst)
 	}
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(60 * time.Second)
 	for {
 		_, out := r.run("petrel_nat_in", ack)
 		got, err := read(out[14:], false)

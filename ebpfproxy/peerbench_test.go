@@ -209,7 +209,7 @@ func (p *peerPlace) through(config string, args ...string) netip.AddrPort {
 	must(p.t, err)
 	p.t.Cleanup(func() { _ = cmd.Process.Signal(unix.SIGTERM); _ = cmd.Wait() })
 	at := netip.MustParseAddrPort("10.98.0.1:80")
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		p.in(func() {
 			var fd int
 			if fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0); err == nil {

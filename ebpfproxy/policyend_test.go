@@ -51,7 +51,7 @@ func TestPolicyLeavesNothing(t *testing.T) {
 			t.Errorf("%s: %v, %v", hook.program, left, err)
 		}
 	}
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if len(alive(programs)) == 0 {
 			return
 		}

@@ -101,14 +101,14 @@ func TestStreamsLiveWhileTheirBackendServesElsewhere(t *testing.T) {
 // TestBackendThatComesBackKeepsItsStreams, as when a pod's address is taken away and given again within the grace.
 func TestBackendThatComesBackKeepsItsStreams(t *testing.T) {
 	a := newArena(t)
-	p := a.open(Config{Grace: time.Second})
+	p := a.open(Config{Grace: 2 * time.Second})
 	one, two := a.serve("127.0.0.2:0"), a.serve("127.0.0.3:0")
 	svc := clusterIP("10.96.0.1:80", TCP, one.backend())
 	mustSync(t, p, svc)
 	s := a.connected(unix.SOCK_STREAM, svc.at())
 	mustSync(t, p, clusterIP("10.96.0.1:80", TCP, two.backend()))
 	mustSync(t, p, svc)
-	time.Sleep(1200 * time.Millisecond)
+	time.Sleep(2300 * time.Millisecond)
 	if s.ended() {
 		t.Error("a stream to a backend that came back was ended")
 	}

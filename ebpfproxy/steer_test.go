@@ -137,7 +137,7 @@ func TestSteerHandOver(t *testing.T) {
 		}
 		old := current
 		current = next
-		for deadline := time.Now().Add(5 * time.Second); asked.Load() < before+pods && time.Now().Before(deadline); {
+		for deadline := time.Now().Add(60 * time.Second); asked.Load() < before+pods && time.Now().Before(deadline); {
 			time.Sleep(time.Millisecond)
 		}
 		old.end() // as a runner does when nobody waits at its listener any more

@@ -45,7 +45,7 @@ func startFront(t testing.TB, h http.Handler, change func(*Server)) served {
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
-		for deadline := time.Now().Add(5 * time.Second); conns.Load() != 0; time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(60 * time.Second); conns.Load() != 0; time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatalf("%d connections are left", conns.Load())
 			}

@@ -28,8 +28,8 @@ const apiPort = 6443
 
 // Limits on waiting, far above what is normal, so that they say "broken", not "slow machine".
 const (
-	apiLimit  = 60 * time.Second
-	joinLimit = 90 * time.Second
+	apiLimit  = 3 * time.Minute
+	joinLimit = 3 * time.Minute
 	pollPause = 50 * time.Millisecond
 )
 

@@ -95,7 +95,7 @@ func serveEcho(t *testing.T, n *Node) {
 func says(t *testing.T, dial func() (net.Conn, error)) {
 	t.Helper()
 	var err error
-	for range 400 {
+	for range 6000 {
 		if err = hello(dial); err == nil {
 			return
 		}
@@ -188,7 +188,7 @@ func TestKillAndRestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	killed := 0
-	for range 400 { // it may not be what it is to become yet
+	for range 6000 { // it may not be what it is to become yet
 		if killed, err = n.KillMatching(func(args []string) bool { return slices.Contains(args, "1003") }); killed > 0 || err != nil {
 			break
 		}
@@ -213,7 +213,7 @@ func TestKillAndRestart(t *testing.T) {
 // onDisk waits until lab.json says so.
 func onDisk(t *testing.T, l *Lab, as func(*State) bool) *State {
 	t.Helper()
-	for range 400 {
+	for range 6000 {
 		s, err := Read(l.Dir())
 		if err != nil {
 			t.Fatal(err)
@@ -234,7 +234,7 @@ func TestStopKillsWhoStays(t *testing.T) {
 	if err := n.Start("deaf", "/bin/sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done"); err != nil {
 		t.Fatal(err)
 	}
-	for range 400 {
+	for range 6000 {
 		if raw, _ := os.ReadFile(n.LogPath("deaf")); len(raw) > 0 {
 			break
 		}
@@ -266,10 +266,17 @@ func TestDown(t *testing.T) {
 				t.Errorf("state %+v", s)
 			}
 			var inside []int
-			for _, n := range s.Nodes {
-				for _, p := range n.Place.Processes() {
-					inside = append(inside, p.PID)
+			for range 6000 { // one that just becomes another program has no name for a moment
+				inside = nil
+				for _, n := range s.Nodes {
+					for _, p := range n.Place.Processes() {
+						inside = append(inside, p.PID)
+					}
 				}
+				if len(inside) == 4 {
+					break
+				}
+				time.Sleep(5 * time.Millisecond)
 			}
 			if len(inside) != 4 {
 				t.Errorf("processes %v", inside)
@@ -318,7 +325,7 @@ func TestDown(t *testing.T) {
 // alive leaves out what has ended and waits for its parent to take note, which for the children of a killed lab is the
 // host's init, and gives what was killed the moment that the kernel takes to end it.
 func alive(pid int) bool {
-	for range 400 {
+	for range 6000 {
 		raw, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
 		if err != nil || strings.Contains(string(raw), ") Z ") {
 			return false

@@ -20,7 +20,7 @@ import (
 )
 
 // stopLimit is what a process has to end after SIGTERM before it is killed.
-const stopLimit = 15 * time.Second
+const stopLimit = 30 * time.Second
 
 // Node is one machine of a lab.
 type Node struct {

@@ -343,7 +343,7 @@ func TestMalice(t *testing.T) {
 	if len(b.Addresses()) > 0 {
 		t.Errorf("somebody listens: %v", b.Addresses())
 	}
-	for deadline := time.Now().Add(5 * time.Second); openFiles(t) > before; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); openFiles(t) > before; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d files are open, %d before", openFiles(t), before)
 		}

@@ -36,20 +36,21 @@ func TestIdlePods(t *testing.T) {
 	begin := time.Now()
 	list := n.startMany(image, pods)
 	took := time.Since(begin)
-	time.Sleep(3 * time.Second) // the garbage of starting is given back
-	after := n.resident()
-	cpu := n.runners()["default"].CPUNanos
-	time.Sleep(time.Second)
-	cpu = n.runners()["default"].CPUNanos - cpu
-	runner, supervisor := float64(after[0]-before[0])/float64(pods), float64(after[1]-before[1])/float64(pods)
+	var runner, supervisor float64
+	eventually(t, "the garbage of starting to be given back", func() bool {
+		after := n.resident()
+		runner, supervisor = float64(after[0]-before[0])/float64(pods), float64(after[1]-before[1])/float64(pods)
+		return runner <= most && supervisor <= most
+	})
+	var cpu int64
+	eventually(t, "the runner to be idle", func() bool { // its collector may have had something left to do
+		before := n.runners()["default"].CPUNanos
+		time.Sleep(time.Second)
+		cpu = n.runners()["default"].CPUNanos - before
+		return time.Duration(cpu) <= 50*time.Millisecond
+	})
 	t.Logf("%d pods in %v (%.0f/s); runner %.1f KiB a pod, supervisor %.1f KiB a pod; runner's CPU in an idle second %v",
 		pods, took, float64(pods)/took.Seconds(), runner, supervisor, time.Duration(cpu))
-	if runner > most || supervisor > most {
-		t.Errorf("runner %.1f KiB and supervisor %.1f KiB a pod, want at most %.0f each", runner, supervisor, most)
-	}
-	if limit := 50 * time.Millisecond; time.Duration(cpu) > limit {
-		t.Errorf("an idle runner used %v in a second", time.Duration(cpu))
-	}
 	// What a first request leaves goes when the pod sleeps again.
 	for _, p := range list {
 		n.wantAnswer(p, "hello")

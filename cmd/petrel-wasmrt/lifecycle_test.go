@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -265,18 +266,16 @@ func TestManyPodsOfOneModule(t *testing.T) {
 	for _, p := range list {
 		n.wantAnswer(p, "Hello from Petrel")
 	}
-	var sum time.Duration
-	for _, d := range starts {
-		sum += d
-	}
+	slices.Sort(starts)
+	median := starts[pods/2] // a machine that does much else makes some of them wait
 	perPod := (int64(after.ResidentBytes) - int64(before.ResidentBytes)) / pods >> 10
-	t.Logf("%d pods in %v (%.0f pods/s, one at a time), StartContainer %v on average; runner %d KiB before, %d KiB a pod; supervisor %d KiB before, %d KiB a pod",
-		pods, took, pods/took.Seconds(), sum/pods, before.ResidentBytes>>10, perPod, mine, (residentKiB(t, n.cmd.Process.Pid)-mine)/pods)
+	t.Logf("%d pods in %v (%.0f pods/s, one at a time), StartContainer %v in the median; runner %d KiB before, %d KiB a pod; supervisor %d KiB before, %d KiB a pod",
+		pods, took, pods/took.Seconds(), median, before.ResidentBytes>>10, perPod, mine, (residentKiB(t, n.cmd.Process.Pid)-mine)/pods)
 	if after.Templates != 1 || after.Containers != pods+1 {
 		t.Errorf("runner has %d templates and %d containers", after.Templates, after.Containers)
 	}
-	if rate := pods / took.Seconds(); rate < 50 {
-		t.Errorf("%.0f pods/s: replicas must not compile or measure again", rate)
+	if median > 200*time.Millisecond {
+		t.Errorf("%v for a start: replicas must not compile or measure again", median)
 	}
 	if perPod > 200 {
 		t.Errorf("%d KiB for each idle pod", perPod)

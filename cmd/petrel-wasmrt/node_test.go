@@ -341,7 +341,7 @@ func (n *node) sandboxState(id string) runtimev1.PodSandboxState {
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !ok(); {
+	for deadline := time.Now().Add(60 * time.Second); !ok(); {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited for %s", what)
 		}

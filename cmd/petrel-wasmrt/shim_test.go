@@ -79,7 +79,7 @@ func (n *shimNode) end() {
 		log, _ := os.ReadFile(filepath.Join(n.run, "log"))
 		n.t.Logf("log of daemon and runtime:\n%s", log)
 	}
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(60 * time.Second)
 	left := n.processes()
 	for ; len(left) > 0 && time.Now().Before(deadline); left = n.processes() {
 		time.Sleep(50 * time.Millisecond)

@@ -82,7 +82,7 @@ func TestRun(t *testing.T) {
 	case <-time.After(2 * shutdownTimeout):
 		t.Fatal("does not stop")
 	}
-	if took := time.Since(begun); took > shutdownTimeout/2 {
+	if took := time.Since(begun); took >= shutdownTimeout {
 		t.Errorf("an open watch held the shutdown up for %v", took)
 	}
 	for {

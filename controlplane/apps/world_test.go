@@ -161,7 +161,7 @@ func decode[T any](w *world, a answered) T {
 func (w *world) eventually(what string, condition func() error) {
 	w.Helper()
 	var err error
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
 		if err = condition(); err == nil {
 			return
 		}

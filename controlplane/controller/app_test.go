@@ -95,7 +95,7 @@ func (w *appWorld) app() *api.App {
 func (w *appWorld) eventually(what string, condition func() error) {
 	w.Helper()
 	var err error
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
 		if err = condition(); err == nil {
 			return
 		}

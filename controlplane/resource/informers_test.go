@@ -50,7 +50,7 @@ func TestInformersFollowTheStore(t *testing.T) {
 				if got == want {
 					return
 				}
-			case <-time.After(5 * time.Second):
+			case <-time.After(60 * time.Second):
 				t.Fatalf("no %q", want)
 			}
 		}
@@ -132,7 +132,7 @@ func TestEventsAreWrittenThroughTheSink(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- informers.Run(ctx) }()
 	defer func() { cancel(); <-done }()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(60 * time.Second)
 	for time.Now().Before(deadline) {
 		list, err := corelisters.NewEventLister(inf.GetIndexer()).Events(ns).List(labels.Everything())
 		if err != nil {

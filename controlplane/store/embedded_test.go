@@ -203,7 +203,7 @@ func TestQuota(t *testing.T) {
 		}
 	}
 	// Compaction frees in the background, so it may take more than one round.
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 		if err := s.Compact(t.Context(), fresh(t, s)); err != nil {
 			t.Fatal(err)
 		}

@@ -89,7 +89,7 @@ func (s *etcdServer) start(t testing.TB) {
 	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
 	var err error
 	// A port that was just given up may take a moment to be free.
-	for range 50 {
+	for range 1000 {
 		if s.etcd, err = embed.StartEtcd(c); err == nil {
 			break
 		}

@@ -17,7 +17,7 @@ import (
 const (
 	// removeLimit bounds how long a group's processes are killed and waited for: the kernel takes some milliseconds to
 	// take one apart, more when it has much memory.
-	removeLimit = 20 * time.Second
+	removeLimit = 60 * time.Second
 	removePause = 10 * time.Millisecond
 	groupPerm   = 0o755
 )

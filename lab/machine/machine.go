@@ -19,11 +19,11 @@ import (
 var ErrUnsupported = errors.New("this host cannot make machines")
 
 // bootLimit bounds how long an init takes to make its mounts.
-const bootLimit = 20 * time.Second
+const bootLimit = 60 * time.Second
 
 // endLimit bounds how long an init takes to end. It cannot before every process that was started in its machine has been
 // waited for by its parent.
-const endLimit = 20 * time.Second
+const endLimit = 60 * time.Second
 
 // spaces are what a machine has of its own. The group namespace is made after the init has joined its groups, so that
 // the machine sees those as the roots.

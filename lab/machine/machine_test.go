@@ -190,7 +190,7 @@ func TestSweepEndsProcesses(t *testing.T) {
 
 func waitFor(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !condition(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); !condition(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited for %s", what)
 		}
@@ -260,7 +260,7 @@ func heard(t *testing.T, from *Machine, at netip.AddrPort) {
 	t.Helper()
 	var conn net.Conn
 	var err error
-	for range 200 { // it may not listen yet
+	for range 3000 { // it may not listen yet
 		if conn, err = from.Dial(t.Context(), at); err == nil {
 			break
 		}

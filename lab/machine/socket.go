@@ -108,7 +108,7 @@ func (a *asker) socket(ip netip.Addr, deadline time.Time) (*os.File, error) {
 }
 
 // dialLimit bounds a connection to a machine: the way is short.
-const dialLimit = 5 * time.Second
+const dialLimit = 15 * time.Second
 
 // Dial connects to a TCP address as a process of the machine would.
 func (m *Machine) Dial(ctx context.Context, to netip.AddrPort) (net.Conn, error) {

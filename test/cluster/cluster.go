@@ -14,8 +14,8 @@ import (
 
 // Limits on waiting, far above what is normal, so that they say "broken", not "slow machine".
 const (
-	readyLimit = 60 * time.Second
-	stopLimit  = 30 * time.Second
+	readyLimit = 3 * time.Minute
+	stopLimit  = time.Minute
 )
 
 // State is what a process of petrel tells in <data-dir>/petrel.json.

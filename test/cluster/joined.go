@@ -13,7 +13,7 @@ import (
 )
 
 // joinLimit bounds a worker that is expected to fail.
-const joinLimit = 45 * time.Second
+const joinLimit = 2 * time.Minute
 
 // Joined is a cluster whose control plane speaks TLS, on loopback, and whose worker joins it with a token.
 type Joined struct {

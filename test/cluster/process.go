@@ -121,7 +121,7 @@ func kill9(ctx context.Context, dir string, which []Found) error {
 			return fmt.Errorf("kill %s: %w", f, err)
 		}
 	}
-	return Until(ctx, 10*time.Second, "killed processes to be gone", func() error {
+	return Until(ctx, time.Minute, "killed processes to be gone", func() error {
 		left, err := findProcesses(dir)
 		if err != nil {
 			return err

@@ -25,7 +25,7 @@ import (
 
 const (
 	name     = "csi-mock.example"
-	patience = 20 * time.Second
+	patience = 60 * time.Second
 )
 
 // registrar registers the driver as node-driver-registrar does: at a socket of its own.

@@ -23,7 +23,7 @@ const (
 	entry = User + `:$2b$04$abcdefghijklmnopqrstuu/LVz6MZlItEy42I2juLihZ66HnQx/cy`
 
 	// patience is how long the program has to serve and to end.
-	patience = 20 * time.Second
+	patience = 60 * time.Second
 )
 
 // Options say how a registry serves.

@@ -116,7 +116,7 @@ func TestContainers(t *testing.T) {
 	w.apply(web)
 	w.rollout("shop")
 	w.rollout("web")
-	w.kubectl("wait", "pod/client", "pod/host", "--for=condition=Ready", "--timeout=60s")
+	w.kubectl("wait", "pod/client", "pod/host", "--for=condition=Ready", "--timeout=150s")
 
 	t.Run("where they run", func(t *testing.T) { containersPlaced(w.in(t)) })
 	t.Run("their network", func(t *testing.T) { containersNetwork(w.in(t), n) })
@@ -259,7 +259,7 @@ spec:
 func containersClasses(w *world) {
 	w.kubectl("get", "runtimeclass", "wasm")
 	w.apply(fmt.Sprintf(classes, w.ns))
-	w.kubectl("wait", "pod/classed", "--for=condition=Ready", "--timeout=60s")
+	w.kubectl("wait", "pod/classed", "--for=condition=Ready", "--timeout=150s")
 	w.comes(`RuntimeClass "none-such" not found`, "describe", "pod", "unclassed")
 	w.kubectl("delete", "pod", "classed", "unclassed")
 	w.kubectl("delete", "runtimeclass", "other-"+w.ns)
@@ -282,7 +282,7 @@ spec:
 // podOfBothKinds has a Wasm module and a container in one pod: one address, one localhost, and one life.
 func podOfBothKinds(w *world, n *cluster.Nodes) {
 	w.apply(both)
-	w.kubectl("wait", "pod/both", "--for=condition=Ready", "--timeout=60s")
+	w.kubectl("wait", "pod/both", "--for=condition=Ready", "--timeout=150s")
 	p := w.pod("both")
 	runs := map[string]string{}
 	for _, c := range p.Status.ContainerStatuses {
@@ -292,7 +292,10 @@ func podOfBothKinds(w *world, n *cluster.Nodes) {
 		w.Errorf("on %s run %v", p.Spec.NodeName, runs)
 	}
 	w.kubectl("exec", "both", "-c", "side", "--", "box", "get", "http://127.0.0.1:8080/")
-	w.kubectl("exec", "both", "-c", "side", "--", "box", "get", "http://127.0.0.1:9090/")
+	w.eventually("the container to listen", func() error {
+		_, err := w.k.Run(w.Context(), "", "exec", "both", "-c", "side", "--", "box", "get", "http://127.0.0.1:9090/")
+		return err
+	})
 	w.kubectl("exec", "client", "--", "box", "get", "http://"+p.Status.PodIP+":8080/")
 	w.eventually("the pod from the other node", func() error {
 		answer, err := n.HTTP(1).Get("http://" + p.Status.PodIP + ":8080/")
@@ -348,7 +351,7 @@ func (w *world) pod(name string) *corev1.Pod {
 
 // containersLeaveNothing removes everything and looks for what stays on the node.
 func containersLeaveNothing(w *world, n *cluster.Nodes) {
-	w.kubectl("delete", "deployment,pod,service", "--all", "--wait=true", "--timeout=60s")
+	w.kubectl("delete", "deployment,pod,service", "--all", "--wait=true", "--timeout=150s")
 	init := n.Lab.State().Nodes[0].Place.Init
 	w.eventually("the node to be as before", func() error {
 		mounts, err := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", init))

@@ -6,7 +6,7 @@ import "strings"
 func containersLifecycle(w *world) {
 	w.apply(wholePod)
 	w.apply(endingPod)
-	w.kubectl("wait", "pod/whole", "--for=condition=Ready", "--timeout=60s")
+	w.kubectl("wait", "pod/whole", "--for=condition=Ready", "--timeout=150s")
 	matches(w.T, w.kubectl("get", "pod", "whole"), `^whole +2/2 +Running +0 `)
 	equal(w.T, "its first words", strings.TrimSpace(w.kubectl("logs", "whole", "-c", "first")), "prepared by 1234")
 	equal(w.T, "its sidecar answers", strings.TrimSpace(w.kubectl("exec", "whole", "-c", "main", "--", "box", "get", "http://127.0.0.1:9000/")), "beside")
@@ -16,11 +16,11 @@ func containersLifecycle(w *world) {
 
 	contains(w.T, w.kubectl("exec", "whole", "-c", "main", "--", "env"), "SHOP_SERVICE_HOST=10.43.", "SHOP_PORT_80_TCP_PROTO=tcp")
 
-	w.kubectl("wait", "pod/says", "--for=jsonpath={.status.phase}=Failed", "--timeout=60s")
+	w.kubectl("wait", "pod/says", "--for=jsonpath={.status.phase}=Failed", "--timeout=150s")
 	const terminated = "{.status.containerStatuses[0].state.terminated."
 	equal(w.T, "what the other said", w.kubectl("get", "pod", "says", "-o", "jsonpath="+terminated+"message} "+terminated+"exitCode}"), "no more 7")
 	// Its main container ignores the signal for ten minutes; the hook tells it otherwise.
-	w.kubectl("delete", "pod", "whole", "says", "--timeout=60s")
+	w.kubectl("delete", "pod", "whole", "says", "--timeout=150s")
 }
 
 // wholePod has an init container, a sidecar and a main container that share a volume.

@@ -59,7 +59,7 @@ func TestGuestsResolveTheClustersNames(t *testing.T) {
 	w.apply(web)
 	w.apply(strings.ReplaceAll(caller, "$NS", w.ns))
 	w.rollout("web")
-	w.kubectl("wait", "pod/caller", "--for=condition=Ready", "--timeout=60s")
+	w.kubectl("wait", "pod/caller", "--for=condition=Ready", "--timeout=150s")
 
 	ip := w.kubectl("get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")
 	for _, name := range []string{"web", "web." + w.ns, "web." + w.ns + ".svc", "web." + w.ns + ".svc.cluster.local", "web." + w.ns + ".svc.cluster.local.", "alias"} {

@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // answer is what an HTTP server said.
@@ -27,7 +26,7 @@ type answer struct {
 func (w *world) curl(args ...string) answer {
 	w.Helper()
 	head := filepath.Join(w.TempDir(), "head")
-	full := append([]string{"--silent", "--show-error", "--max-time", "60", "--dump-header", head, "--write-out", "\n%{http_code}"}, args...)
+	full := append([]string{"--silent", "--show-error", "--max-time", "180", "--dump-header", head, "--write-out", "\n%{http_code}"}, args...)
 	cmd := exec.CommandContext(w.Context(), "curl", full...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -72,7 +71,7 @@ func readHeader(w *world, path string) http.Header {
 
 // browser is an HTTP client for app URLs: like curl and browsers it takes every *.localhost name for this machine.
 var browser = &http.Client{
-	Timeout: 30 * time.Second,
+	Timeout: patience,
 	Transport: &http.Transport{
 		MaxIdleConnsPerHost: 16,
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {

@@ -50,8 +50,8 @@ func TestJoining(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := worldIn(t, j.Cluster())
-	w.kubectl("wait", "node", "n1", "--for=create", "--timeout=60s")
-	w.kubectl("wait", "node", "n1", "--for=condition=Ready", "--timeout=60s")
+	w.kubectl("wait", "node", "n1", "--for=create", "--timeout=150s")
+	w.kubectl("wait", "node", "n1", "--for=condition=Ready", "--timeout=150s")
 	matches(t, w.kubectl("auth", "whoami"), `^Username +petrel:admin$`)
 	t.Run("machines that may not join", func(t *testing.T) { refusedMachines(t, j, token) })
 	t.Run("without the token", func(t *testing.T) {

@@ -164,9 +164,9 @@ func (w *world) restart() {
 // settled waits until the node is ready, every pod runs, and both apps answer.
 func (w *world) settled(url string) {
 	w.Helper()
-	w.kubectl("wait", "node", "--all", "--for=condition=Ready", "--timeout=60s")
+	w.kubectl("wait", "node", "--all", "--for=condition=Ready", "--timeout=150s")
 	w.rollout("web")
-	w.kubectl("wait", "pods", "--all", "--for=condition=Ready", "--timeout=60s")
+	w.kubectl("wait", "pods", "--all", "--for=condition=Ready", "--timeout=150s")
 	w.becomes(w.appURL("web"), 200, "probe one")
 	w.becomes(url, 200, "probe")
 	for _, pod := range podURLs(w) {
@@ -311,7 +311,7 @@ func TestStopLeavesNothing(t *testing.T) {
 		t.Errorf("after Ctrl-C: %v, %v", left, err)
 	}
 	w.restart()
-	w.kubectl("wait", "node", "--all", "--for=condition=Ready", "--timeout=60s")
+	w.kubectl("wait", "node", "--all", "--for=condition=Ready", "--timeout=150s")
 	w.rollout("web")
 	w.becomes(w.appURL("web"), 200, "probe one")
 }

@@ -89,7 +89,7 @@ func (f *follower) ends() error {
 func TestLogs(t *testing.T) {
 	w := newWorld(t)
 	w.apply(server)
-	w.kubectl("wait", "pod/server", "--for=condition=Ready", "--timeout=60s")
+	w.kubectl("wait", "pod/server", "--for=condition=Ready", "--timeout=150s")
 	url := podURL(w, "server")
 	for _, line := range []string{"alpha", "beta", "gamma"} {
 		w.get(url+"log?line="+line, 204)
@@ -133,6 +133,16 @@ spec:
       - {name: main, image: $TASK, args: [count, "20"]}
 `
 
+// anchor is a pod that nobody schedules.
+const anchor = `
+apiVersion: v1
+kind: Pod
+metadata: {name: anchor}
+spec:
+  schedulerName: nobody
+  containers: [{name: main, image: nothing}]
+`
+
 // TestWatch watches by kubectl get -w.
 func TestWatch(t *testing.T) {
 	w := newWorld(t)
@@ -146,7 +156,9 @@ func TestWatch(t *testing.T) {
 	w.kubectl("delete", "configmap", "second")
 	f.sees(`^DELETED +second +2 `)
 
+	w.kubectlIn(anchor, "create", "-f", "-")
 	pods := w.follow(w.k.Command(t.Context(), "get", "pods", "-w"))
+	pods.sees(`^anchor +0/1 +Pending `) // from now on it watches
 	w.apply(server)
 	pods.sees(`^server +0/1 +Pending `)
 	pods.sees(`^server +1/1 +Running `)
@@ -158,15 +170,15 @@ func TestWatch(t *testing.T) {
 func TestWait(t *testing.T) {
 	w := newWorld(t)
 	contains(t, w.kubectlFails("wait", "pod/server", "--for=condition=Ready", "--timeout=1s"), "not found")
-	done := w.follow(w.k.Command(t.Context(), "wait", "pod/server", "--for=create", "--timeout=60s"))
+	done := w.follow(w.k.Command(t.Context(), "wait", "pod/server", "--for=create", "--timeout=150s"))
 	w.apply(server)
 	if err := done.ends(); err != nil {
 		t.Errorf("wait --for=create: %v", err)
 	}
-	w.kubectl("wait", "pod/server", "--for=condition=Ready", "--timeout=60s")
-	w.kubectl("wait", "pod/server", "--for=jsonpath={.status.phase}=Running", "--timeout=60s")
+	w.kubectl("wait", "pod/server", "--for=condition=Ready", "--timeout=150s")
+	w.kubectl("wait", "pod/server", "--for=jsonpath={.status.phase}=Running", "--timeout=150s")
 	contains(t, w.kubectlFails("wait", "pod/server", "--for=condition=Ready=false", "--timeout=1s"), "timed out")
-	gone := w.follow(w.k.Command(t.Context(), "wait", "pod/server", "--for=delete", "--timeout=60s"))
+	gone := w.follow(w.k.Command(t.Context(), "wait", "pod/server", "--for=delete", "--timeout=150s"))
 	w.kubectl("delete", "pod", "server", "--wait=false")
 	if err := gone.ends(); err != nil {
 		t.Errorf("wait --for=delete: %v", err)

@@ -20,11 +20,11 @@ func TestDrain(t *testing.T) {
 		}
 	})
 	matches(t, w.kubectl("get", "nodes"), ` Ready,SchedulingDisabled `)
-	out := w.kubectl("drain", node, "--pod-selector=app=web", "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=60s")
+	out := w.kubectl("drain", node, "--pod-selector=app=web", "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=150s")
 	contains(t, out, "evicting pod "+w.ns+"/web-", "drained")
 	w.eventually("the new pods to wait for a node", func() error {
 		pods := w.kubectl("get", "pods")
-		if strings.Count(pods, "Pending") != 2 || strings.Contains(pods, "Running") {
+		if strings.Count(pods, "Pending") != 2 || strings.Count(pods, "\n") != 3 { // below the headings
 			return &missing{what: "two pending pods", in: pods}
 		}
 		return nil

@@ -134,12 +134,14 @@ func TestKubectlLogsFlags(t *testing.T) {
 	w := newWorld(t)
 	w.apply(streamPods)
 	w.kubectl("wait", "pod", "--all", "--for=condition=Ready", "--timeout="+patience.String())
-	w.eventually("the second container to have written", func() error {
-		if out := w.kubectl("logs", "job", "-c", "second"); out != "of the second\nagain\n" {
-			return &missing{what: "both lines", in: out}
-		}
-		return nil
-	})
+	for container, lines := range map[string]string{"first": "of the first\nloud\n", "second": "of the second\nagain\n"} {
+		w.eventually("the "+container+" container to have written", func() error {
+			if out := w.kubectl("logs", "job", "-c", container); out != lines {
+				return &missing{what: "both lines", in: out}
+			}
+			return nil
+		})
+	}
 	for _, tt := range []struct{ flags, want string }{
 		{"job -c first", `\Aof the first\nloud\n\z`},
 		{"job -c second --tail=1", `\Aagain\n\z`},

@@ -13,9 +13,9 @@ func TestTop(t *testing.T) {
 	w.becomes(w.appURL("web"), 200, "probe one")
 	node := strings.TrimSpace(w.kubectl("get", "nodes", "-o", "jsonpath={.items[0].metadata.name}"))
 
-	w.comes(`^web-\S+ +\d+m +\d+(Ki|Mi)`, "top", "pods")
+	w.comes(`^web-\S+ +\d+m +\d+(Ki|Mi)\s+^web-\S+ +\d+m +\d+(Ki|Mi)`, "top", "pods") // both pods
 	w.comes(`^web-\S+ +web +\d+m `, "top", "pods", "--containers", "-l", "app=web")
-	matches(t, w.kubectl("top", "nodes"), `^`+node+` +\d+m +\d+% +\d+Mi +\d+%`)
+	w.comes(`^`+node+` +\d+m +\d+% +\d+Mi +\d+%`, "top", "nodes")
 	pod := strings.TrimSpace(w.kubectl("get", "pods", "-o", "jsonpath={.items[0].metadata.name}"))
 	matches(t, w.kubectl("get", "--raw", "/apis/metrics.k8s.io/v1beta1/namespaces/"+w.ns+"/pods/"+pod), `"kind":"PodMetrics".*"window":"[0-9.]+m?s"`)
 	contains(t, w.kubectlFails("top", "pod", "none"), "not found")

@@ -19,12 +19,12 @@ func TestCreate(t *testing.T) {
 	equal(t, "secret", string(secret.Data["word"]), "sesame")
 	w.kubectl("create", "service", "clusterip", "made", "--tcp=80:8080")
 	w.kubectl("create", "job", "made", "--image="+w.image("task"), "--", "task", "print", "done")
-	w.kubectl("wait", "--for=condition=Complete", "job/made", "--timeout=60s")
+	w.kubectl("wait", "--for=condition=Complete", "job/made", "--timeout=150s")
 	contains(t, w.kubectl("logs", "job/made"), "done")
 
 	extra := w.ns + "-extra"
 	w.kubectl("create", "namespace", extra)
-	w.kubectl("delete", "namespace", extra, "--timeout=60s")
+	w.kubectl("delete", "namespace", extra, "--timeout=150s")
 	contains(t, w.kubectlFails("get", "namespace", extra), "not found")
 
 	contains(t, w.kubectlFails("create", "configmap", "settings"), `configmaps "settings" already exists`)

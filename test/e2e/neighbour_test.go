@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -12,7 +13,7 @@ type neighbour struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
-	answers  int
+	answers  atomic.Int64
 	failures []string
 	slowest  time.Duration
 }
@@ -30,7 +31,7 @@ func startNeighbour(w *world, url string) *neighbour {
 			if err != nil || a.Status != 200 {
 				n.failures = append(n.failures, fmt.Sprintf("%d %s %v", a.Status, a.Body, err))
 			}
-			n.answers++
+			n.answers.Add(1)
 			n.slowest = max(n.slowest, time.Since(began))
 			time.Sleep(10 * time.Millisecond)
 		}
@@ -42,13 +43,19 @@ func startNeighbour(w *world, url string) *neighbour {
 // verify ends the asking. A neighbour may have waited for its turn; it may not have failed.
 func (n *neighbour) verify(w *world) {
 	w.Helper()
+	w.eventually("a neighbour to have answered often", func() error {
+		if answers := n.answers.Load(); answers < 20 {
+			return fmt.Errorf("%d answers", answers)
+		}
+		return nil
+	})
 	n.cancel()
 	n.wg.Wait()
 	if len(n.failures) > 0 {
-		w.Errorf("%d of %d requests to a neighbour failed, first: %s", len(n.failures), n.answers, n.failures[0])
+		w.Errorf("%d of %d requests to a neighbour failed, first: %s", len(n.failures), n.answers.Load(), n.failures[0])
 	}
-	if n.answers < 20 || n.slowest > 5*time.Second {
-		w.Errorf("a neighbour answered %d times, the slowest after %s", n.answers, n.slowest)
+	if n.slowest > 20*time.Second {
+		w.Errorf("a neighbour's slowest answer came after %s", n.slowest)
 	}
-	w.Logf("a neighbour answered %d times, the slowest after %s", n.answers, n.slowest.Round(time.Millisecond))
+	w.Logf("a neighbour answered %d times, the slowest after %s", n.answers.Load(), n.slowest.Round(time.Millisecond))
 }

@@ -36,12 +36,12 @@ func TestStaticPod(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	w.kubectl("wait", "node", "--all", "--for=create", "--timeout=60s")
+	w.kubectl("wait", "node", "--all", "--for=create", "--timeout=150s")
 	name := "pod/local-" + strings.TrimSpace(w.kubectl("get", "nodes", "-o", "jsonpath={.items[0].metadata.name}"))
 	ready := func() {
 		t.Helper()
-		w.kubectl("wait", name, "-n", "default", "--for=create", "--timeout=60s")
-		w.kubectl("wait", name, "-n", "default", "--for=condition=Ready", "--timeout=60s")
+		w.kubectl("wait", name, "-n", "default", "--for=create", "--timeout=150s")
+		w.kubectl("wait", name, "-n", "default", "--for=condition=Ready", "--timeout=150s")
 	}
 	field := func(path string) string {
 		return strings.TrimSpace(w.kubectl("get", name, "-n", "default", "-o", "jsonpath={"+path+"}"))
@@ -81,7 +81,7 @@ func TestStaticPod(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, "local.yaml")); err != nil {
 		t.Fatal(err)
 	}
-	w.kubectl("wait", name, "-n", "default", "--for=delete", "--timeout=60s")
+	w.kubectl("wait", name, "-n", "default", "--for=delete", "--timeout=150s")
 }
 
 // answers asks once for a page that has the text.
@@ -112,10 +112,16 @@ func rotates(w *world, base, name string) {
 		}
 		return nil
 	})
-	if err := w.answers(base+"/log?line=afterwards", 204, ""); err != nil {
-		w.Fatal(err)
-	}
-	w.comes("out afterwards$", "logs", name, "-n", "default", "--tail=5")
+	w.eventually("the log to go on", func() error { // it may be moved aside again before it is read
+		if err := w.answers(base+"/log?line=afterwards", 204, ""); err != nil {
+			return err
+		}
+		out, err := w.k.Run(w.Context(), "", "logs", name, "-n", "default", "--tail=5")
+		if err != nil || !strings.Contains(out, "out afterwards\n") {
+			return &missing{what: "the newest line", in: out}
+		}
+		return nil
+	})
 	files, err := filepath.Glob(logs)
 	if err != nil || len(files) > 3 { // one that is being compressed counts twice
 		w.Errorf("log files: %v, %v", files, err)

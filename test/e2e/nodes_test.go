@@ -82,11 +82,11 @@ func TestNodes(t *testing.T) {
 	t.Parallel()
 	n := nodesCluster(t, 3, 2) // nodes 1 and 3 share a link: routes between them, a tunnel to node 2
 	w := worldIn(t, n.Cluster())
-	w.kubectl("wait", "nodes", "--all", "--for=condition=Ready", "--timeout=60s")
+	w.kubectl("wait", "nodes", "--all", "--for=condition=Ready", "--timeout=150s")
 	w.apply(spread(6))
 	w.apply(remote)
 	w.rollout("web")
-	w.kubectl("wait", "pod/caller", "--for=condition=Ready", "--timeout=60s")
+	w.kubectl("wait", "pod/caller", "--for=condition=Ready", "--timeout=150s")
 
 	t.Run("each node has its addresses", func(t *testing.T) { nodeAddresses(w.in(t), n) })
 	t.Run("pods are on every node", func(t *testing.T) {
@@ -297,7 +297,7 @@ func logsOfEveryNode(w *world, n *cluster.Nodes) {
 
 // drainOne empties node-2 and lets it be used again.
 func drainOne(w *world) {
-	w.kubectl("drain", "node-2", "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=60s")
+	w.kubectl("drain", "node-2", "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=150s")
 	w.rollout("web")
 	if by := podsByNode(w); len(by["node-2"]) > 0 || len(by["node-1"])+len(by["node-3"]) != 6 {
 		w.Errorf("after the drain: %v", by)
@@ -325,9 +325,9 @@ func nodeDies(w *world, n *cluster.Nodes) {
 	if len(dead) == 0 {
 		w.Fatal("no pod was on it")
 	}
-	w.kubectl("wait", "node/node-3", "--for=condition=Ready=Unknown", "--timeout=55s")
+	w.kubectl("wait", "node/node-3", "--for=condition=Ready=Unknown", "--timeout=150s")
 	matches(w.T, w.kubectl("get", "nodes"), `^node-3 +NotReady `, `^node-1 +Ready `)
-	w.kubectl("wait", "pod/"+dead[0], "--for=condition=Ready=False", "--timeout=30s")
+	w.kubectl("wait", "pod/"+dead[0], "--for=condition=Ready=False", "--timeout=150s")
 	ip := w.kubectl("get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")
 	w.eventually("the service to leave the dead node's pods alone", func() error {
 		for range 20 {
@@ -344,7 +344,7 @@ func nodeDies(w *world, n *cluster.Nodes) {
 	if err := node.Restart(lab.Worker); err != nil {
 		w.Fatal(err)
 	}
-	w.kubectl("wait", "node/node-3", "--for=condition=Ready", "--timeout=55s")
+	w.kubectl("wait", "node/node-3", "--for=condition=Ready", "--timeout=150s")
 	w.rollout("web")
 	w.eventually("its pods to serve again", func() error {
 		_, err := ask(w.Context(), n.HTTP(2), "http://"+ip+"/")

@@ -66,7 +66,7 @@ func killedUnderLoad(w *world, n *cluster.Nodes) {
 			w.Fatalf("the connection that is open all along: %v", err)
 		}
 	}
-	w.kubectl("wait", "nodes", "--all", "--for=condition=Ready", "--timeout=60s")
+	w.kubectl("wait", "nodes", "--all", "--for=condition=Ready", "--timeout=150s")
 	stop()
 	clients.Wait()
 	for _, failure := range failures {
@@ -87,7 +87,7 @@ func killedUnderLoad(w *world, n *cluster.Nodes) {
 // keepOpen opens a connection to the Service from the first node; what it answers asks over that connection.
 func keepOpen(w *world, n *cluster.Nodes, ip string) (again func() error) {
 	conns := 0
-	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
+	client := &http.Client{Timeout: patience, Transport: &http.Transport{
 		MaxConnsPerHost: 1,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			conns++

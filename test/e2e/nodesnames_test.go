@@ -36,7 +36,7 @@ func TestNodesNames(t *testing.T) {
 	t.Parallel()
 	n := nodesCluster(t, 2, 1)
 	w := worldIn(t, n.Cluster())
-	w.kubectl("wait", "nodes", "--all", "--for=condition=Ready", "--timeout=60s")
+	w.kubectl("wait", "nodes", "--all", "--for=condition=Ready", "--timeout=150s")
 	w.apply(web)
 	var askers []guestAsker
 	for i, node := range n.Lab.Nodes() {
@@ -46,7 +46,7 @@ func TestNodesNames(t *testing.T) {
 	w.rollout("web")
 	for i := range askers {
 		a := &askers[i]
-		w.kubectl("wait", "pod/"+a.pod, "--for=condition=Ready", "--timeout=60s")
+		w.kubectl("wait", "pod/"+a.pod, "--for=condition=Ready", "--timeout=150s")
 		a.url = "http://" + w.kubectl("get", "pod", a.pod, "-o", "jsonpath={.status.podIP}") + ":8080"
 	}
 	ip := w.kubectl("get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")
@@ -85,7 +85,7 @@ func TestNodesNames(t *testing.T) {
 		_, err := w.k.Run(t.Context(), "", "get", "--raw", "/readyz")
 		return err
 	})
-	w.kubectl("wait", "nodes", "--all", "--for=condition=Ready", "--timeout=60s")
+	w.kubectl("wait", "nodes", "--all", "--for=condition=Ready", "--timeout=150s")
 }
 
 // nodesFlows reads the askers' connections to the Service with petrel flows.

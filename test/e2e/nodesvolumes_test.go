@@ -42,7 +42,7 @@ spec:
 // of changes of what its pods mount.
 func volumesOfANode(w *world, n *cluster.Nodes) {
 	w.apply(onNodeTwo)
-	w.kubectl("wait", "pod/here", "--for=condition=Ready", "--timeout=60s")
+	w.kubectl("wait", "pod/here", "--for=condition=Ready", "--timeout=150s")
 	volume := w.kubectl("get", "pvc", "here", "-o", "jsonpath={.spec.volumeName}")
 	contains(w.T, w.kubectl("get", "pv", volume, "-o", "jsonpath={.spec.nodeAffinity} {.spec.local.path}"), "node-2")
 	base := "http://" + w.kubectl("get", "pod", "here", "-o", "jsonpath={.status.podIP}") + ":8080/file?path="

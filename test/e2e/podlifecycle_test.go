@@ -12,7 +12,7 @@ func TestSidecarOfATask(t *testing.T) {
 	w.comes(`Running first=0 proxy=true main=2`, "get", "pod", "errand", "-o", errandColumns)
 	contains(t, w.kubectl("get", "pod", "errand"), "2/2")
 	contains(t, w.kubectl("logs", "errand", "-c", "first"), "made ready")
-	w.kubectl("wait", "pod/errand", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
+	w.kubectl("wait", "pod/errand", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=150s")
 	equal(t, "the sidecar's end", w.kubectl("get", "pod", "errand", "-o", "jsonpath={.status.initContainerStatuses[1].state.terminated.reason}") != "", true)
 	equal(t, "its restarts", w.kubectl("get", "pod", "errand", "-o", "jsonpath={.status.initContainerStatuses[1].restartCount}"), "0")
 	matches(t, w.kubectl("get", "pod", "errand"), `^errand +0/2 +Completed +0 `)
@@ -46,10 +46,10 @@ spec:
 func TestLifecycleHooks(t *testing.T) {
 	w := newWorld(t)
 	w.apply(hooked)
-	w.kubectl("wait", "pod/good", "--for=condition=Ready", "--timeout=60s")
+	w.kubectl("wait", "pod/good", "--for=condition=Ready", "--timeout=150s")
 	w.comes(`FailedPostStartHook.*statuscode: 404`, "events", "--for=pod/bad")
 	w.comes(`^bad +0/1 +\S+ +[1-9]`, "get", "pod", "bad")
-	w.kubectl("delete", "pod", "good", "bad", "--timeout=60s")
+	w.kubectl("delete", "pod", "good", "bad", "--timeout=150s")
 }
 
 const hooked = `
@@ -113,6 +113,6 @@ spec:
   containers:
   - {name: main, image: $TASK, args: [print, out of paper, exit, "3"], terminationMessagePolicy: FallbackToLogsOnError}
 `)
-	w.kubectl("wait", "pod/spoken", "--for=jsonpath={.status.phase}=Failed", "--timeout=60s")
+	w.kubectl("wait", "pod/spoken", "--for=jsonpath={.status.phase}=Failed", "--timeout=150s")
 	equal(t, "message", strings.TrimSpace(w.kubectl("get", "pod", "spoken", "-o", "jsonpath={.status.containerStatuses[0].state.terminated.message}")), "out of paper")
 }

@@ -66,7 +66,7 @@ func TestPrivateRegistry(t *testing.T) {
 	w.kubectl("create", "secret", "docker-registry", "old", "--docker-server="+r.Host, "--docker-username="+dockerregistry.User, "--docker-password=wrong")
 	w.pulls("by-tag", r.Host+"/team/probe:v1", "pull")
 	w.pulls("by-digest", r.Host+"/team/probe@"+digest, "pull")
-	w.kubectl("wait", "pod/by-tag", "pod/by-digest", "--for=condition=Ready", "--timeout=60s")
+	w.kubectl("wait", "pod/by-tag", "pod/by-digest", "--for=condition=Ready", "--timeout=150s")
 	w.becomes(podURL(w, "by-tag"), 200, "probe")
 	matches(t, w.kubectl("get", "pod", "by-digest", "-o", "jsonpath={.status.containerStatuses[0].imageID}"), digest)
 
@@ -112,6 +112,6 @@ func TestRegistryTroubles(t *testing.T) {
 	w.pulls("silent", host+"/silent/app:v1", "")
 	w.comes(`^silent +0/1 +ContainerCreating `, "get", "pod", "silent")
 	w.apply(strings.ReplaceAll(server, "$PROBE", w.image("probe")))
-	w.kubectl("wait", "pod/server", "--for=condition=Ready", "--timeout=60s")
-	w.kubectl("delete", "pod", "silent", "--timeout=60s") // a pull that hangs holds no pod's end up
+	w.kubectl("wait", "pod/server", "--for=condition=Ready", "--timeout=150s")
+	w.kubectl("delete", "pod", "silent", "--timeout=150s") // a pull that hangs holds no pod's end up
 }

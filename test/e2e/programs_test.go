@@ -71,7 +71,7 @@ func TestGojq(t *testing.T) {
 	}
 	w.kubectl("create", "configmap", "document", "--from-file=discovery.json="+file)
 	w.apply(strings.ReplaceAll(gojqJob, "$IMAGE", image))
-	w.kubectl("wait", "job/gojq", "--for=condition=Complete", "--timeout=60s")
+	w.kubectl("wait", "job/gojq", "--for=condition=Complete", "--timeout=150s")
 	lines := strings.Split(strings.TrimSpace(w.kubectl("logs", "job/gojq")), "\n")
 	if len(lines) != 2 {
 		t.Fatalf("gojq printed %d lines: %q", len(lines), lines)
@@ -95,7 +95,7 @@ func TestExampleManifests(t *testing.T) {
 		{"csvstat", "temperature: count 3, min 4.5, mean 5.750, max 7.25\nwind: count 3, min 3, mean 15.000, max 30\n"},
 	} {
 		w.applyExample(e.name)
-		w.kubectl("wait", "job/"+e.name, "--for=condition=Complete", "--timeout=60s")
+		w.kubectl("wait", "job/"+e.name, "--for=condition=Complete", "--timeout=150s")
 		equal(t, e.name+" prints", w.kubectl("logs", "job/"+e.name), e.logs)
 	}
 	w.applyExample("hello")

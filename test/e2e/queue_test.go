@@ -8,12 +8,12 @@ import (
 // TestQueueOverflow sends an app more requests than it serves at once and lets wait.
 func TestQueueOverflow(t *testing.T) {
 	w := newWorld(t)
-	narrow := w.deployWith("narrow", w.modulePath("hostile"), "concurrency=1&queue=1&queue_time=10s")
+	narrow := w.deployWith("narrow", w.modulePath("hostile"), "concurrency=1&queue=1&queue_time=1m")
 	const asked = 6
 	answers := make(chan answer, asked)
 	for range asked {
 		go func() {
-			a, err := fetch(w.Context(), narrow.URL+"sleep?ms=700")
+			a, err := fetch(w.Context(), narrow.URL+"sleep?ms=3000")
 			if err != nil {
 				a.Body = err.Error()
 			}

@@ -40,7 +40,7 @@ func TestRegistry(t *testing.T) {
 	equal(t, "digest of the copy", strings.TrimSpace(w.crane("digest", host+"/"+copied+":v1")), hello.Digest)
 
 	w.apply(strings.ReplaceAll(server, "$PROBE", cluster.Registry+"/"+copied+":v1"))
-	w.kubectl("wait", "pod/server", "--for=condition=Ready", "--timeout=60s")
+	w.kubectl("wait", "pod/server", "--for=condition=Ready", "--timeout=150s")
 	w.becomes(podURL(w, "server"), 200, "probe")
 	matches(t, w.kubectl("get", "pod", "server", "-o", "jsonpath={.status.containerStatuses[0].imageID}"), hello.Digest)
 

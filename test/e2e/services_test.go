@@ -20,10 +20,13 @@ func TestClusterIP(t *testing.T) {
 	w.becomes(url, 200, "probe one")
 
 	const requests = 90
+	w.eventually("each pod to answer", func() error { // the proxy hears of a ready pod a moment later
+		if some := tally(w, url, requests/3); len(some) != 3 {
+			return fmt.Errorf("those that answered: %v", some)
+		}
+		return nil
+	})
 	seen := tally(w, url, requests)
-	if len(seen) != 3 {
-		t.Fatalf("the pods that answered: %v", seen)
-	}
 	for pod, n := range seen {
 		if n < requests/3/4 {
 			t.Errorf("pod %s answered only %d of %d", pod, n, requests)
@@ -84,7 +87,7 @@ func tally(w *world, url string, requests int) map[string]int {
 func TestExpose(t *testing.T) {
 	w := newWorld(t)
 	w.apply(server)
-	w.kubectl("wait", "pod/server", "--for=condition=Ready", "--timeout=60s")
+	w.kubectl("wait", "pod/server", "--for=condition=Ready", "--timeout=150s")
 	w.kubectl("expose", "pod", "server", "--port=8000", "--target-port=8080", "--labels=petrel.run/app=shown")
 	ip := w.kubectl("get", "service", "server", "-o", "jsonpath={.spec.clusterIP}")
 	w.becomes("http://"+ip+":8000/", 200, "probe")
@@ -115,7 +118,7 @@ func TestRollingUpdateUnderLoad(t *testing.T) {
 		w.rollout("web")
 	}
 	w.kubectl("scale", "deployment/web", "--replicas=1")
-	w.kubectl("wait", "deployment/web", "--for=jsonpath={.status.replicas}=1", "--timeout=60s")
+	w.kubectl("wait", "deployment/web", "--for=jsonpath={.status.replicas}=1", "--timeout=150s")
 	stop()
 	load.wait()
 	t.Logf("%d requests, releases seen: %v", load.requests, load.bodies)

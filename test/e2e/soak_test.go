@@ -22,7 +22,7 @@ const (
 	soakGrowth = 16 << 10
 	soakers    = 8
 	// soakLimit is how long a soak of the usual length may take.
-	soakLimit = 30 * time.Second
+	soakLimit = 3 * time.Minute
 )
 
 // TestSoak asks one runner many times, most requests good and some stopped by a limit: its memory stays what it was, and
@@ -40,18 +40,20 @@ func TestSoak(t *testing.T) {
 	pid := w.runner()
 	memory, files := residentKiB(w, pid), openFiles(w, pid)
 	asked := w.soak(app.URL, total-warm)
-	grown := residentKiB(w, pid) - memory
 	t.Logf("%d requests in %s; %d KiB were %d KiB more after %d more requests, %d open files were %d",
-		asked+warm, time.Since(began).Round(time.Millisecond), memory, grown, asked, files, openFiles(w, pid))
+		asked+warm, time.Since(began).Round(time.Millisecond), memory, residentKiB(w, pid)-memory, asked, files, openFiles(w, pid))
 	if asked < total-warm {
 		t.Errorf("%d of %d requests in %s: too slow to tell anything", asked, total-warm, soakLimit)
 	}
-	if grown > soakGrowth {
-		t.Errorf("the runner's memory grew from %d KiB by %d KiB", memory, grown)
-	}
-	if now := openFiles(w, pid); now > files+2*soakers {
-		t.Errorf("the runner had %d files open and has %d", files, now)
-	}
+	w.eventually("the runner to be no larger than it was", func() error { // its collector takes its time
+		if grown := residentKiB(w, pid) - memory; grown > soakGrowth {
+			return fmt.Errorf("its memory grew from %d KiB by %d KiB", memory, grown)
+		}
+		if now := openFiles(w, pid); now > files+2*soakers {
+			return fmt.Errorf("it had %d files open and has %d", files, now)
+		}
+		return nil
+	})
 	equal(t, "the runner", w.runner(), pid)
 }
 

@@ -33,8 +33,8 @@ func TestControlPlaneAndWorkerApart(t *testing.T) {
 		}
 	})
 	w := worldIn(t, split.Cluster())
-	w.kubectl("wait", "node", "--all", "--for=create", "--timeout=60s")
-	w.kubectl("wait", "node", "--all", "--for=condition=Ready", "--timeout=60s")
+	w.kubectl("wait", "node", "--all", "--for=create", "--timeout=150s")
+	w.kubectl("wait", "node", "--all", "--for=condition=Ready", "--timeout=150s")
 	w.apply(web)
 	w.rollout("web")
 	w.becomes(w.appURL("web"), 200, "probe one")
@@ -61,13 +61,13 @@ func TestControlPlaneAndWorkerApart(t *testing.T) {
 		for _, pod := range addresses {
 			w.get(pod, 200) // the runner lives on
 		}
-		w.kubectl("wait", "node", "--all", "--for=condition=Ready=Unknown", "--timeout=55s")
+		w.kubectl("wait", "node", "--all", "--for=condition=Ready=Unknown", "--timeout=150s")
 		matches(t, w.kubectl("get", "nodes"), ` NotReady `)
-		w.kubectl("wait", "pods", "--all", "--for=condition=Ready=False", "--timeout=55s")
+		w.kubectl("wait", "pods", "--all", "--for=condition=Ready=False", "--timeout=150s")
 		if err := split.UpWorker(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		w.kubectl("wait", "node", "--all", "--for=condition=Ready", "--timeout=55s")
+		w.kubectl("wait", "node", "--all", "--for=condition=Ready", "--timeout=150s")
 		w.rollout("web")
 		w.becomes(w.appURL("web"), 200, "probe one")
 	})

@@ -33,8 +33,8 @@ func TestUpOverTLS(t *testing.T) {
 	w := worldIn(t, c)
 	works := func() {
 		t.Helper()
-		w.kubectl("wait", "node", "--all", "--for=create", "--timeout=60s")
-		w.kubectl("wait", "node", "--all", "--for=condition=Ready", "--timeout=60s")
+		w.kubectl("wait", "node", "--all", "--for=create", "--timeout=150s")
+		w.kubectl("wait", "node", "--all", "--for=condition=Ready", "--timeout=150s")
 		w.rollout("site")
 		w.becomes(w.appURL("site"), 200, "probe")
 		w.kubectl("logs", "deployment/site")

@@ -76,7 +76,7 @@ func TestVolumes(t *testing.T) {
 	}
 	first := pod()
 	for path, want := range map[string]string{"/settings/greeting": "hello", "/key/key": "geheim", "/about/name": first, "/about/greeting": "hello"} {
-		equal(t, path, w.get(base+path, http.StatusOK).Body, want)
+		equal(t, path, w.becomes(base+path, http.StatusOK, "").Body, want)
 	}
 	put := func(path string, status int) {
 		t.Helper()
@@ -97,11 +97,12 @@ func TestVolumes(t *testing.T) {
 	equal(t, "pod and restarts", w.kubectl("get", "pods", "-l", "app=keeper", "-o", "jsonpath={.items[0].metadata.name} {.items[0].status.containerStatuses[0].restartCount}"), first+" 0")
 
 	w.kubectl("delete", "pod", first)
-	w.rollout("keeper")
+	w.comes("^keeper-", "get", "pods", "-l", "app=keeper")
 	if pod() == first {
 		t.Fatal("it is the same pod")
 	}
-	equal(t, "/data/file", w.get(base+"/data/file", http.StatusOK).Body, "from "+first)
+	w.rollout("keeper")
+	equal(t, "/data/file", w.becomes(base+"/data/file", http.StatusOK, "").Body, "from "+first)
 	equal(t, "/data/part/of/file", w.get(base+"/data/part/of/file", http.StatusOK).Body, "from "+first)
 	w.get(base+"/scratch/file", http.StatusNotFound)
 

@@ -17,7 +17,7 @@ import (
 )
 
 // patience bounds every single wait. It says "broken", not "slow".
-const patience = 60 * time.Second
+const patience = 3 * time.Minute
 
 // guests are the tests' own programs in test/guests; true: an HTTP guest.
 var guests = map[string]bool{"probe": true, "hostile": true, "task": false}

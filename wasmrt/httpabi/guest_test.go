@@ -90,6 +90,17 @@ func TestUnreadBodies(t *testing.T) {
 // is not left waiting.
 func TestStreaming(t *testing.T) {
 	s := apiServer(t, Config{})
+	for range 20 { // a client that was late sees all events at once
+		if streamed(t, s) {
+			return
+		}
+	}
+	t.Error("the first event never came before the others: nothing was streamed")
+}
+
+// streamed says whether the first event came well before the last one.
+func streamed(t *testing.T, s *server) bool {
+	t.Helper()
 	resp, err := s.Client().Do(s.request(t, "GET", "/stream?n=5", nil))
 	if err != nil {
 		t.Fatal(err)
@@ -106,9 +117,7 @@ func TestStreaming(t *testing.T) {
 			first = time.Since(start)
 		}
 	}
-	if whole := time.Since(start); first > whole-20*time.Millisecond {
-		t.Errorf("the first event came after %s of %s: nothing was streamed", first, whole)
-	}
+	return first <= time.Since(start)-20*time.Millisecond
 }
 
 func TestStatuses(t *testing.T) {
@@ -202,7 +211,7 @@ func TestClientGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	cancel()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(60 * time.Second)
 	for !strings.Contains(s.log.String(), "context: context canceled") {
 		if time.Now().After(deadline) {
 			t.Fatalf("the guest's context did not end with its client: %q", s.log)

@@ -17,13 +17,13 @@ import (
 )
 
 func TestWallTime(t *testing.T) {
-	const wall = 400 * time.Millisecond
+	const wall = time.Second
 	s := apiServer(t, Config{WallTime: wall})
 	for _, path := range []string{"/loop", "/sleep?for=1h"} {
 		start := time.Now()
 		resp, body := s.get(t, path)
 		wantProblem(t, resp, body, 504, CodeWallTime, wall.String())
-		if took := time.Since(start); took < wall || took > wall+20*time.Second {
+		if took := time.Since(start); took < wall || took > wall+time.Minute {
 			t.Errorf("%s ended after %s", path, took)
 		}
 	}
@@ -35,17 +35,17 @@ func TestWallTime(t *testing.T) {
 
 // Starting the program is not the request's time.
 func TestSlowStart(t *testing.T) {
-	s := apiServer(t, Config{WallTime: 300 * time.Millisecond, Spec: engine.Spec{Env: []string{"SLOW_INIT=500ms"}}})
+	s := apiServer(t, Config{WallTime: time.Second, Spec: engine.Spec{Env: []string{"SLOW_INIT=1200ms"}}})
 	if _, body := s.get(t, "/hits"); body != "1" {
 		t.Errorf("the first request: %q", body)
 	}
 	resp, body := s.get(t, "/sleep?for=1h")
-	wantProblem(t, resp, body, 504, CodeWallTime, "300ms")
-	s = apiServer(t, Config{WallTime: 300 * time.Millisecond, Isolation: engine.IsolationFresh, Spec: engine.Spec{Env: []string{"SLOW_INIT=500ms"}}})
+	wantProblem(t, resp, body, 504, CodeWallTime, "1s")
+	s = apiServer(t, Config{WallTime: time.Second, Isolation: engine.IsolationFresh, Spec: engine.Spec{Env: []string{"SLOW_INIT=1200ms"}}})
 	begun := time.Now()
 	resp, body = s.get(t, "/sleep?for=1h")
-	wantProblem(t, resp, body, 504, CodeWallTime, "300ms")
-	if took := time.Since(begun); took < 800*time.Millisecond || took > 20*time.Second {
+	wantProblem(t, resp, body, 504, CodeWallTime, "1s")
+	if took := time.Since(begun); took < 2200*time.Millisecond || took > time.Minute {
 		t.Errorf("a start and a sleep were ended after %s", took)
 	}
 }
@@ -59,7 +59,7 @@ func TestWallTimeOnAStalledConnection(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { conn.Close() })
-		if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		if err := conn.SetDeadline(time.Now().Add(60 * time.Second)); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := io.WriteString(conn, request); err != nil {
@@ -201,7 +201,7 @@ func hold(t *testing.T, s *server) held {
 
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !is(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); !is(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("it did not come to " + what)
 		}
@@ -277,7 +277,7 @@ func TestNeighboursOfALoop(t *testing.T) {
 	beside := median()
 	wg.Wait()
 	t.Logf("median alone %s, beside a loop %s", alone, beside)
-	if beside > 20*alone+200*time.Millisecond {
+	if beside > 20*alone+time.Second {
 		t.Errorf("a neighbour waits %s beside a loop, %s without", beside, alone)
 	}
 }

@@ -70,7 +70,7 @@ func TestHostileModulesAreRefused(t *testing.T) {
 			if !errors.As(err, &refused) || refused.Code != tt.code || !strings.Contains(err.Error(), tt.says) {
 				t.Errorf("Read: %v, want %s that says %q", err, tt.code, tt.says)
 			}
-			if allocated := after.TotalAlloc - before.TotalAlloc; allocated > 64<<20 || took > 5*time.Second {
+			if allocated := after.TotalAlloc - before.TotalAlloc; allocated > 64<<20 || took > 30*time.Second {
 				t.Errorf("it took %d bytes and %s", allocated, took)
 			}
 		})
@@ -99,7 +99,7 @@ func TestHostileCodeIsRewritten(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			start := time.Now()
 			r, _ := rewrite(t, tt.wasm, allOptions)
-			if took := time.Since(start); took > 20*time.Second || len(r.Wasm) > 20*len(tt.wasm) {
+			if took := time.Since(start); took > time.Minute || len(r.Wasm) > 20*len(tt.wasm) {
 				t.Errorf("%d bytes became %d in %s", len(tt.wasm), len(r.Wasm), took)
 			}
 		})

@@ -130,7 +130,7 @@ func TestAttachReadsAlong(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(20 * time.Second); c.taps.count.Load() < 2 && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(60 * time.Second); c.taps.count.Load() < 2 && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)
 	}
 	resp, err := http.Get("http://" + p.Address + ":8080/")

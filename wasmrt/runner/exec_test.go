@@ -112,7 +112,7 @@ func TestExecsThatAreEnded(t *testing.T) {
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
-		for deadline := time.Now().Add(20 * time.Second); c.execs.Load() == 0 && time.Now().Before(deadline); {
+		for deadline := time.Now().Add(60 * time.Second); c.execs.Load() == 0 && time.Now().Before(deadline); {
 			time.Sleep(time.Millisecond)
 		}
 		_, _ = w.do(control.MethodStop, control.StopParams{ID: p.ID})
@@ -162,7 +162,7 @@ func TestExecsThatCannotBe(t *testing.T) {
 			t.Errorf("%.60v: %v does not tell %q", tt.p.Args, err, tt.says)
 		}
 	}
-	r, stdout, _, err := w.exec(t.Context(), control.ExecParams{ID: sleeper.ID, Args: []string{"sleeper.wasm"}, Timeout: 50 * time.Millisecond}, "")
+	r, stdout, _, err := w.exec(t.Context(), control.ExecParams{ID: sleeper.ID, Args: []string{"sleeper.wasm"}, Timeout: time.Second}, "") // long enough for it to say something
 	if err != nil || !r.TimedOut || stdout != "awake\n" {
 		t.Errorf("the module again: %+v, %q, %v", r, stdout, err)
 	}

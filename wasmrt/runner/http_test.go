@@ -71,7 +71,7 @@ func TestStopLetsRequestsFinish(t *testing.T) {
 // awaitLog waits until the container has written text.
 func (w *world) awaitLog(p control.CreateParams, text string) {
 	w.t.Helper()
-	for range 2000 {
+	for range 12_000 {
 		if b, err := os.ReadFile(p.LogPath); err == nil && strings.Contains(string(b), text) {
 			return
 		}
@@ -93,7 +93,7 @@ func TestStopEndsRequestsAfterTheGrace(t *testing.T) {
 	w.awaitLog(p, "begun")
 	begin := time.Now()
 	s := w.must(control.MethodStop, control.StopParams{ID: p.ID, Grace: 200 * time.Millisecond})
-	if took := time.Since(begin); took < 200*time.Millisecond || took > 10*time.Second {
+	if took := time.Since(begin); took < 200*time.Millisecond || took > time.Minute {
 		t.Errorf("stopping took %v", took)
 	}
 	if s.ExitCode != control.ExitKilled || s.Reason != control.ReasonError || s.Message == "" {
@@ -125,7 +125,7 @@ func TestSecondStopMayBeLessPatient(t *testing.T) {
 func TestWallTimeOfARequestKeepsItsNeighbours(t *testing.T) {
 	w := newWorld(t)
 	spin, hello := w.params(wasmtest.Spin()), w.params(wasmtest.Serve("hello", "", 0))
-	spin.WallTime = 200 * time.Millisecond
+	spin.WallTime = 2 * time.Second
 	w.launch(spin)
 	w.launch(hello)
 	code := make(chan int, 1)

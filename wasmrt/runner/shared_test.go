@@ -190,7 +190,7 @@ func TestSharedStopRefusesNobody(t *testing.T) {
 	for _, c := range conns {
 		wg.Go(func() {
 			defer c.Close()
-			_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+			_ = c.SetDeadline(time.Now().Add(60 * time.Second))
 			if _, err := c.Write([]byte("GET / HTTP/1.0\r\n\r\n")); err != nil {
 				t.Error(err)
 				return

@@ -15,7 +15,7 @@ func TestCommandStats(t *testing.T) {
 	p := w.params(wasmtest.Loop())
 	w.launch(p)
 	var last control.ContainerStats
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		all := w.runner.stats(&control.StatsParams{IDs: []string{p.ID}}).Containers
 		if len(all) != 1 {
 			t.Fatalf("%d containers", len(all))

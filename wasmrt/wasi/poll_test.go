@@ -80,7 +80,7 @@ func TestPollClocks(t *testing.T) {
 	} {
 		start := time.Now()
 		e := w.only(1, sub{eventClock, clockMonotonic, time.Hour, 0}, make())
-		if took := time.Since(start); took < 15*time.Millisecond || took > 10*time.Second {
+		if took := time.Since(start); took < 15*time.Millisecond || took > 30*time.Second {
 			t.Errorf("%s: it took %v", name, took)
 		}
 		if e.kind != eventClock {
@@ -124,17 +124,17 @@ func TestPollWaits(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, Config{Listeners: []net.Listener{l}})
 			w.SetStreams(r, nil, nil)
-			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+			before, start := processorTime(t), time.Now()
+			ctx, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond)
 			defer cancel()
 			w.h.ctx = ctx
-			before, start := processorTime(t), time.Now()
 			if _, errno := w.poll(subs...); errno != ErrnoIntr {
 				t.Errorf("errno %d", errno)
 			}
-			if took := time.Since(start); took < 190*time.Millisecond || took > 10*time.Second {
+			if took := time.Since(start); took < 400*time.Millisecond || took > 30*time.Second {
 				t.Errorf("it ended after %v", took)
 			}
-			if used := processorTime(t) - before; used > 50*time.Millisecond {
+			if used := processorTime(t) - before; used > 200*time.Millisecond {
 				t.Errorf("it used %v of the processor", used)
 			}
 			if w.h.blocks == 0 || w.h.blocks > 3 {

@@ -33,7 +33,7 @@ func newClient(t *testing.T, cfg cri.Config) *cri.Client {
 func TestWaitsForTheRuntimeAndReconnects(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "cri.sock")
 	client := newClient(t, cri.Config{Endpoint: "unix://" + socket})
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 
 	short, cancelShort := context.WithTimeout(ctx, 250*time.Millisecond)

@@ -182,7 +182,7 @@ func TestListenersAreLimited(t *testing.T) {
 		t.Errorf("one more: %s", resp.Status)
 	}
 	_ = open[0].Body.Close()
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(time.Millisecond) {
 		resp := get(t, server, "")
 		open = append(open, resp)
 		if resp.StatusCode == http.StatusOK {

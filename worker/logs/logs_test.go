@@ -150,7 +150,7 @@ func (f *follower) Write(p []byte) (int, error) {
 
 func (f *follower) wait(t *testing.T, want string) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		f.mu.Lock()
 		got := f.out.String()
 		f.mu.Unlock()
@@ -206,7 +206,7 @@ func TestFollow(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(60 * time.Second):
 		t.Fatal("the follow goes on after the container's end")
 	}
 	f.wait(t, "a\nb\nc\nd, longer\ne\nlast words\n")

@@ -321,7 +321,7 @@ func TestRunFollowsEvents(t *testing.T) {
 		must(t, err)
 		return slices.ContainsFunc(routes, func(r netlink.Route) bool { return prefixOf(r.Dst) == nodes[1].self.PodCIDRs[0] })
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	for ctx.Err() == nil { // the subscription begins some time after Run
 		must(t, a.Network.space.mendRoutes(nil))

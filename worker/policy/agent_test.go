@@ -61,7 +61,7 @@ func (n *noted) wait(t *testing.T, what string, ok func(ebpfproxy.Policy) bool) 
 	t.Helper()
 	var p ebpfproxy.Policy
 	var times int
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		if p, times = n.last(); times > 0 && ok(p) {
 			return
 		}
@@ -213,7 +213,7 @@ func TestAgentIdle(t *testing.T) {
 	if _, times := n.last(); times != 1 {
 		t.Errorf("enforced %d times", times)
 	}
-	for deadline := time.Now().Add(5 * time.Second); a.PodName(netip.MustParseAddr("127.42.1.5")) != "x/pe"; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); a.PodName(netip.MustParseAddr("127.42.1.5")) != "x/pe"; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the newest pod has no name")
 		}
@@ -233,7 +233,7 @@ func TestAgentStartsWithoutTheAPI(t *testing.T) {
 		return runConfigured(t, Config{Compiler: loopbackConfig(), Client: client, Enforcer: n, StateFile: file})
 	}
 	runKept(client, n)
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(time.Millisecond) {
 		if state, err := readState(file); err == nil && len(state.Namespaces) == 1 {
 			break
 		} else if time.Now().After(deadline) {
@@ -309,7 +309,7 @@ func TestAgentMetrics(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got map[string]float64
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		families, err := registry.Gather()
 		if err != nil {
 			t.Fatal(err)

@@ -108,7 +108,7 @@ func loopbackUp() error {
 
 func (r *rig) removeGroup() {
 	var err error
-	for range 200 {
+	for range 6000 {
 		if err = os.Remove(r.cgroup); err == nil {
 			return
 		}

@@ -50,7 +50,7 @@ func TestGRPC(t *testing.T) {
 		"refused":        {corev1.GRPCAction{Port: 1}, "refused"},
 		"not even there": {corev1.GRPCAction{}, "container c has no port 0"},
 	} {
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 		err := NewActions(nil).Check(ctx, Target{Container: &corev1.Container{Name: "c"}, IP: "127.0.0.1"},
 			&corev1.Probe{ProbeHandler: corev1.ProbeHandler{GRPC: &test.action}})
 		cancel()

@@ -286,7 +286,7 @@ func hears(heard chan *runtimev1.ContainerEventResponse, sandbox string, ids []s
 	for _, id := range ids {
 		missing[id] = true
 	}
-	patience := time.After(100 * time.Millisecond)
+	patience := time.After(500 * time.Millisecond)
 	for len(missing) > 0 {
 		select {
 		case e := <-heard:

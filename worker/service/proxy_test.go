@@ -22,7 +22,7 @@ import (
 var discard = slog.New(slog.DiscardHandler)
 
 // patience bounds each wait.
-const patience = 10 * time.Second
+const patience = 60 * time.Second
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
@@ -368,7 +368,7 @@ func TestFlowsLeaveAnEndpointThatHasGone(t *testing.T) {
 	answered := func(want string) func() bool {
 		return func() bool {
 			fmt.Fprint(conn, "x")
-			_ = conn.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+			_ = conn.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
 			answer := make([]byte, 100)
 			n, _ := conn.Read(answer)
 			return string(answer[:n]) == want
@@ -377,8 +377,8 @@ func TestFlowsLeaveAnEndpointThatHasGone(t *testing.T) {
 	eventually(t, "a", answered("a x"))
 	svc.Ports[0].Backends, svc.Ports[0].Open = []Backend{b}, []Backend{a}
 	p.apply(svc)
-	if !answered("a x")() {
-		t.Error("what is open with an endpoint that takes nothing new did not go on")
+	for range 5 { // what is open with an endpoint that takes nothing new goes on
+		eventually(t, "a again", answered("a x"))
 	}
 	svc.Ports[0].Open = nil
 	p.apply(svc)

@@ -137,11 +137,11 @@ func (p *place) listen(name string) (*os.File, func()) {
 func (p *place) ask(at netip.AddrPort) (answer string, err error) {
 	p.in(func() {
 		var c net.Conn
-		if c, err = net.DialTimeout("tcp4", at.String(), 5*time.Second); err != nil {
+		if c, err = net.DialTimeout("tcp4", at.String(), 60*time.Second); err != nil {
 			return
 		}
 		defer c.Close()
-		_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+		_ = c.SetDeadline(time.Now().Add(60 * time.Second))
 		var raw []byte
 		raw, err = io.ReadAll(c)
 		answer = string(raw)

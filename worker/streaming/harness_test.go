@@ -22,7 +22,7 @@ import (
 	"k8s.io/utils/exec"
 )
 
-const patience = 20 * time.Second
+const patience = 60 * time.Second
 
 func TestMain(m *testing.M) {
 	code := m.Run()

@@ -31,7 +31,7 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	},
 	// waitpod NAME waits until the pod is there.
 	"waitpod": func(ts *testscript.TestScript, _ bool, args []string) {
-		for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 			if ts.Exec("petrel", "logs", "pod/"+args[0]) == nil {
 				return
 			}

@@ -25,7 +25,7 @@ import (
 )
 
 // patience bounds each wait.
-const patience = 30 * time.Second
+const patience = 60 * time.Second
 
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()

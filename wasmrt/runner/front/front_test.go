@@ -56,12 +56,12 @@ func (f *Front) own(t *testing.T, network string) netip.AddrPort {
 
 func ask(t *testing.T, at netip.AddrPort) (string, error) {
 	t.Helper()
-	c, err := net.DialTimeout("tcp", at.String(), 5*time.Second)
+	c, err := net.DialTimeout("tcp", at.String(), 60*time.Second)
 	if err != nil {
 		return "", err
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(60 * time.Second))
 	raw, err := io.ReadAll(c)
 	return string(raw), err
 }
@@ -167,7 +167,7 @@ func TestSettle(t *testing.T) {
 	for _, c := range conns {
 		wg.Go(func() {
 			defer c.Close()
-			_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+			_ = c.SetDeadline(time.Now().Add(60 * time.Second))
 			if raw, err := io.ReadAll(c); string(raw) != "slow" || err != nil {
 				t.Errorf("%q, %v", raw, err)
 			}

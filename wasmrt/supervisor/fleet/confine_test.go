@@ -41,7 +41,7 @@ func TestDeathsInARow(t *testing.T) {
 
 // TestCrashLoop: a namespace whose runner dies again and again waits; another does not.
 func TestCrashLoop(t *testing.T) {
-	w := newWorld(t, t.TempDir(), "ok", func(c *Config) { c.Timing.Backoff = 300 * time.Millisecond })
+	w := newWorld(t, t.TempDir(), "ok", func(c *Config) { c.Timing.Backoff = 3 * time.Second })
 	for range 2 {
 		r := w.ensure("x")
 		w.call(r, "publish and die")

@@ -24,7 +24,7 @@ func (w *world) runnersOnDisk() map[string]string {
 
 func (w *world) awaitOnDisk(keys ...string) {
 	w.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		on := w.runnersOnDisk()
 		all := len(on) == len(keys)
 		for _, k := range keys {

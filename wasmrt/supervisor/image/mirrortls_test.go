@@ -157,7 +157,8 @@ func TestConnectionsEndWithTheirCertificate(t *testing.T) {
 	dir := t.TempDir()
 	files := &MirrorTLS{CA: filepath.Join(dir, "ca.crt"), Credential: filepath.Join(dir, "client.pem")}
 	fatal(t, os.WriteFile(files.CA, authority, 0o600))
-	ca.life = 3 * time.Second
+	ca.life = 5 * time.Second
+	ends := time.Now().Add(ca.life)
 	fatal(t, os.WriteFile(files.Credential, ca.make("node", false), 0o600))
 	mirrors := Mirrors{}
 	fatal(t, mirrors.Add("registry.test="+server.URL))
@@ -165,15 +166,19 @@ func TestConnectionsEndWithTheirCertificate(t *testing.T) {
 	defer transport.closeIdle()
 	ca.life = 0
 	renewal := ca.make("node", false)
-	for begun := time.Now(); time.Since(begun) < 4*time.Second; time.Sleep(50 * time.Millisecond) {
-		resp, err := (&http.Client{Transport: transport}).Get(server.URL)
+	client := &http.Client{Transport: transport}
+	for ; time.Now().Before(ends.Add(time.Second)); time.Sleep(50 * time.Millisecond) {
+		resp, err := client.Get(server.URL)
+		if err != nil { // the connection was closed in its midst: who asks again is served
+			resp, err = client.Get(server.URL)
+		}
 		fatal(t, err)
 		_, _ = io.Copy(io.Discard, resp.Body)
 		resp.Body.Close()
 		if resp.StatusCode != http.StatusOK {
-			t.Fatalf("after %s: %s", time.Since(begun), resp.Status)
+			t.Fatalf("%s before the first certificate's end: %s", time.Until(ends), resp.Status)
 		}
-		if renewal != nil && time.Since(begun) > time.Second {
+		if renewal != nil {
 			fatal(t, os.WriteFile(files.Credential, renewal, 0o600))
 			renewal = nil
 		}

@@ -111,7 +111,7 @@ func serveAt(t *testing.T, n Network, socket string) (stop func()) {
 		}
 	})
 	t.Cleanup(stop)
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(time.Millisecond) {
 		if c, err := net.Dial("unix", socket); err == nil {
 			c.Close()
 			return stop

@@ -157,7 +157,7 @@ func TestRunFollowsTheAPI(t *testing.T) {
 func await(t *testing.T, l *ledger, want string) {
 	t.Helper()
 	told := ""
-	for range 1000 {
+	for range 6000 {
 		if told += l.take(); told == want {
 			return
 		}

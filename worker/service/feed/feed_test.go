@@ -44,7 +44,7 @@ func (s *story) add(format string, args ...any) {
 func (s *story) wait(t *testing.T, want ...string) {
 	t.Helper()
 	var got []string
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		s.mu.Lock()
 		got = slices.Clone(s.lines)
 		s.mu.Unlock()

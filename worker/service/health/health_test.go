@@ -26,7 +26,7 @@ var (
 )
 
 // patience bounds each wait.
-const patience = 10 * time.Second
+const patience = 60 * time.Second
 
 func TestHealth(t *testing.T) {
 	long := now.Add(-time.Hour)

@@ -39,7 +39,7 @@ type Host struct {
 
 // patience bounds each wait, interval is between looks, and moment is how long something is watched that must not happen.
 const (
-	patience = 15 * time.Second
+	patience = 60 * time.Second
 	interval = 2 * time.Millisecond
 	moment   = 300 * time.Millisecond
 )

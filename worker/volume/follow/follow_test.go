@@ -20,7 +20,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("k8s.io/apimachinery/pkg/watch.(*filteredWatch).loop"))
 }
 
-const patience = 15 * time.Second
+const patience = 60 * time.Second
 
 // world is a follower over a fake API.
 type world struct {
