@@ -90,8 +90,8 @@ type Config struct {
 	containerdPatience time.Duration
 	// runtimeGrace is how long the runtime may be away before the node is said to be not ready.
 	runtimeGrace time.Duration
-	// volumeInterval is how often empty directories with a limit are measured.
-	volumeInterval time.Duration
+	// storageInterval is how often what pods with limits of storage take is measured.
+	storageInterval time.Duration
 	// netns is the network namespace that the pod network works in; the process's own when empty.
 	netns string
 }
@@ -119,7 +119,7 @@ func (c *Config) setDefaults() {
 	}
 	c.NodeListen = cmp.Or(c.NodeListen, "127.0.0.1:0")
 	c.Housekeeping.setDefaults()
-	c.volumeInterval = cmp.Or(c.volumeInterval, defaultVolumeInterval)
+	c.storageInterval = cmp.Or(c.storageInterval, defaultStorageInterval)
 	c.containerdPatience = cmp.Or(c.containerdPatience, defaultContainerdPatience)
 	c.runtimeGrace = cmp.Or(c.runtimeGrace, defaultRuntimeGrace)
 	if c.Logger == nil {

@@ -5,13 +5,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"github.com/petrelrun/petrel/worker/pod"
 )
 
 // mounts gives the pod a volume that its container mounts at /v.
@@ -126,25 +122,4 @@ func TestVolumesAreRemovedWithTheirPod(t *testing.T) {
 	n.delete("a", 1)
 	n.gone("a")
 	n.eventually("the directory to go", func() bool { _, err := os.Lstat(dir); return os.IsNotExist(err) })
-}
-
-func TestPodsThatFillTheirVolumesAreEvicted(t *testing.T) {
-	n := newTestNode(t)
-	n.stop()
-	n.cfg.volumeInterval = 20 * time.Millisecond
-	n.start()
-	limit := resource.MustParse("1Mi")
-	for _, name := range []string{"full", "fine"} {
-		n.create(testPod(name, "idle", mounts(corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: &limit}})))
-		n.ready(name)
-	}
-	dir := paths(n.cfg.RootDir).volumes(n.get("full").UID)
-	if err := os.WriteFile(filepath.Join(dir, "v", "f"), make([]byte, 2<<20), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	p := n.phase("full", corev1.PodFailed)
-	if p.Status.Reason != pod.ReasonEvicted || p.Status.Message != `Usage of EmptyDir volume "v" exceeds the limit "1Mi".` {
-		t.Errorf("%s: %s", p.Status.Reason, p.Status.Message)
-	}
-	n.ready("fine")
 }

@@ -170,7 +170,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	group.Go(func() error { return newNodeServer(m, w.cfg.NodeName, w.cfg.Logger).serve(ctx, listener) })
 	group.Go(func() error { return agent.Run(ctx) })
 	group.Go(func() error { m.statuses.run(ctx); return nil })
-	group.Go(func() error { m.keepVolumeLimits(ctx); return nil })
+	group.Go(func() error { m.keepStorageLimits(ctx); return nil })
 	group.Go(func() error { newEraser(w.cfg.Client, files.localVolumes(), w.cfg.Logger).run(ctx); return nil })
 	group.Go(func() error { return w.runPods(ctx, m, agent, keeper) })
 	err = group.Wait()

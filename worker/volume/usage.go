@@ -69,3 +69,8 @@ func Limited(p *corev1.Pod) map[string]int64 {
 	}
 	return out
 }
+
+// Local tells whether a volume lies on the node's disk and goes with its pod.
+func Local(v *corev1.Volume) bool {
+	return v.EmptyDir != nil && v.EmptyDir.Medium == corev1.StorageMediumDefault || FromAPI(v)
+}

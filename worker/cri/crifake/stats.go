@@ -13,13 +13,22 @@ import (
 )
 
 // usage is what a container is said to take.
-type usage struct{ cpuNanos, memory uint64 }
+type usage struct{ cpuNanos, memory, layer uint64 }
 
 // SetUsage says what the pod's containers of that name take from now on. Those of which nothing was said have no figures.
 func (r *Runtime) SetUsage(podUID, name string, cpuNanos, memory uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.usage[podUID+"/"+name] = usage{cpuNanos, memory}
+	r.usage[podUID+"/"+name] = usage{cpuNanos: cpuNanos, memory: memory}
+}
+
+// SetLayer says how many bytes the pod's containers of that name have written into a layer of their own.
+func (r *Runtime) SetLayer(podUID, name string, bytes uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	u := r.usage[podUID+"/"+name]
+	u.layer = bytes
+	r.usage[podUID+"/"+name] = u
 }
 
 // WithoutStreams makes the streamed lists answer Unimplemented, as containerd does.
@@ -45,6 +54,7 @@ func (s *service) stats(f *runtimev1.ContainerStatsFilter) []*runtimev1.Containe
 			now := time.Now().UnixNano()
 			one.Cpu = &runtimev1.CpuUsage{Timestamp: now, UsageCoreNanoSeconds: &runtimev1.UInt64Value{Value: u.cpuNanos}}
 			one.Memory = &runtimev1.MemoryUsage{Timestamp: now, WorkingSetBytes: &runtimev1.UInt64Value{Value: u.memory}}
+			one.WritableLayer = &runtimev1.FilesystemUsage{Timestamp: now, UsedBytes: &runtimev1.UInt64Value{Value: u.layer}}
 		}
 		out = append(out, one)
 	}
