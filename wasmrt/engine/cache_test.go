@@ -5,9 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -382,4 +384,42 @@ func TestCacheMadeByManyAtOnce(t *testing.T) {
 		}
 	}
 	wantCached(t, cfg, true, 0)
+}
+
+// TestEntryTakesThePlaceOfAnEmptyOne has a reader of an entry that is taken away leave wazero's directory in its place,
+// again and again.
+func TestEntryTakesThePlaceOfAnEmptyOne(t *testing.T) {
+	parent := t.TempDir()
+	dir := filepath.Join(parent, "entry")
+	stop := make(chan struct{})
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				_ = os.MkdirAll(filepath.Join(dir, "wazero-v0"), entryDirMode)
+				runtime.Gosched()
+			}
+		}
+	}()
+	for i := range 200 {
+		made := filepath.Join(parent, fmt.Sprint("made", i))
+		if err := os.Mkdir(made, entryDirMode); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(made, manifestFile), nil, entryFileMode); err != nil {
+			t.Fatal(err)
+		}
+		if err := putEntry(made, dir); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Lstat(filepath.Join(dir, manifestFile)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(stop)
+	<-stopped
 }

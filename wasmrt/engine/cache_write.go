@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/petrelrun/petrel/wasmrt/module"
 	"github.com/tetratelabs/wazero"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -145,16 +147,27 @@ func writeFiles(entry, codePath string, outline []byte, r *module.Rewritten) err
 	})
 }
 
-// putEntry moves a finished entry to its place. If two processes make the same one, either will do.
-func putEntry(entry, dir string) error {
-	if err := removeEntry(dir); err != nil {
-		return err
-	}
-	if err := os.Rename(entry, dir); err != nil {
-		if _, there := os.Lstat(dir); there == nil {
+// putAttempts is how often an entry is moved to where others make and remove theirs.
+const putAttempts = 20
+
+// putEntry moves a finished entry to its place. If two processes make the same one, either will do. What is there changes
+// places with it, so that no reader finds a gap: wazero makes its directory again for one who does, which is no entry and
+// would stay.
+func putEntry(entry, dir string) (err error) {
+	for range putAttempts {
+		if err = os.Rename(entry, dir); err == nil {
 			return nil
 		}
-		return err
+		err = unix.Renameat2(unix.AT_FDCWD, entry, unix.AT_FDCWD, dir, unix.RENAME_EXCHANGE)
+		switch {
+		case err == nil:
+			return nil // the old one is deleted with the directory that this one was made in
+		case errors.Is(err, fs.ErrNotExist): // it has been removed meanwhile
+		default: // not every file system can do it
+			if err := removeEntry(dir); err != nil {
+				return err
+			}
+		}
 	}
-	return nil
+	return fmt.Errorf("put entry %s: %w", dir, err)
 }
