@@ -3,7 +3,9 @@ package supervisor
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"strings"
 	"sync"
@@ -117,27 +119,42 @@ func (s *Supervisor) snapshot(c *container) state.Container {
 	return c.record
 }
 
-// saveContainer writes the container's record; c.saving is held. A record that cannot be written (a full disk) must not
-// keep a container from ending: it is said, and the next change tries again.
+// saveContainer writes the container's first record; c.saving is held. A record that cannot be written (a full disk) must
+// not keep a container from ending: it is said.
 func (s *Supervisor) saveContainer(c *container, record state.Container) {
 	raw, err := protojson.Marshal(c.config.containerConfig())
 	if err == nil {
 		record.Config = raw // not kept in memory, where the config itself is
-		err = s.store.SaveContainer(&record)
+		err = s.store.CreateContainer(&record)
 	}
+	s.notSaved(record.ID, err)
+}
+
+// updateContainer writes down what has become of the container; c.saving is held. One whose first record could not be
+// written gets it now.
+func (s *Supervisor) updateContainer(c *container, record state.Container) {
+	err := s.store.UpdateContainer(&record)
+	if errors.Is(err, fs.ErrNotExist) {
+		s.saveContainer(c, record)
+		return
+	}
+	s.notSaved(record.ID, err)
+}
+
+func (s *Supervisor) notSaved(id string, err error) {
 	if err != nil {
-		s.cfg.Logger.Error("container's record not saved", "container", record.ID, "error", err)
+		s.cfg.Logger.Error("container's record not saved", "container", id, "error", err)
 	}
 }
 
-// saveSandbox writes the sandbox's record.
+// saveSandbox writes the sandbox's first record.
 func (s *Supervisor) saveSandbox(b *sandbox, record state.Sandbox) error {
 	raw, err := protojson.Marshal(b.config.sandboxConfig())
 	if err != nil {
 		return fmt.Errorf("encode config: %w", err)
 	}
 	record.Config = raw
-	return s.store.SaveSandbox(&record)
+	return s.store.CreateSandbox(&record)
 }
 
 // told waits until what is known of the container has been told as an event, too: whoever saw in its status that it has
@@ -169,7 +186,7 @@ func (s *Supervisor) apply(c *container, news control.Status) bool {
 	if news == old {
 		return false
 	}
-	s.saveContainer(c, record)
+	s.updateContainer(c, record)
 	if news.State == old.State {
 		if news.Guest != old.Guest && news.State == control.StateRunning {
 			// The CRI has no event for this: whoever gets a second start of one container is to look at its status again.

@@ -177,7 +177,7 @@ func (s *Supervisor) retire(b *sandbox) {
 	if !was {
 		return
 	}
-	if err := s.saveSandbox(b, record); err != nil {
+	if err := s.store.UpdateSandbox(&record); err != nil {
 		s.cfg.Logger.Error("sandbox's record not saved", "sandbox", record.ID, "error", err)
 	}
 	s.leave(record.Namespace)

@@ -30,7 +30,7 @@ func ValidID(id string) bool {
 // Sandbox is a pod sandbox's record. Times are Unix nanoseconds.
 type Sandbox struct {
 	ID             string          `json:"id"`
-	Config         json.RawMessage `json:"config"` // the CRI's PodSandboxConfig
+	Config         json.RawMessage `json:"config,omitempty"` // the CRI's PodSandboxConfig; only in a first record
 	RuntimeHandler string          `json:"runtimeHandler,omitempty"`
 	Namespace      string          `json:"namespace"` // whose runner it belongs to
 	Address        string          `json:"address,omitempty"`
@@ -42,10 +42,10 @@ type Sandbox struct {
 type Container struct {
 	ID        string          `json:"id"`
 	SandboxID string          `json:"sandboxID"`
-	Config    json.RawMessage `json:"config"`   // the CRI's ContainerConfig
-	ImageID   string          `json:"imageID"`  // digest of the image's manifest
-	ImageRef  string          `json:"imageRef"` // repository@digest, or the id
-	Module    string          `json:"module"`   // digest of the module's bytes
+	Config    json.RawMessage `json:"config,omitempty"` // the CRI's ContainerConfig; only in a first record
+	ImageID   string          `json:"imageID"`          // digest of the image's manifest
+	ImageRef  string          `json:"imageRef"`         // repository@digest, or the id
+	Module    string          `json:"module"`           // digest of the module's bytes
 	LogPath   string          `json:"logPath,omitempty"`
 	Status    control.Status  `json:"status"`
 }
@@ -77,9 +77,17 @@ type Runtime struct {
 	PodCIDR string `json:"podCIDR,omitempty"`
 }
 
+func decode(raw []byte, into any) error {
+	whole, err := merge(raw)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(whole, into)
+}
+
 func decodeSandbox(raw []byte, id string) (*Sandbox, error) {
 	var s Sandbox
-	if err := json.Unmarshal(raw, &s); err != nil {
+	if err := decode(raw, &s); err != nil {
 		return nil, fmt.Errorf("decode sandbox: %w", err)
 	}
 	if s.ID != id || !ValidID(s.ID) || s.Config == nil {
@@ -90,7 +98,7 @@ func decodeSandbox(raw []byte, id string) (*Sandbox, error) {
 
 func decodeContainer(raw []byte, sandboxID, id string) (*Container, error) {
 	var c Container
-	if err := json.Unmarshal(raw, &c); err != nil {
+	if err := decode(raw, &c); err != nil {
 		return nil, fmt.Errorf("decode container: %w", err)
 	}
 	if c.ID != id || c.SandboxID != sandboxID || !ValidID(c.ID) || c.Config == nil {

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -64,14 +63,32 @@ func (s *Store) Lock() (release func(), err error) {
 	return func() { _ = f.Close() }, nil
 }
 
-// SaveSandbox writes the sandbox's record.
-func (s *Store) SaveSandbox(r *Sandbox) error {
-	return s.save(filepath.Join(sandboxesDir, r.ID, sandboxFile), r)
+// CreateSandbox writes the sandbox's first record.
+func (s *Store) CreateSandbox(r *Sandbox) error { return s.create(sandboxPath(r.ID), r) }
+
+// UpdateSandbox writes down what has become of the sandbox; its configuration stays as it was.
+func (s *Store) UpdateSandbox(r *Sandbox) error {
+	update := *r
+	update.Config = nil
+	return s.update(sandboxPath(r.ID), &update)
 }
 
-// SaveContainer writes the container's record. Its sandbox's must have been written.
-func (s *Store) SaveContainer(r *Container) error {
-	return s.save(filepath.Join(sandboxesDir, r.SandboxID, containerPrefix+r.ID+suffix), r)
+// CreateContainer writes the container's first record. Its sandbox's must have been written.
+func (s *Store) CreateContainer(r *Container) error {
+	return s.create(containerPath(r.SandboxID, r.ID), r)
+}
+
+// UpdateContainer writes down what has become of the container; its configuration stays as it was.
+func (s *Store) UpdateContainer(r *Container) error {
+	update := *r
+	update.Config = nil
+	return s.update(containerPath(r.SandboxID, r.ID), &update)
+}
+
+func sandboxPath(id string) string { return filepath.Join(sandboxesDir, id, sandboxFile) }
+
+func containerPath(sandboxID, id string) string {
+	return filepath.Join(sandboxesDir, sandboxID, containerPrefix+id+suffix)
 }
 
 // SaveRunner writes the runner's record.
@@ -107,7 +124,7 @@ func (s *Store) RemoveSandbox(id string) error {
 
 // RemoveContainer removes the container's record.
 func (s *Store) RemoveContainer(sandboxID, id string) error {
-	err := os.Remove(filepath.Join(s.root, sandboxesDir, sandboxID, containerPrefix+id+suffix))
+	err := os.Remove(filepath.Join(s.root, containerPath(sandboxID, id)))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -142,47 +159,6 @@ func (s *Store) RemoveRunner(key string) error {
 		return nil
 	}
 	return os.Remove(s.RunnerDir(key))
-}
-
-func (s *Store) save(name string, record any) error {
-	raw, err := json.Marshal(record)
-	if err != nil {
-		return fmt.Errorf("encode %s: %w", name, err)
-	}
-	path := filepath.Join(s.root, name)
-	if err := writeFile(path, raw); err != nil {
-		return fmt.Errorf("save %s: %w", name, err)
-	}
-	return nil
-}
-
-// writeFile replaces path by rename. The directory is made when it is missing, which is the rare case.
-func writeFile(path string, raw []byte) error {
-	tmp := path + ".tmp" // one writer a record: no need of a random name
-	err := os.WriteFile(tmp, raw, filePerm)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err = os.MkdirAll(filepath.Dir(path), dirPerm); err == nil {
-			err = os.WriteFile(tmp, raw, filePerm)
-		}
-	}
-	if err != nil {
-		return err
-	}
-	return os.Rename(tmp, path)
-}
-
-// readFile reads a record of at most MaxRecord bytes.
-func readFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	raw, err := io.ReadAll(io.LimitReader(f, MaxRecord+1))
-	if err == nil && len(raw) > MaxRecord {
-		err = fmt.Errorf("record is larger than %d bytes", MaxRecord)
-	}
-	return raw, err
 }
 
 func containerID(file string) (string, bool) {

@@ -3,6 +3,7 @@ package state
 import (
 	"encoding/json"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -53,19 +54,22 @@ func load(t *testing.T, s *Store) *Snapshot {
 
 func TestRecordsComeBack(t *testing.T) {
 	s := newStore(t)
-	must(t, s.SaveSandbox(sandbox(idA)))
-	must(t, s.SaveContainer(container(idA, idB)))
+	must(t, s.CreateSandbox(sandbox(idA)))
+	must(t, s.CreateContainer(container(idA, idB)))
 	must(t, s.SaveRunner(&Runner{Key: "k", Namespace: "default", PID: 42, Socket: "/s"}))
 	must(t, s.SaveRuntime(&Runtime{PodCIDR: "127.42.0.0/16"}))
 	changed := container(idA, idB)
 	changed.Status.State, changed.Status.ExitCode = control.StateExited, 3
-	must(t, s.SaveContainer(changed))
+	must(t, s.UpdateContainer(changed))
+	retired := sandbox(idA)
+	retired.Ready, retired.Address = false, ""
+	must(t, s.UpdateSandbox(retired))
 
 	snap := load(t, s)
 	if len(snap.Sandboxes) != 1 || len(snap.Containers) != 1 || len(snap.Runners) != 1 || len(snap.Dropped) != 0 {
 		t.Fatalf("loaded %+v", snap)
 	}
-	if got := snap.Sandboxes[0]; got.Address != "127.42.0.2" || !got.Ready || string(got.Config) != `{"hostname":"h"}` {
+	if got := snap.Sandboxes[0]; got.Address != "" || got.Ready || string(got.Config) != `{"hostname":"h"}` {
 		t.Errorf("sandbox %+v", got)
 	}
 	if got := snap.Containers[0].Status; got.State != control.StateExited || got.ExitCode != 3 {
@@ -78,9 +82,9 @@ func TestRecordsComeBack(t *testing.T) {
 
 func TestRemove(t *testing.T) {
 	s := newStore(t)
-	must(t, s.SaveSandbox(sandbox(idA)))
-	must(t, s.SaveContainer(container(idA, idB)))
-	must(t, s.SaveContainer(container(idA, idC)))
+	must(t, s.CreateSandbox(sandbox(idA)))
+	must(t, s.CreateContainer(container(idA, idB)))
+	must(t, s.CreateContainer(container(idA, idC)))
 	for range 2 { // both are idempotent
 		must(t, s.RemoveContainer(idA, idB))
 	}
@@ -100,10 +104,10 @@ func TestRemove(t *testing.T) {
 
 func TestTornRecordsAreDroppedAndSaid(t *testing.T) {
 	s := newStore(t)
-	must(t, s.SaveSandbox(sandbox(idA)))
-	must(t, s.SaveContainer(container(idA, idB)))
-	must(t, s.SaveContainer(container(idA, idC)))
-	must(t, s.SaveSandbox(sandbox(idB)))
+	must(t, s.CreateSandbox(sandbox(idA)))
+	must(t, s.CreateContainer(container(idA, idB)))
+	must(t, s.CreateContainer(container(idA, idC)))
+	must(t, s.CreateSandbox(sandbox(idB)))
 	must(t, s.SaveRunner(&Runner{Key: "k"}))
 	for _, name := range []string{"sandboxes/" + idA + "/container-" + idB + ".json", "sandboxes/" + idB + "/sandbox.json", "runners/k/runner.json", "runtime.json"} {
 		must(t, os.WriteFile(filepath.Join(s.Root(), name), []byte(`{"id":`), filePerm))
@@ -117,9 +121,73 @@ func TestTornRecordsAreDroppedAndSaid(t *testing.T) {
 	}
 }
 
+// TestTornUpdateCountsForNothing has the supervisor killed while it added a line.
+func TestTornUpdateCountsForNothing(t *testing.T) {
+	s := newStore(t)
+	must(t, s.CreateSandbox(sandbox(idA)))
+	must(t, s.CreateContainer(container(idA, idB)))
+	path := filepath.Join(s.Root(), "sandboxes", idA, "container-"+idB+".json")
+	update := func(code int32) {
+		t.Helper()
+		changed := container(idA, idB)
+		changed.Status.ExitCode = code
+		must(t, s.UpdateContainer(changed))
+	}
+	wants := func(code int32) {
+		t.Helper()
+		snap := load(t, s)
+		if len(snap.Containers) != 1 || len(snap.Dropped) != 0 || snap.Containers[0].Status.ExitCode != code || string(snap.Containers[0].Config) != "{}" {
+			t.Errorf("loaded %+v, dropped %v; want exit code %d", snap.Containers, snap.Dropped, code)
+		}
+	}
+	whole := func() []byte {
+		raw, err := os.ReadFile(path)
+		must(t, err)
+		return raw
+	}
+	tear := func() { must(t, os.Truncate(path, int64(len(whole())-9))) }
+	update(1)
+	tear()
+	wants(0)
+	update(2)
+	wants(2)
+	update(3)
+	tear()
+	update(4)
+	tear()
+	wants(2)
+}
+
+func TestManyUpdatesDoNotGrowTheFile(t *testing.T) {
+	s := newStore(t)
+	must(t, s.CreateSandbox(sandbox(idA)))
+	must(t, s.CreateContainer(container(idA, idB)))
+	changed := container(idA, idB)
+	changed.Status.Message = strings.Repeat("m", maxUpdates/8)
+	for code := range int32(20) {
+		changed.Status.ExitCode = code
+		must(t, s.UpdateContainer(changed))
+		info, err := os.Stat(filepath.Join(s.Root(), "sandboxes", idA, "container-"+idB+".json"))
+		must(t, err)
+		if info.Size() > 2*maxUpdates {
+			t.Fatalf("%d bytes after %d updates", info.Size(), code+1)
+		}
+	}
+	if snap := load(t, s); len(snap.Containers) != 1 || snap.Containers[0].Status.ExitCode != 19 || string(snap.Containers[0].Config) != "{}" {
+		t.Errorf("loaded %+v", snap.Containers)
+	}
+}
+
+func TestUpdateOfWhatIsNotThere(t *testing.T) {
+	s := newStore(t)
+	if err := s.UpdateContainer(container(idA, idB)); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+}
+
 func TestRecordOfAnotherFileIsRefused(t *testing.T) {
 	s := newStore(t)
-	must(t, s.SaveSandbox(sandbox(idA)))
+	must(t, s.CreateSandbox(sandbox(idA)))
 	must(t, os.Rename(filepath.Join(s.Root(), "sandboxes", idA), filepath.Join(s.Root(), "sandboxes", idB)))
 	if snap := load(t, s); len(snap.Sandboxes) != 0 || len(snap.Dropped) != 1 {
 		t.Errorf("loaded %+v", snap)
@@ -135,7 +203,7 @@ func TestLockIsExclusive(t *testing.T) {
 
 func TestOversizedRecordIsDropped(t *testing.T) {
 	s := newStore(t)
-	must(t, s.SaveSandbox(sandbox(idA)))
+	must(t, s.CreateSandbox(sandbox(idA)))
 	must(t, os.Truncate(filepath.Join(s.Root(), "sandboxes", idA, "sandbox.json"), MaxRecord+1))
 	if snap := load(t, s); len(snap.Sandboxes) != 0 || len(snap.Dropped) != 1 {
 		t.Errorf("loaded %d", len(snap.Sandboxes))
@@ -149,6 +217,8 @@ func FuzzDecode(f *testing.F) {
 			f.Fatal(err)
 		}
 		f.Add(raw)
+		f.Add(append(append(raw, '\n'), raw...))
+		f.Add(append(raw, "\n{\"id\":\n{}"...))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		if s, err := decodeSandbox(raw, idA); err == nil && s.ID != idA {
