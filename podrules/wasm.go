@@ -8,9 +8,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// WasmClass is the RuntimeClass of Wasm pods.
-const WasmClass = "wasm"
-
 // Why something is refused: what a guest has in its place, or that it has nothing.
 const (
 	noProcesses    = "a Wasm guest is no process of the machine, and has no processes to share"

@@ -78,6 +78,9 @@ func (r *Registry) createNamed(ctx context.Context, d *Definition, call Call, ob
 	if obj, err = r.managers.created(d, call, r.now(), obj); err != nil {
 		return nil, err
 	}
+	if err := r.admitRuntime(ctx, d, call, obj); err != nil {
+		return nil, err
+	}
 	settle, err := r.services.claim(ctx, call, obj, nil)
 	if err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	nodev1 "k8s.io/api/node/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -17,7 +18,10 @@ func pods() *Definition       { return must(corev1.SchemeGroupVersion.WithResour
 func servicesDefinition() *Definition {
 	return must(corev1.SchemeGroupVersion.WithResource("services"))
 }
-func events() *Definition      { return must(corev1.SchemeGroupVersion.WithResource("events")) }
+func events() *Definition { return must(corev1.SchemeGroupVersion.WithResource("events")) }
+func runtimeClasses() *Definition {
+	return must(nodev1.SchemeGroupVersion.WithResource("runtimeclasses"))
+}
 func deployments() *Definition { return must(appsv1.SchemeGroupVersion.WithResource("deployments")) }
 
 func must(gvr schema.GroupVersionResource) *Definition {

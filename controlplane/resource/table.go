@@ -107,21 +107,13 @@ var table = sync.OnceValue(func() []*Definition {
 	}
 	var defs []*Definition
 	for _, k := range upstream.Kinds() {
-		defs = append(defs, define(api.ResourceInfo{GVR: k.GVR(), GVK: k.GVK(), Namespaced: k.Namespaced()}, rulesOf(k)))
+		defs = append(defs, define(api.ResourceInfo{GVR: k.GVR(), GVK: k.GVK(), Namespaced: k.Namespaced()}, k))
 	}
 	for _, info := range api.Resources() {
 		defs = append(defs, define(info, &ownRules{info: info}))
 	}
 	return defs
 })
-
-// rulesOf are Kubernetes' own, with what we add to them.
-func rulesOf(k *upstream.Kind) Rules {
-	if k.GVK() == corev1.SchemeGroupVersion.WithKind("Pod") {
-		return podRules{k}
-	}
-	return k
-}
 
 func define(info api.ResourceInfo, rules Rules) *Definition {
 	n := describe(info.GVK)

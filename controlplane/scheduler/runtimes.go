@@ -2,7 +2,6 @@ package scheduler
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -21,8 +20,6 @@ type runtimeNeed struct {
 	hopeless string
 	// handler is what the node must have. That of containers for whom no class names one has no name.
 	handler string
-	// selector are labels that the class wants of nodes.
-	selector map[string]string
 }
 
 // runtimeOf reads what a pod asks; nil when any node will do. containers tells whether some node runs containers.
@@ -35,11 +32,7 @@ func runtimeOf(pod *corev1.Pod, classes cache.Indexer, containers func() bool) *
 		if !ok {
 			return &runtimeNeed{hopeless: fmt.Sprintf("RuntimeClass %q not found", *name)}
 		}
-		need := &runtimeNeed{handler: class.Handler}
-		if class.Scheduling != nil {
-			need.selector = class.Scheduling.NodeSelector
-		}
-		return need
+		return &runtimeNeed{handler: class.Handler}
 	}
 	if modulesAlone(pod) || !containers() {
 		return nil
@@ -71,11 +64,6 @@ func filterRuntime(p *Pod, n *Node, reasons []string) []string {
 			return append(reasons, "node(s) ran no containers")
 		}
 		return append(reasons, fmt.Sprintf("node(s) didn't have the runtime handler %q", need.handler))
-	}
-	for key, value := range need.selector {
-		if n.Object.Labels[key] != value {
-			return append(reasons, "node(s) didn't match the RuntimeClass's node selector")
-		}
 	}
 	return reasons
 }
@@ -124,22 +112,5 @@ func (s *Scheduler) classHandler() cache.ResourceEventHandler {
 			s.poke()
 		}
 	}
-	return cache.ResourceEventHandlerFuncs{
-		AddFunc: wake,
-		UpdateFunc: func(old, obj any) {
-			if was, ok := old.(*nodev1.RuntimeClass); ok {
-				if is, ok := obj.(*nodev1.RuntimeClass); ok && was.Handler == is.Handler && maps.Equal(selectorOf(was), selectorOf(is)) {
-					return
-				}
-			}
-			wake(obj)
-		},
-	}
-}
-
-func selectorOf(class *nodev1.RuntimeClass) map[string]string {
-	if class.Scheduling == nil {
-		return nil
-	}
-	return class.Scheduling.NodeSelector
+	return cache.ResourceEventHandlerFuncs{AddFunc: wake} // a handler never changes, and pods have the rest of the class themselves
 }

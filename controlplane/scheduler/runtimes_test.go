@@ -34,7 +34,6 @@ func TestRuntimeHandlers(t *testing.T) {
 	for _, c := range []*nodev1.RuntimeClass{
 		{ObjectMeta: metav1.ObjectMeta{Name: "wasm"}, Handler: "wasm"},
 		{ObjectMeta: metav1.ObjectMeta{Name: "fast"}, Handler: "crun"},
-		{ObjectMeta: metav1.ObjectMeta{Name: "picky"}, Handler: "crun", Scheduling: &nodev1.Scheduling{NodeSelector: map[string]string{"disk": "ssd"}}},
 	} {
 		if err := classes.Add(c); err != nil {
 			t.Fatal(err)
@@ -58,7 +57,6 @@ func TestRuntimeHandlers(t *testing.T) {
 		{"a handler that is not", wasm, pod("p", imaged(elsewhere), classed("fast")), true, `node(s) didn't have the runtime handler "crun"`},
 		{"a node that does not tell", handling(), pod("p", imaged(elsewhere), classed("fast")), true, ""},
 		{"no such class", both, pod("p", imaged(module), classed("none")), true, `RuntimeClass "none" not found`},
-		{"a class that picks nodes", both, pod("p", imaged(module), classed("picky")), true, "node(s) didn't match the RuntimeClass's node selector"},
 		{"an init container counts", wasm, pod("p", imaged(module), func(p *corev1.Pod) {
 			p.Spec.InitContainers = []corev1.Container{{Name: "init", Image: elsewhere}}
 		}), true, "node(s) ran no containers"},

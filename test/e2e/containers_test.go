@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -122,7 +124,7 @@ func TestContainers(t *testing.T) {
 	t.Run("their network", func(t *testing.T) { containersNetwork(w.in(t), n) })
 	t.Run("kubectl", func(t *testing.T) { containersKubectl(w.in(t)) })
 	t.Run("policies", func(t *testing.T) { containersPolicies(w.in(t)) })
-	t.Run("runtime classes", func(t *testing.T) { containersClasses(w.in(t)) })
+	t.Run("runtime classes", func(t *testing.T) { containersClasses(w.in(t), n) })
 	t.Run("what pods ask for", func(t *testing.T) { containersLifecycle(w.in(t)) })
 	t.Run("a pod of both kinds", func(t *testing.T) { podOfBothKinds(w.in(t), n) })
 	t.Run("what dies", func(t *testing.T) { containersSurvive(w.in(t), n) })
@@ -236,6 +238,10 @@ apiVersion: node.k8s.io/v1
 kind: RuntimeClass
 metadata: {name: other-%[1]s}
 handler: runc
+overhead: {podFixed: {cpu: 10m, memory: 8Mi}}
+scheduling:
+  nodeSelector: {petrel.run/runtime-containerd: "true"}
+  tolerations: [{key: sandbox, operator: Exists}]
 ---
 apiVersion: v1
 kind: Pod
@@ -244,25 +250,64 @@ spec:
   runtimeClassName: other-%[1]s
   terminationGracePeriodSeconds: 1
   containers:
-  - {name: sh, image: $BOX, command: [sleep, "100000"]}
----
+  - {name: sh, image: $BOX, command: [sleep, "100000"], resources: {requests: {cpu: 20m}, limits: {memory: 32Mi}}}
+`
+
+const unclassed = `
 apiVersion: v1
 kind: Pod
 metadata: {name: unclassed}
 spec:
-  runtimeClassName: none-such
+  runtimeClassName: %s
+  overhead: {cpu: 1}
   containers:
   - {name: sh, image: $BOX}
 `
 
-// containersClasses has a class lead to its handler, and one that is not there say so.
-func containersClasses(w *world) {
+// containersClasses has a class lead to its handler, with what it says of all its pods, and refuses what contradicts it.
+func containersClasses(w *world, n *cluster.Nodes) {
+	class := "other-" + w.ns
 	w.kubectl("get", "runtimeclass", "wasm")
 	w.apply(fmt.Sprintf(classes, w.ns))
 	w.kubectl("wait", "pod/classed", "--for=condition=Ready", "--timeout=150s")
-	w.comes(`RuntimeClass "none-such" not found`, "describe", "pod", "unclassed")
-	w.kubectl("delete", "pod", "classed", "unclassed")
-	w.kubectl("delete", "runtimeclass", "other-"+w.ns)
+	p := w.pod("classed")
+	if p.Spec.Overhead.Cpu().MilliValue() != 10 || p.Spec.NodeSelector["petrel.run/runtime-containerd"] != "true" ||
+		!slices.ContainsFunc(p.Spec.Tolerations, func(t corev1.Toleration) bool { return t.Key == "sandbox" }) {
+		w.Errorf("of its class the pod has %v, %v, %v", p.Spec.Overhead, p.Spec.NodeSelector, p.Spec.Tolerations)
+	}
+	if got, want := podMemoryLimit(w, n, p), int64(40<<20); got != want {
+		w.Errorf("the pod's group is bound to %d bytes, want %d", got, want)
+	}
+	for name, want := range map[string]string{
+		"none-such": `pod rejected: RuntimeClass "none-such" not found`, class: "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead",
+	} {
+		file := w.file(name+".yaml", []byte(w.fill(fmt.Sprintf(unclassed, name))))
+		if err := w.kubectlFails("apply", "-f", file); !strings.Contains(err, want) {
+			w.Errorf("a pod of class %s: %s", name, err)
+		}
+	}
+	w.kubectl("delete", "pod", "classed")
+	w.kubectl("delete", "runtimeclass", class)
+}
+
+// podMemoryLimit reads the bound of a pod's control group on the first node, in whichever hierarchy it is.
+func podMemoryLimit(w *world, n *cluster.Nodes, p *corev1.Pod) int64 {
+	for _, top := range n.Lab.State().Nodes[0].Place.Groups {
+		for _, file := range []string{"memory.limit_in_bytes", "memory.max"} {
+			found, _ := filepath.Glob(filepath.Join(top, "kubepods", "*", "pod"+string(p.UID), file))
+			for _, path := range found {
+				text, err := os.ReadFile(path)
+				if err != nil {
+					w.Fatal(err)
+				}
+				if limit, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64); err == nil {
+					return limit
+				}
+			}
+		}
+	}
+	w.Error("the pod has no control group of memory")
+	return 0
 }
 
 const both = `
