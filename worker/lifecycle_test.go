@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -226,6 +228,25 @@ func TestExecProbes(t *testing.T) {
 	n.ready("a")
 	n.create(testPod("b", "idle", func(p *corev1.Pod) { p.Spec.Containers[0].LivenessProbe = execProbe("exit", "1") }))
 	n.until("b", "restarted by its liveness probe", func(p *corev1.Pod) bool { return restarts(p) >= 1 })
+}
+
+// TestProbesWhileTheRuntimeIsAway: what cannot be asked is not judged.
+func TestProbesWhileTheRuntimeIsAway(t *testing.T) {
+	n := newTestNode(t)
+	n.runtime.Fail("ExecSync", status.Error(codes.Unavailable, "connection refused"))
+	n.create(testPod("a", "idle", func(p *corev1.Pod) {
+		p.Spec.Containers[0].LivenessProbe = execProbe("exit", "0")
+		p.Spec.Containers[0].ReadinessProbe = execProbe("exit", "0")
+	}))
+	before := n.runtime.Calls("ExecSync")
+	n.eventually("more checks than a probe allows to fail", func() bool { return n.runtime.Calls("ExecSync") > before+4 })
+	if e := n.event("a", eventUnhealthy); !strings.Contains(e.Message, "probe errored and resulted in unknown state: ") {
+		t.Errorf("event = %q", e.Message)
+	}
+	n.runtime.Fail("ExecSync", nil)
+	if p := n.ready("a"); restarts(p) != 0 {
+		t.Errorf("restarted %d times", restarts(p))
+	}
 }
 
 // TestStartHookIsNotRepeatedByTheNextWorker: what ran before it is taken as it is.

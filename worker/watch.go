@@ -69,7 +69,10 @@ func (a *actor) takeProbes(results []probed) {
 		if w == nil || w.instance != r.instance {
 			continue // of an instance that is no more
 		}
-		if r.Err != nil {
+		switch {
+		case r.Unknown:
+			a.m.events.warn(a.view.Pod, r.container, eventUnhealthy, "%s probe errored and resulted in unknown state: %v", r.Kind, r.Err)
+		case r.Err != nil:
 			a.m.events.warn(a.view.Pod, r.container, eventUnhealthy, "%s probe failed: %v", r.Kind, r.Err)
 		}
 		if r.Changed {

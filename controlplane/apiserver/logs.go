@@ -203,7 +203,8 @@ func (t *logTarget) waiting(reason string) error {
 // failed tells why a node has no logs: the pod's status knows best why a container has not started.
 func (t *logTarget) failed(resp *http.Response) error {
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, maxNodeError))
-	for _, list := range [][]corev1.ContainerStatus{t.pod.Status.InitContainerStatuses, t.pod.Status.ContainerStatuses} {
+	status := &t.pod.Status
+	for _, list := range [][]corev1.ContainerStatus{status.InitContainerStatuses, status.ContainerStatuses, status.EphemeralContainerStatuses} {
 		for _, cs := range list {
 			if w := cs.State.Waiting; cs.Name == t.container && w != nil && cs.LastTerminationState.Terminated == nil {
 				return t.waiting(w.Reason)

@@ -108,7 +108,15 @@ func TestLogsThatCannotBeHad(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "waits", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff"}}}}
+	p.Status.EphemeralContainerStatuses = []corev1.ContainerStatus{{Name: "debugger", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CreateContainerError"}}}}
 	if _, err := pods.UpdateStatus(t.Context(), p, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if p, err = pods.Get(t.Context(), "p", metav1.GetOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	p.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "debugger", Image: "i"}}}
+	if _, err := pods.UpdateEphemeralContainers(t.Context(), "p", p, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	tests := []struct {
@@ -118,11 +126,12 @@ func TestLogsThatCannotBeHad(t *testing.T) {
 	}{
 		{"missing/log", 404, `pods "missing" not found`},
 		{"unbound/log", 400, "waiting to start: the pod is not assigned"},
-		{"p/log", 400, "choose one of: [gone bad waits broken]"},
+		{"p/log", 400, "choose one of: [gone bad waits broken debugger]"},
 		{"p/log?container=x", 400, "container x is not valid for pod p"},
 		{"p/log?container=gone", 404, "container gone is not here"},
 		{"p/log?container=bad&previous=true", 400, "previous container not found"},
 		{"p/log?container=waits", 400, "waiting to start: ImagePullBackOff"},
+		{"p/log?container=debugger", 400, "waiting to start: CreateContainerError"},
 		{"p/log?container=broken", 500, "out of luck"},
 		{"p/log?container=bad&tailLines=-1", 422, "tailLines"},
 		{"p/log?container=bad&tailLines=x", 400, "tailLines"},

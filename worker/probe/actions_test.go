@@ -13,8 +13,10 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
@@ -99,6 +101,8 @@ func commands(_ context.Context, id string, command []string, timeout time.Durat
 		return []byte(id), 0, nil
 	case "timeout":
 		return []byte(timeout.String()), 1, nil
+	case "slow":
+		return nil, 0, status.Error(codes.DeadlineExceeded, "stopped it")
 	default:
 		return nil, 0, fmt.Errorf("no such command")
 	}
@@ -109,16 +113,22 @@ func TestExec(t *testing.T) {
 		exec    Executor
 		command []string
 		want    string
+		unknown bool
 	}{
-		"good":      {commands, []string{"id"}, ""},
-		"bad":       {commands, []string{"timeout"}, `command ["timeout"] exited with 1: 3s`},
-		"failed":    {commands, []string{"x"}, "no such command"},
-		"no runner": {nil, []string{"id"}, "cannot be run"},
+		"good":      {commands, []string{"id"}, "", false},
+		"bad":       {commands, []string{"timeout"}, `command ["timeout"] exited with 1: 3s`, false},
+		"slow":      {commands, []string{"slow", "one"}, `command timed out: "slow one" timed out after 3s`, false},
+		"failed":    {commands, []string{"x"}, "no such command", true},
+		"no runner": {nil, []string{"id"}, "cannot be run", true},
 	} {
 		err := NewActions(test.exec).Check(t.Context(), Target{ID: "c1"}, &corev1.Probe{
 			ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: test.command}}, TimeoutSeconds: 3,
 		})
 		wantError(t, name, err, test.want)
+		var not unknown
+		if errors.As(err, &not) != test.unknown {
+			t.Errorf("%s: %v is unknown: %t, want %t", name, err, !test.unknown, test.unknown)
+		}
 	}
 }
 

@@ -18,6 +18,12 @@ type Target struct {
 	ID, IP    string
 }
 
+// unknown is why a check could not be made: it says nothing about the container. A runtime that is away must not cost a
+// container its life.
+type unknown struct{ error }
+
+func (u unknown) Unwrap() error { return u.error }
+
 // Checker makes one check of a container. Its error says what was wrong.
 type Checker interface {
 	Check(ctx context.Context, t Target, p *corev1.Probe) error
@@ -77,7 +83,7 @@ func (t Target) address(host string, port intstr.IntOrString) (string, error) {
 		}
 	}
 	if number < 1 || number > 65535 {
-		return "", fmt.Errorf("container %s has no port %s", t.Container.Name, port.String())
+		return "", unknown{fmt.Errorf("container %s has no port %s", t.Container.Name, port.String())}
 	}
 	return net.JoinHostPort(host, strconv.Itoa(number)), nil
 }

@@ -5,8 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -16,11 +19,15 @@ type Executor func(ctx context.Context, id string, command []string, timeout tim
 // run has a command judge the container by its exit code.
 func run(ctx context.Context, exec Executor, t Target, action *corev1.ExecAction, timeout time.Duration) error {
 	if exec == nil {
-		return errors.New("commands cannot be run in containers here")
+		return unknown{errors.New("commands cannot be run in containers here")}
 	}
 	output, code, err := exec(ctx, t.ID, action.Command, timeout)
-	if err != nil {
-		return err
+	switch {
+	case err == nil:
+	case errors.Is(err, context.DeadlineExceeded), status.Code(err) == codes.DeadlineExceeded:
+		return fmt.Errorf("command timed out: %q timed out after %s: %w", strings.Join(action.Command, " "), timeout, context.DeadlineExceeded)
+	default:
+		return unknown{err}
 	}
 	if code != 0 {
 		output = bytes.TrimSpace(output)

@@ -122,6 +122,39 @@ func TestReadinessAndLivenessWaitForStartup(t *testing.T) {
 	})
 }
 
+// TestChecksThatCannotBeMade decide nothing, however many there are, and the next one that can be made counts.
+func TestChecksThatCannotBeMade(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		away, failed := unknown{errors.New("runtime is away")}, errors.New("not well")
+		s := &script{plan: map[string][]error{"live": {nil, failed, away, away, away, away, failed}}}
+		c := &corev1.Container{LivenessProbe: get("live")}
+		c.LivenessProbe.FailureThreshold = 2
+		began := time.Now()
+		var mu sync.Mutex
+		got := ""
+		w := NewProber(s).Watch(Target{Container: c}, began, func(r Report) {
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case r.Unknown:
+				got += "?"
+			case r.Err != nil:
+				got += "-"
+			default:
+				got += "+"
+			}
+			if r.Changed {
+				got += "!"
+			}
+		})
+		time.Sleep(31 * time.Second)
+		w.Stop()
+		if want := "+!-????-!"; got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	})
+}
+
 func TestInitialDelayCountsFromTheContainersStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &script{}

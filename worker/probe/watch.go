@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -16,6 +17,8 @@ type Report struct {
 	Kind Kind
 	// Err is nil for a check that went well.
 	Err error
+	// Unknown says that the check could not be made, for which Err is the reason: it counts neither way.
+	Unknown bool
 	// Changed says that with this check the probe's verdict turned to what Err says.
 	Changed bool
 }
@@ -124,9 +127,11 @@ func (t *ticking) tick() {
 	if !ok {
 		return
 	}
-	changed := t.tally.add(err == nil, t.set)
-	w.report(Report{Kind: t.kind, Err: err, Changed: changed})
-	if t.kind == Startup && changed && err == nil {
+	var not unknown
+	report := Report{Kind: t.kind, Err: err, Unknown: errors.As(err, &not)}
+	report.Changed = !report.Unknown && t.tally.add(err == nil, t.set)
+	w.report(report)
+	if t.kind == Startup && report.Changed && err == nil {
 		w.rest()
 		return
 	}

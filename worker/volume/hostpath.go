@@ -26,7 +26,7 @@ func (m *Maker) allow(path string) (string, error) {
 			return real, nil
 		}
 	}
-	return "", fmt.Errorf("host path %s is not below a directory that this node lets pods see (see --allow-host-path): %w", path, ErrUnsupported)
+	return "", fmt.Errorf("host path %s is not below a directory that this node lets pods see (see --allow-host-path)", path)
 }
 
 // resolve follows the symbolic links of a path, of which the end need not be there yet.
