@@ -80,7 +80,7 @@ var settings = map[string]string{"vm/overcommit_memory": "1", "vm/panic_on_oom":
 func newKubelet(t *testing.T, program string, n *node) *kubelet {
 	t.Helper()
 	dir := t.TempDir()
-	k := &kubelet{t: t, manifests: filepath.Join(dir, "manifests"), client: &http.Client{Timeout: 10 * time.Second,
+	k := &kubelet{t: t, manifests: filepath.Join(dir, "manifests"), client: &http.Client{Timeout: 60 * time.Second,
 		Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}} // of its own making, a moment ago
 	config := filepath.Join(dir, "config.yaml")
 	logs := filepath.Join(dir, "logs")

@@ -173,7 +173,7 @@ func (n *node) awaitDisconnected() {
 	if n.conn == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
 	for n.conn.GetState() == connectivity.Ready && n.conn.WaitForStateChange(ctx, connectivity.Ready) {
 	}
@@ -187,7 +187,7 @@ func (n *node) terminate() {
 	}
 	select {
 	case <-n.ended:
-	case <-time.After(20 * time.Second):
+	case <-time.After(60 * time.Second):
 		n.t.Fatal("the supervisor does not end")
 	}
 	n.awaitDisconnected()
@@ -353,7 +353,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 func ask(p *pod, path string) (int, string, error) { return askURL("http://" + p.ip + ":8080" + path) }
 
 func askURL(url string) (int, string, error) {
-	client := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Timeout: 60 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Get(url)
 	if err != nil {
 		return 0, "", err

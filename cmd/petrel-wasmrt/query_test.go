@@ -136,7 +136,7 @@ func TestStatsOfCommand(t *testing.T) {
 	image, _ := n.reg.push("x/sleeper", wasmtest.Sleep("", time.Hour))
 	n.pull(image)
 	id := n.launch(n.run(n.podConfig("default")), containerConfig("sleeper", image))
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		one, err := n.rt.ContainerStats(n.ctx(), &runtimev1.ContainerStatsRequest{ContainerId: id})
 		if err != nil {
 			t.Fatal(err)

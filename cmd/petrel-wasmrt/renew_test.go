@@ -125,13 +125,13 @@ func (s *secluded) steer() {
 
 // dial connects from inside.
 func (s *secluded) dial(_ context.Context, network, address string) (c net.Conn, err error) {
-	s.in(func() { c, err = net.DialTimeout(network, address, 10*time.Second) })
+	s.in(func() { c, err = net.DialTimeout(network, address, 60*time.Second) })
 	return c, err
 }
 
 // ask sends a request on a connection of its own.
 func (s *secluded) ask(p *pod) error {
-	client := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: s.dial}}
+	client := &http.Client{Timeout: 60 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: s.dial}}
 	resp, err := client.Get("http://" + p.ip + ":8080/")
 	if err != nil {
 		return err

@@ -286,7 +286,7 @@ func shimDaemonDies(t *testing.T, n *shimNode) {
 
 // get asks a guest from containerd's network namespace, on a connection of its own.
 func (n *shimNode) get(url string) (string, error) {
-	client := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: n.Dial}}
+	client := &http.Client{Timeout: 60 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: n.Dial}}
 	response, err := client.Get(url)
 	if err != nil {
 		return "", err

@@ -41,7 +41,7 @@ type event struct {
 // stream opens a watch and answers a function that reads one event.
 func stream(t *testing.T, path string, headers ...string) (*http.Response, func() (event, bool)) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
 	t.Cleanup(cancel)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+path, nil)
 	if err != nil {
@@ -102,7 +102,7 @@ func TestWatchParameters(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	list := "/api/v1/namespaces/" + ns + "/configmaps?watch=true&timeoutSeconds=1&"
+	list := "/api/v1/namespaces/" + ns + "/configmaps?watch=true&timeoutSeconds=%d&"
 	for name, tt := range map[string]struct {
 		query string
 		code  int
@@ -124,7 +124,11 @@ func TestWatchParameters(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			resp, next := stream(t, list+tt.query)
+			limit := 1 // nothing comes until it is over
+			if tt.first != "" {
+				limit = 60
+			}
+			resp, next := stream(t, fmt.Sprintf(list, limit)+tt.query)
 			if resp.StatusCode != tt.code {
 				t.Fatalf("%s", resp.Status)
 			}
@@ -160,7 +164,7 @@ func TestWatchAsTableAndMetadata(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	path := "/api/v1/namespaces/" + ns + "/pods?watch=1&timeoutSeconds=1"
+	path := "/api/v1/namespaces/" + ns + "/pods?watch=1&timeoutSeconds=60"
 	_, next := stream(t, path, "Accept: application/json;as=Table;v=v1;g=meta.k8s.io,application/json")
 	first, _ := next()
 	second, _ := next()

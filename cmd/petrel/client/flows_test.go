@@ -64,7 +64,7 @@ func (c *flowCluster) flows(t *testing.T, ctx context.Context, args ...string) (
 	defer server.Close()
 	var out, errs bytes.Buffer
 	root := NewRoot("test", Streams{Out: &out, Err: &errs})
-	code = Run(ctx, root, append([]string{"flows", "--server", server.URL, "--for", "300ms"}, args...), &errs)
+	code = Run(ctx, root, append([]string{"flows", "--server", server.URL, "--for", "1s"}, args...), &errs)
 	transport.CloseIdleConnections()
 	return out.String(), errs.String(), code
 }
@@ -134,7 +134,7 @@ func TestFlowsThatCannotBeHad(t *testing.T) {
 func TestFlowsFollow(t *testing.T) {
 	c := &flowCluster{nodes: []string{"flaky"}}
 	c.breaks.Store(1)
-	ctx, cancel := context.WithTimeout(t.Context(), flowRetry+time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), flowRetry+5*time.Second)
 	defer cancel()
 	out, errs, code := c.flows(t, ctx, "-f")
 	if strings.Count(out, "shop/web-1") != 1 || !strings.Contains(errs, "it is asked again") || code == exitOK {

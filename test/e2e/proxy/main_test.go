@@ -96,7 +96,7 @@ func serve(name, at string) error {
 }
 
 // askTimeout bounds one connection.
-const askTimeout = time.Second
+const askTimeout = 5 * time.Second
 
 // ask connects time and again and prints a line a connection: the answer, or "error" and what it was.
 func ask(count, at string) error {
