@@ -13,6 +13,7 @@ import (
 	"github.com/petrelrun/petrel/worker/probe"
 	"github.com/petrelrun/petrel/worker/runtimes"
 	"github.com/petrelrun/petrel/worker/staticpods"
+	"github.com/petrelrun/petrel/worker/stats"
 	"github.com/petrelrun/petrel/worker/volume"
 )
 
@@ -88,6 +89,7 @@ type shown struct {
 	ip        string
 	instances []shownInstance // the newest of each container first
 	sandboxes []shownSandbox
+	claims    []stats.Volume
 }
 
 type shownInstance struct {
@@ -267,10 +269,11 @@ func (a *actor) show(status *corev1.PodStatus) {
 	for _, s := range a.view.Sandboxes {
 		sandboxes = append(sandboxes, shownSandbox{s.ID, s.Ready})
 	}
+	claims := a.claimsShown()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.ending = nil
-	a.shown = shown{pod: a.view.Pod, phase: status.Phase, ready: pod.Ready(status), ip: status.PodIP, instances: instances, sandboxes: sandboxes}
+	a.shown = shown{pod: a.view.Pod, phase: status.Phase, ready: pod.Ready(status), ip: status.PodIP, instances: instances, sandboxes: sandboxes, claims: claims}
 }
 
 // knowsEnd reports whether it is no news to the actor that the instance or the sandbox has ended: it has seen it, or is

@@ -77,7 +77,7 @@ func (w *Worker) newHousekeeper(m *manager, changed func()) (*housekeeper, error
 	}
 	e := &evictor{w: w, m: m}
 	h.pressure, err = eviction.New(eviction.Config{
-		Thresholds: cfg.Eviction, Observe: e.observe, Reclaim: h.images.Reclaim, Pods: e.candidates, Evict: e.evict, Ended: e.ended,
+		Thresholds: cfg.Eviction, Observe: e.observe, Reclaim: h.images.Reclaim, Pods: e.candidates, Evict: e.evict, Evicted: m.metrics.kubelet.evicts, Ended: e.ended,
 		Changed: changed, Logger: w.cfg.Logger,
 	})
 	return h, err

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/petrelrun/petrel/worker/cri"
 )
@@ -16,6 +17,7 @@ type metrics struct {
 	restarts       prometheus.Counter
 	statusWrites   prometheus.Counter
 	statusFailures prometheus.Counter
+	kubelet        *kubeletMetrics
 }
 
 // startBuckets reach from a warm Wasm pod to a cold pull; callBuckets from a listing to a compile.
@@ -43,12 +45,15 @@ func newMetrics() *metrics {
 			Name: "petrel_worker_status_failures_total", Help: "Pod statuses that the API did not take at first.",
 		}),
 	}
-	m.registry.MustRegister(m.startLatency, m.runtimeCalls, m.restarts, m.statusWrites, m.statusFailures)
+	m.registry.MustRegister(m.startLatency, m.runtimeCalls, m.restarts, m.statusWrites, m.statusFailures,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.kubelet = newKubeletMetrics(m.registry)
 	return m
 }
 
 func (m *metrics) observeCall(method string, took time.Duration, err error) {
 	m.runtimeCalls.WithLabelValues(method, cri.Code(err).String()).Observe(took.Seconds())
+	m.kubelet.observeCall(method, took, err)
 }
 
 // podsCollector counts pods by phase when it is asked.

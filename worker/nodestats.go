@@ -20,7 +20,7 @@ func (w *Worker) newStats(m *manager) error {
 		return err
 	}
 	m.figures, err = stats.NewServer(stats.ServerConfig{
-		Collector: m.usage, Node: w.cfg.NodeName, Dir: w.cfg.RootDir, Starts: m.starting, Files: m.filesOf, ImageDirs: w.imageDirs,
+		Collector: m.usage, Node: w.cfg.NodeName, Dir: w.cfg.RootDir, Starts: m.starting, Volumes: m.volumesOf, Files: m.filesOf, ImageDirs: w.imageDirs,
 	})
 	return err
 }

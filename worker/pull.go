@@ -147,11 +147,13 @@ func shareOf(at cri.PullProgress) string {
 // pullFailed notes why the container's image is not there.
 func (a *actor) pullFailed(c *corev1.Container, m *pod.Memory, err error) {
 	if never(err) {
+		a.m.metrics.kubelet.cannotStart(a.view.Pod, c.Name, reasonNeverPull)
 		m.Failed(time.Now(), pod.Why{Reason: reasonNeverPull, Message: err.Error()})
 		a.m.events.warn(a.view.Pod, c.Name, reasonNeverPull, "%v", err)
 		return
 	}
 	a.m.events.warn(a.view.Pod, c.Name, eventFailed, "Failed to pull image %q: %v", c.Image, err)
+	a.m.metrics.kubelet.cannotStart(a.view.Pod, c.Name, reasonPull)
 	reason, message := reasonPull, err.Error()
 	if m.Failures > 0 { // not the first time: the wait is what there is to tell
 		reason = reasonPullBackOff

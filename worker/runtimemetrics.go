@@ -1,11 +1,15 @@
 package worker
 
 import (
+	"bufio"
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -64,6 +68,32 @@ func (m *runtimeMetrics) copyTo(ctx context.Context, w io.Writer) error {
 	if answer.StatusCode != http.StatusOK {
 		return fmt.Errorf("ask runtime for metrics: %s", answer.Status)
 	}
-	_, err = io.Copy(w, io.LimitReader(answer.Body, maxRuntimeMetrics))
-	return err
+	return copyMetrics(w, io.LimitReader(answer.Body, maxRuntimeMetrics))
+}
+
+// perProcess begin the names that every process with Prometheus' client has. One page can have them once: for the worker.
+var perProcess = []string{"go_", "process_", "promhttp_"}
+
+// copyMetrics passes a page on, but for what is perProcess.
+func copyMetrics(w io.Writer, page io.Reader) error {
+	lines, whole, dropped := bufio.NewReader(page), true, false
+	for {
+		line, err := lines.ReadSlice('\n')
+		if whole { // else the line before was too long for the reader, and goes on
+			name := bytes.TrimPrefix(bytes.TrimPrefix(line, []byte("# HELP ")), []byte("# TYPE "))
+			dropped = slices.ContainsFunc(perProcess, func(prefix string) bool { return bytes.HasPrefix(name, []byte(prefix)) })
+		}
+		whole = !errors.Is(err, bufio.ErrBufferFull)
+		if !dropped {
+			if _, err := w.Write(line); err != nil {
+				return err
+			}
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil && whole:
+			return err
+		}
+	}
 }

@@ -34,14 +34,15 @@ func TestRuntimeMetrics(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	code := http.StatusOK
+	code, long := http.StatusOK, strings.Repeat("l", 1<<17) // than a line that is read at once
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(code)
-		fmt.Fprintln(w, "runtime 2", r.URL.Path)
+		fmt.Fprintln(w, "# HELP go_threads x\n# TYPE go_threads gauge\ngo_threads 3\nprocess_open_fds{x=\""+strings.Repeat("l", 1<<16)+"\"} 1\ngopher 1")
+		fmt.Fprintln(w, "runtime 2", r.URL.Path, long)
 	})}
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(listener) }()
-	if body := get(); body != "worker 1\nruntime 2 /metrics\n" {
+	if body := get(); body != "worker 1\ngopher 1\nruntime 2 /metrics "+long+"\n" {
 		t.Errorf("with a runtime: %q", body)
 	}
 	code = http.StatusInternalServerError

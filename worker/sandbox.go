@@ -48,12 +48,14 @@ func (a *actor) runSandbox(ctx context.Context, step pod.Step) error {
 	if port := hostPort(a.view.Pod); port != 0 && step.Attempt == 0 {
 		a.m.events.sometimes(a.view.Pod, eventHostPort, "host port %d is not served by this node: the pod runs without it", port)
 	}
+	a.m.metrics.kubelet.startsPod()
 	id, err := a.m.rt.RunPodSandbox(ctx, config, a.kinds.Handler)
 	if err != nil {
 		a.suspectLater() // it may have been made all the same
 		if cri.IsUnavailable(err) {
 			return err
 		}
+		a.m.metrics.kubelet.podErrors.Inc()
 		a.holdBack(a.nextRetry(), eventFailedSandbox, err)
 		return a.look(ctx)
 	}

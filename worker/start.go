@@ -40,6 +40,7 @@ func (a *actor) startContainer(ctx context.Context, step pod.Step) error {
 		return err
 	}
 	defer release()
+	a.m.metrics.kubelet.startsContainer(a.view.Pod, c.Name)
 	id := step.ID
 	if id == "" {
 		if id, err = a.create(ctx, step, sandbox.ID, config); err != nil || id == "" {
@@ -74,6 +75,7 @@ func (a *actor) misconfigured(c *corev1.Container, m *pod.Memory, err error) {
 		a.m.events.warn(a.view.Pod, c.Name, eventFailed, "Error: %v", err)
 	}
 	m.Waiting = pod.Why{Reason: reasonConfig, Message: err.Error()}
+	a.m.metrics.kubelet.cannotStart(a.view.Pod, c.Name, reasonConfig)
 	m.RetryAt = time.Now().Add(configRetry)
 }
 
@@ -166,5 +168,6 @@ func (a *actor) failedStart(ctx context.Context, c *corev1.Container, m *pod.Mem
 	}
 	a.m.events.warn(a.view.Pod, c.Name, eventFailed, "Error: %v", err)
 	m.Failed(time.Now(), pod.Why{Reason: reason, Message: err.Error()})
+	a.m.metrics.kubelet.cannotStart(a.view.Pod, c.Name, reason)
 	return a.look(ctx)
 }

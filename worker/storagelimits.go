@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	helpers "k8s.io/component-helpers/resource"
 
+	"github.com/petrelrun/petrel/worker/eviction"
 	"github.com/petrelrun/petrel/worker/pod"
 	"github.com/petrelrun/petrel/worker/volume"
 )
@@ -44,46 +45,54 @@ func (m *manager) keepStorageLimit(ctx context.Context, a *actor, l *layers) {
 	if shown.pod == nil || len(shown.sandboxes) == 0 || a.ends() || pod.Terminal(shown.phase) {
 		return
 	}
-	why, err := m.beyondStorage(ctx, shown.pod, l)
+	signal, why, err := m.beyondStorage(ctx, shown.pod, l)
 	if err != nil && ctx.Err() == nil {
 		m.log.Warn("storage of a pod was not measured", "pod", shown.pod.Namespace+"/"+shown.pod.Name, "error", err)
 	}
 	if why != "" {
+		m.metrics.kubelet.evicts(signal)
 		a.evict(why)
 	}
 }
 
+// Kubelet's names of the limits that are not signals of the node.
+const (
+	signalEmptyDir  eviction.Signal = "emptydirfs.limit"
+	signalPod       eviction.Signal = "ephemeralpodfs.limit"
+	signalContainer eviction.Signal = "ephemeralcontainerfs.limit"
+)
+
 // beyondStorage says, in kubelet's words, which limit of local storage the pod is beyond; empty for none.
-func (m *manager) beyondStorage(ctx context.Context, p *corev1.Pod, l *layers) (string, error) {
+func (m *manager) beyondStorage(ctx context.Context, p *corev1.Pod, l *layers) (eviction.Signal, string, error) {
 	for name, limit := range volume.Limited(p) {
 		used, err := volume.Usage(ctx, filepath.Join(m.paths.volumes(p.UID), name))
 		if err != nil {
-			return "", fmt.Errorf("measure volume %s: %w", name, err)
+			return "", "", fmt.Errorf("measure volume %s: %w", name, err)
 		}
 		if used > limit {
-			return fmt.Sprintf("Usage of EmptyDir volume %q exceeds the limit %q.", name, resource.NewQuantity(limit, resource.BinarySI)), nil
+			return signalEmptyDir, fmt.Sprintf("Usage of EmptyDir volume %q exceeds the limit %q.", name, resource.NewQuantity(limit, resource.BinarySI)), nil
 		}
 	}
 	together, ok := helpers.PodLimits(p, helpers.PodResourcesOptions{})[corev1.ResourceEphemeralStorage]
 	if !ok || together.IsZero() {
-		return "", nil
+		return "", "", nil
 	}
 	used, err := m.storage(ctx, p, l)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	if used.total() > together.Value() {
-		return fmt.Sprintf("Pod ephemeral local storage usage exceeds the total limit of containers %s.", &together), nil
+		return signalPod, fmt.Sprintf("Pod ephemeral local storage usage exceeds the total limit of containers %s.", &together), nil
 	}
 	for _, list := range [][]corev1.Container{p.Spec.InitContainers, p.Spec.Containers} {
 		for i := range list {
 			limit := list[i].Resources.Limits[corev1.ResourceEphemeralStorage]
 			if !limit.IsZero() && used.containers[list[i].Name] > limit.Value() {
-				return fmt.Sprintf("Container %s exceeded its local ephemeral storage limit %q.", list[i].Name, &limit), nil
+				return signalContainer, fmt.Sprintf("Container %s exceeded its local ephemeral storage limit %q.", list[i].Name, &limit), nil
 			}
 		}
 	}
-	return "", nil
+	return "", "", nil
 }
 
 // storage is what a pod takes of the node's disk, in bytes.

@@ -67,6 +67,8 @@ func sameStatus(a, b *corev1.PodStatus) bool {
 func (a *actor) countStart(status *corev1.PodStatus, now time.Time) {
 	if !a.counted && status.Phase == corev1.PodRunning {
 		a.counted = true
-		a.m.metrics.startLatency.Observe(now.Sub(a.accepted).Seconds())
+		took := now.Sub(a.accepted).Seconds()
+		a.m.metrics.startLatency.Observe(took)
+		a.m.metrics.kubelet.podStart.Observe(took)
 	}
 }

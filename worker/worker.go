@@ -25,6 +25,7 @@ import (
 	"github.com/petrelrun/petrel/worker/service"
 	"github.com/petrelrun/petrel/worker/service/catalog"
 	"github.com/petrelrun/petrel/worker/service/feed"
+	"github.com/petrelrun/petrel/worker/stats"
 	"github.com/petrelrun/petrel/worker/steer"
 	"github.com/petrelrun/petrel/worker/volume/follow"
 )
@@ -136,7 +137,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		return err
 	}
 	defer m.usage.Close()
-	w.metrics.registry.MustRegister(newPodsCollector(m))
+	w.metrics.registry.MustRegister(newPodsCollector(m), newKubeletCollector(m), stats.NewVolumeCollector(m.allVolumes))
 	agentConfig := w.nodeConfig()
 	poke := func() {}
 	keeper, err := w.newHousekeeper(m, func() { poke() })

@@ -44,8 +44,10 @@ func registries(t *testing.T) *critest.Registry {
 	module := dockerregistry.Module(t, wasmtest.Serve("from a registry", "", 0))
 	digest := open.Push(t, "suite/image:1", module)
 	open.Push(t, "suite/same:1", module)
+	open.Push(t, "suite/image:latest", module)
+	open.Push(t, "suite/other:1", dockerregistry.Module(t, wasmtest.Serve("another", "", 0)))
 	closed.Push(t, "suite/private:1", module)
-	return &critest.Registry{Image: open.Host + "/suite/image:1", Same: open.Host + "/suite/same:1", Digest: digest, Private: closed.Host + "/suite/private:1",
+	return &critest.Registry{Image: open.Host + "/suite/image:1", Same: open.Host + "/suite/same:1", Other: open.Host + "/suite/other:1", Digest: digest, Private: closed.Host + "/suite/private:1",
 		Auth: &runtimev1.AuthConfig{Username: dockerregistry.User, Password: dockerregistry.Password}}
 }
 

@@ -36,6 +36,8 @@ type Config struct {
 	Pods func(ctx context.Context, s Signal) ([]Candidate, error)
 	// Evict has a pod end with the message.
 	Evict func(uid types.UID, message string)
+	// Evicted hears what an eviction was for, to count it; nil: nobody does.
+	Evicted func(Signal)
 	// Ended tells whether an evicted pod holds nothing any more.
 	Ended func(uid types.UID) bool
 	// Changed is called when a condition has come or gone.
@@ -199,6 +201,9 @@ func (m *Monitor) evict(ctx context.Context, t Threshold, seen Amount) {
 	m.cfg.Logger.Warn("evicting a pod", "pod", first.Name, "threshold", t.String(), "available", seen.Available)
 	m.evicting, m.evicted = first.UID, time.Now()
 	m.cfg.Evict(first.UID, message(t, seen, &first))
+	if m.cfg.Evicted != nil {
+		m.cfg.Evicted(t.Signal)
+	}
 }
 
 // message explains an eviction to the pod's owner.

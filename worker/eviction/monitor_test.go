@@ -28,6 +28,7 @@ type machine struct {
 	pods     []Candidate
 	slow     bool // pods take their time to end
 	evicted  []types.UID
+	signals  []Signal
 	messages []string
 	changes  int
 	fail     error
@@ -86,7 +87,7 @@ func start(t *testing.T, x *machine) {
 	x.t = t
 	var err error
 	x.m, err = New(Config{
-		Thresholds: Default(), Observe: x.observe, Evict: x.evict, Ended: x.ended, Changed: func() { x.change(func() { x.changes++ }) }, Logger: slog.New(slog.DiscardHandler),
+		Thresholds: Default(), Observe: x.observe, Evict: x.evict, Ended: x.ended, Evicted: func(s Signal) { x.change(func() { x.signals = append(x.signals, s) }) }, Changed: func() { x.change(func() { x.changes++ }) }, Logger: slog.New(slog.DiscardHandler),
 		Reclaim: func(context.Context) error {
 			x.change(func() { x.disk.Available, x.garbage = x.disk.Available+x.garbage, 0 })
 			return nil
@@ -208,6 +209,11 @@ func TestDiskIsFreedOfGarbageFirst(t *testing.T) {
 		x.change(func() { x.disk.Available = 10 * mib })
 		after(interval)
 		x.wants("a")
+		x.change(func() {
+			if len(x.signals) != 1 || x.signals[0] != NodeFSAvailable {
+				t.Errorf("evicted for %v, want the disk's signal once", x.signals)
+			}
+		})
 	})
 }
 

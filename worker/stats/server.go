@@ -19,6 +19,8 @@ type ServerConfig struct {
 	Node, Dir string
 	// Starts tells when a pod, by its UID, began.
 	Starts func(uid string) Starts
+	// Volumes are those of a pod, by its UID, that are behind claims; nil: there are none.
+	Volumes func(uid string) []Volume
 	// Files tells what a pod keeps on disk beside its containers' layers: logs and volumes of its own.
 	Files func(Pod) DiskUse
 	// ImageDirs are where images lie, with what each takes.
@@ -34,14 +36,17 @@ func (c *ServerConfig) Validate() error {
 }
 
 // Server serves readings over HTTP.
-type Server struct{ cfg ServerConfig }
+type Server struct {
+	cfg   ServerConfig
+	disks disks
+}
 
 // NewServer makes a server.
 func NewServer(cfg ServerConfig) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &Server{cfg}, nil
+	return &Server{cfg: cfg}, nil
 }
 
 // Paths of what is served.

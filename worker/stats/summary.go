@@ -19,8 +19,12 @@ type Starts struct {
 // summary is the reading as kubelet's /stats/summary tells it. What stands on disks is left out of a brief one.
 func (s *Server) summary(ctx context.Context, r *Reading, brief bool) *statsv1.Summary {
 	out := &statsv1.Summary{Node: s.node(ctx, r, brief), Pods: []statsv1.PodStats{}}
+	var volumes volumes
+	if !brief {
+		volumes = s.readVolumes(r)
+	}
 	for group := range podsOf(r.Containers) {
-		out.Pods = append(out.Pods, s.pod(r, group, brief))
+		out.Pods = append(out.Pods, s.pod(r, group, volumes, brief))
 	}
 	return out
 }
@@ -89,7 +93,7 @@ func networkOf(list []Interface, at metav1.Time) *statsv1.NetworkStats {
 }
 
 // pod tells of one pod: its containers, and what they take together.
-func (s *Server) pod(r *Reading, group []Container, brief bool) statsv1.PodStats {
+func (s *Server) pod(r *Reading, group []Container, volumes volumes, brief bool) statsv1.PodStats {
 	first := &group[0]
 	at := metav1.NewTime(first.Time)
 	starts := s.cfg.Starts(first.Pod.UID)
@@ -118,6 +122,7 @@ func (s *Server) pod(r *Reading, group []Container, brief bool) statsv1.PodStats
 		add(&use.Bytes, group[i].Disk.Bytes)
 		add(&use.Inodes, group[i].Disk.Inodes)
 	}
+	out.VolumeStats = volumes.of(first.Pod)
 	out.EphemeralStorage = &statsv1.FsStats{Time: at, UsedBytes: use.Bytes, InodesUsed: use.Inodes}
 	return out
 }

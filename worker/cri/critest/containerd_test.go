@@ -53,6 +53,7 @@ func testContainerd(t *testing.T, cfg containerdtest.Config) {
 		Prepare: func(p *runtimev1.PodSandboxConfig) {
 			p.Linux.CgroupParent = c.CgroupParent + "/pod" + p.GetMetadata().GetUid()
 		},
+		Users:    usersFor(t, c),
 		Registry: registryFor(t, c), Known: knownOfContainerd[c.Major()],
 	})
 }
@@ -78,9 +79,27 @@ func registryFor(t *testing.T, c *containerdtest.Containerd) *critest.Registry {
 	image := containerdtest.Image(t, v1.Config{Cmd: []string{"/nothing"}}, map[string]containerdtest.File{"etc/file": {Content: []byte(strings.Repeat("content ", 1000))}})
 	digest := open.Push(t, "suite/image:1", image)
 	open.Push(t, "suite/same:1", image)
+	open.Push(t, "suite/image:latest", image)
+	open.Push(t, "suite/other:1", containerdtest.Image(t, v1.Config{Cmd: []string{"/nothing"}}, map[string]containerdtest.File{"etc/file": {Content: []byte("another")}}))
 	closed.Push(t, "suite/private:1", image)
-	return &critest.Registry{Image: open.Host + "/suite/image:1", Same: open.Host + "/suite/same:1", Digest: digest, Private: closed.Host + "/suite/private:1",
+	return &critest.Registry{Image: open.Host + "/suite/image:1", Same: open.Host + "/suite/same:1", Other: open.Host + "/suite/other:1", Digest: digest, Private: closed.Host + "/suite/private:1",
 		Auth: &runtimev1.AuthConfig{Username: dockerregistry.User, Password: dockerregistry.Password}}
+}
+
+// usersFor are images for each way to name a user.
+func usersFor(t *testing.T, c *containerdtest.Containerd) []critest.ImageUser {
+	t.Helper()
+	users := []critest.ImageUser{{Image: "1002"}, {Image: "1002:1003"}, {Image: "user", Name: "user"}, {Image: "user:extra", Name: "user"}}
+	for n := range users {
+		u := &users[n]
+		config := v1.Config{Cmd: []string{"/nothing"}, User: u.Image}
+		if u.Name == "" {
+			u.UID = 1002
+		}
+		u.Image = fmt.Sprintf("test.petrel.internal/user%d:1", n)
+		c.Import(u.Image, containerdtest.Image(t, config, map[string]containerdtest.File{"etc/user": {Content: []byte(u.Image)}}))
+	}
+	return users
 }
 
 // knownOfContainerd are what its versions do otherwise.

@@ -9,13 +9,21 @@ import (
 )
 
 var imageTests = map[string]func(*suite){
-	"Missing":       testMissingImages,
-	"PullAndRemove": testPullAndRemove,
-	"Names":         testImageNames,
-	"ByDigest":      testImageByDigest,
-	"Private":       testPrivateImages,
-	"Filter":        testImageFilter,
-	"Disk":          testImageDisk,
+	"Missing":             testMissingImages,
+	"PullAndRemove":       testPullAndRemove,
+	"Names":               testImageNames,
+	"ByDigest":            testImageByDigest,
+	"Private":             testPrivateImages,
+	"Filter":              testImageFilter,
+	"Disk":                testImageDisk,
+	"References":          testImageReferences,
+	"WithoutTag":          testImageWithoutTag,
+	"Different":           testDifferentImages,
+	"RemoveByOneTag":      testRemoveByOneTag,
+	"RemoveAtTheSameTime": testRemoveAtTheSameTime,
+	"Impatient":           testImpatientPull,
+	"SameIdentifier":      testSameIdentifier,
+	"Users":               testImageUsers,
 }
 
 // registry is where to pull from; without one the test is skipped.
@@ -160,7 +168,7 @@ func testImageFilter(s *suite) {
 }
 
 func testImageDisk(s *suite) {
-	s.present(s.TaskImage)
+	s.create(s.sandbox(), s.TaskImage, "main", 0) // some runtimes unpack an image, and count it, when it is first used
 	s.eventually("disk usage of images", func() bool {
 		answer, err := s.Client.ImageFsInfo(s.ctx)
 		s.must(err)

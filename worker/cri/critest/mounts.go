@@ -18,6 +18,11 @@ var mountTests = map[string]func(*suite){
 	"Private":         func(s *suite) { testPropagation(s, runtimev1.MountPropagation_PROPAGATION_PRIVATE, "no") },
 	"HostToContainer": func(s *suite) { testPropagation(s, runtimev1.MountPropagation_PROPAGATION_HOST_TO_CONTAINER, "yes") },
 	"Status":          testMountStatus,
+	"ReadonlyAbove":   testMountReadonlyAbove,
+	"ReadonlyBelow":   testMountReadonlyBelow,
+	"Bidirectional":   testMountBidirectional,
+	"Missing":         testMountMissing,
+	"Device":          testDevice,
 }
 
 func mount(c *runtimev1.ContainerConfig, host, container string) *runtimev1.Mount {

@@ -23,6 +23,10 @@ var securityTests = map[string]func(*suite){
 	"Sysctls":                  testSysctls,
 	"PrivilegedPod":            testPrivileged,
 	"PrivilegedInUnprivileged": testPrivilegedInUnprivileged,
+	"SeccompOfAdmins":          testSeccompOfAdmins,
+	"AppArmorMissing":          testAppArmorMissing,
+	"GroupsPolicy":             testGroupsPolicy,
+	"UserNamespaces":           testUserNamespaces,
 }
 
 // testFields has a container for each, in one pod.
@@ -77,11 +81,13 @@ var fields = map[string]struct {
 	"CapabilityDropped":      {capabilities(nil, []string{"CHOWN"}), effective + "; touch /f; chown 1 /f 2>/dev/null || echo refused", "00000000a80425fa\nrefused"},
 	"CapabilitiesAllDropped": {capabilities(nil, []string{"ALL"}), effective, "0000000000000000"},
 	"CapabilitiesAllButOne":  {capabilities([]string{"NET_BIND_SERVICE"}, []string{"ALL"}), effective, "0000000000000400"},
+	"CapabilitiesAllAdded":   {capabilities([]string{"ALL"}, nil), effective + "; mount -t tmpfs none /tmp && echo mounted", "0000[0-9a-f]+\nmounted"},
 	"NoNewPrivileges":        {func(c *security) { c.NoNewPrivs = true }, noNewPriv, "1"},
 	"NewPrivileges":          {func(*security) {}, noNewPriv, "0"},
 	"MaskedPaths":            {func(c *security) { c.MaskedPaths = []string{"/etc/passwd"} }, "wc -c </etc/passwd", "0"},
 	"ReadonlyPaths":          {func(c *security) { c.ReadonlyPaths = []string{"/tmp"} }, "touch /tmp/x 2>/dev/null || echo refused; touch /x && echo writable", "refused\nwritable"},
 	"ReadonlyProc":           {func(c *security) { c.ReadonlyPaths = []string{"/proc/sys"} }, "echo 1 2>/dev/null >/proc/sys/kernel/domainname || echo refused", "refused"},
+	"SeccompOfNone":          {func(*security) {}, seccomp, "0"},
 	"SeccompUnconfined":      {profile(runtimev1.SecurityProfile_Unconfined), seccomp, "0"},
 	"SeccompDefault":         {profile(runtimev1.SecurityProfile_RuntimeDefault), seccomp, "2"},
 	"PIDOfContainer":         {func(c *security) { c.NamespaceOptions.Pid = runtimev1.NamespaceMode_CONTAINER }, "echo $$", "1"},

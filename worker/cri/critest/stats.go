@@ -9,6 +9,8 @@ var statsTests = map[string]func(*suite){
 	"List":        testListStats,
 	"OfSandbox":   testSandboxStats,
 	"OfUnknown":   testStatsOfUnknown,
+	"Unfiltered":  testUnfilteredStats,
+	"Metrics":     testMetrics,
 }
 
 func testContainerStats(s *suite) {

@@ -26,7 +26,10 @@ var streamingTests = map[string]func(*suite){
 	"Exec":         testExecStreams,
 	"ExecTerminal": testExecTerminal,
 	"ExecRefused":  testExecRefused,
+	"ExecPlain":    testExecPlain,
+	"ExecResize":   testExecResize,
 	"Attach":       testAttach,
+	"HostNetwork":  testPortForwardHostNetwork,
 }
 
 // relay makes the runtime's stream server reachable from here, wherever it is, and answers the address to ask.
@@ -145,6 +148,12 @@ func testPortForward(s *suite) {
 	p := s.sandbox(8642)
 	s.start(p, s.ServerImage, "web", 0)
 	s.answers(p)
+	s.forwards(p)
+}
+
+// forwards asks the pod's server through the runtime.
+func (s *suite) forwards(p *pod) {
+	s.Helper()
 	at := s.relay(s.Client.PortForward(s.ctx, &runtimev1.PortForwardRequest{PodSandboxId: p.id, Port: []int32{8642}}))
 	transport, upgrader, err := spdy.RoundTripperFor(&rest.Config{})
 	s.must(err)

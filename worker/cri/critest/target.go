@@ -42,14 +42,19 @@ type Target struct {
 	ShellImage string
 	// Registry is where images are pulled from; nil: the images above are there already, and pulling is not tested.
 	Registry *Registry
+	// Users are images that are there, with the users that they name; none: this runtime's images have no users.
+	Users []ImageUser
 	// Known are the tests that the runtime is known not to pass, as Area/Test, and why: they are skipped with that.
 	Known map[string]string
 }
 
 // Registry is a registry that the runtime reaches, with images that nothing else uses.
 type Registry struct {
-	// Image has two names, the second one the name of another image's repository.
+	// Image, with the tag 1, has two names, the second one the name of another image's repository. With the tag latest it
+	// is the same image.
 	Image, Same string
+	// Other is another image.
+	Other string
 	// Digest is the digest of the manifest of both.
 	Digest string
 	// Private needs Auth.
