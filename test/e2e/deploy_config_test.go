@@ -8,7 +8,7 @@ import (
 // put deploys by a JSON body and wants the status.
 func (w *world) put(app, query, body string, status int) string {
 	w.Helper()
-	a := w.curl("-X", "PUT", "-H", "Content-Type: application/json", "-d", body, w.deployURL(app)+query)
+	a := w.curl("-X", "PUT", "-H", "Content-Type: application/json", "-d", body, w.deployURL(app)+patient+query)
 	if a.Status != status {
 		w.Fatalf("PUT %s %s: %d, want %d: %s", app, body, a.Status, status, a.Body)
 	}

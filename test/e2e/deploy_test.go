@@ -32,6 +32,9 @@ type problem struct {
 	Fix    string `json:"fix"`
 }
 
+// patient gives a deployment longer than the usual minute: a module is compiled in it, maybe on a busy machine.
+const patient = "&timeout=170s"
+
 // deployURL is where an app of the test's namespace is put.
 func (w *world) deployURL(app string) string {
 	return w.cluster.State.API + "/v1/apps/" + app + "?namespace=" + w.ns
@@ -40,7 +43,7 @@ func (w *world) deployURL(app string) string {
 // deploy uploads a file by `curl -T` and wants the status.
 func (w *world) deploy(app, path string, status int) deployed {
 	w.Helper()
-	a := w.curl("-T", path, w.deployURL(app))
+	a := w.curl("-T", path, w.deployURL(app)+patient)
 	if a.Status != status {
 		w.Fatalf("deploy %s: %d, want %d: %s", app, a.Status, status, a.Body)
 	}
@@ -50,7 +53,7 @@ func (w *world) deploy(app, path string, status int) deployed {
 // deployWith is deploy with configuration in the query, as one who uses curl alone gives it.
 func (w *world) deployWith(app, path, query string) deployed {
 	w.Helper()
-	a := w.curl("-T", path, w.deployURL(app)+"&"+query)
+	a := w.curl("-T", path, w.deployURL(app)+patient+"&"+query)
 	if a.Status != 201 {
 		w.Fatalf("deploy %s with %s: %d: %s", app, query, a.Status, a.Body)
 	}
