@@ -78,7 +78,7 @@ func (w *world) named(name, guest string) string {
 func TestCLI(t *testing.T) {
 	w := newWorld(t)
 	hello := w.named("hello", "probe")
-	contains(t, w.cliOK("deploy", hello), w.appURL("hello"))
+	contains(t, w.cliOK("deploy", hello, "--timeout", "170s"), w.appURL("hello"))
 	w.get(w.appURL("hello"), 200)
 
 	told := w.cliOK("deploy", hello, "--output", "json")
@@ -112,7 +112,7 @@ func TestCLI(t *testing.T) {
 // TestCLILogs follows an app's log, through a new version too.
 func TestCLILogs(t *testing.T) {
 	w := newWorld(t)
-	w.cliOK("deploy", w.named("hello", "probe"))
+	w.cliOK("deploy", w.named("hello", "probe"), "--timeout", "170s")
 	w.get(w.appURL("hello")+"log?line=alpha", 204)
 	f := w.follow(w.petrel("logs", "-f", "hello"))
 	f.sees("out alpha")

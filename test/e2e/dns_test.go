@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -63,21 +64,24 @@ func TestGuestsResolveTheClustersNames(t *testing.T) {
 
 	ip := w.kubectl("get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")
 	for _, name := range []string{"web", "web." + w.ns, "web." + w.ns + ".svc", "web." + w.ns + ".svc.cluster.local", "web." + w.ns + ".svc.cluster.local.", "alias"} {
-		if got, _ := w.lookup(name); len(got) != 1 || got[0] != ip {
-			t.Errorf("%s is %v, want %s", name, got, ip)
+		w.eventually(name+" to be known", func() error { // the node hears of what was just made a moment later
+			if got, _ := w.lookup(name); len(got) != 1 || got[0] != ip {
+				return fmt.Errorf("it is %v, want %s", got, ip)
+			}
+			return nil
+		})
+	}
+	w.eventually("the headless service to have two addresses", func() error {
+		if got, _ := w.lookup("headless"); len(got) != 2 {
+			return fmt.Errorf("it has %v", got)
 		}
-	}
-	if got, _ := w.lookup("headless"); len(got) != 2 {
-		t.Errorf("the headless service has the addresses %v", got)
-	}
+		return nil
+	})
 	if got, ok := w.lookup("absent." + w.ns + ".svc.cluster.local."); ok {
 		t.Errorf("a name that is not there is %v", got)
 	}
-	answer := w.curl(podURL(w, "caller") + "dial?address=web:80")
-	if answer.Status != http.StatusOK || !strings.Contains(answer.Body, "probe one web-") {
-		t.Errorf("web:80 through its name: %d %s", answer.Status, answer.Body)
-	}
-	if answer = w.curl(podURL(w, "caller") + "dial?address=web." + w.ns + ":80"); answer.Status != http.StatusBadGateway {
+	w.becomes(podURL(w, "caller")+"dial?address=web:80", http.StatusOK, "probe one web-")
+	if answer := w.curl(podURL(w, "caller") + "dial?address=web." + w.ns + ":80"); answer.Status != http.StatusBadGateway {
 		t.Errorf("a name that is not granted: %d %s", answer.Status, answer.Body)
 	}
 }

@@ -25,8 +25,9 @@ func TestJoining(t *testing.T) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	// Certificates that last seconds are renewed while the test runs.
-	j, err := cluster.StartJoined(t.Context(), cluster.Options{Dir: dir, Binaries: suite.tree.Bin()}, "--cluster-signing-duration", "12s")
+	// Certificates that last a minute are renewed while the test runs. A third of that is what whoever was killed has to
+	// come back in.
+	j, err := cluster.StartJoined(t.Context(), cluster.Options{Dir: dir, Binaries: suite.tree.Bin()}, "--cluster-signing-duration", "60s")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +78,7 @@ func TestJoining(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		petrelRun(t, j, "deploy", module, "--name", "site", "-n", w.ns)
+		petrelRun(t, j, "deploy", module, "--name", "site", "-n", w.ns, "--timeout", "170s")
 		contains(t, petrelRun(t, j, "ls", "-n", w.ns), "site")
 		petrelRun(t, j, "logs", "site", "-n", w.ns)
 	})

@@ -43,7 +43,7 @@ func TestUpOverTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	deploy := exec.CommandContext(t.Context(), c.Petrel(), "deploy", module, "--name", "site", "-n", w.ns, "--kubeconfig", c.Kubeconfig)
+	deploy := exec.CommandContext(t.Context(), c.Petrel(), "deploy", module, "--name", "site", "-n", w.ns, "--timeout", "170s", "--kubeconfig", c.Kubeconfig)
 	if out, err := deploy.CombinedOutput(); err != nil {
 		t.Fatalf("deploy: %v\n%s", err, out)
 	}
