@@ -57,7 +57,17 @@ func BenchmarkStart(b *testing.B) {
 	b.ReportMetric(wasm, "wasm-us")
 	b.ReportMetric(container, "container-us")
 	b.ReportMetric(bare, "bare-calls-us")
-	b.ReportMetric(max(0, container-bare), "petrels-own-us")
+	b.ReportMetric(max(0, between(took[1], took[2])), "petrels-own-us")
+}
+
+// between is the median of what the one took longer than the other did just before or after: what the machine is slow at
+// for a while takes part in both.
+func between(one, other []time.Duration) float64 {
+	more := make([]time.Duration, min(len(one), len(other)))
+	for i := range more {
+		more[i] = one[i] - other[i]
+	}
+	return medianTime(more)
 }
 
 func medianTime(all []time.Duration) float64 {
