@@ -25,26 +25,28 @@ type actor struct {
 	// static says that the pod is from a file: the API has a mirror of it at most.
 	static bool
 
-	mu        sync.Mutex
-	pod       *corev1.Pod // the newest that was told
-	fromAPI   bool        // it came from the API, not from disk
-	gone      bool        // the API has it no longer
-	dirty     bool        // the runtime's view of it may have changed
-	told      bool        // the API has the status of its end
-	probed    []probed    // results that wait
-	hooked    []hooked    // start hooks that are over
-	listing   *found      // what a listing held of it, in place of asking
-	ending    []string    // instances and sandboxes that are being stopped
-	ailing    string      // the instance whose guest is said to fail
-	evicted   string      // why the node has it end; empty: it does not
-	renew     bool        // what volumes are made from may have changed
-	announced uint64      // hash of the instance whose start was announced
-	pending   bool        // there is something to do
-	running   bool        // the loop runs
-	finished  bool        // the actor is over
-	abandon   func()      // ends a slow step, whose reason may be gone
-	timer     *time.Timer
-	shown     shown // for readers
+	mu      sync.Mutex
+	pod     *corev1.Pod // the newest that was told
+	fromAPI bool        // it came from the API, not from disk
+	gone    bool        // the API has it no longer
+	dirty   bool        // the runtime's view of it may have changed
+	told    bool        // the API has the status of its end
+	probed  []probed    // results that wait
+	hooked  []hooked    // start hooks that are over
+	listing *found      // what a listing held of it, in place of asking
+	ending  []string    // instances and sandboxes that are being stopped
+	ailing  string      // the instance whose guest is said to fail
+	evicted string      // why the node has it end; empty: it does not
+	// evictedGrace is what it has to end; negative: what it asks for.
+	evictedGrace time.Duration
+	renew        bool   // what volumes are made from may have changed
+	announced    uint64 // hash of the instance whose start was announced
+	pending      bool   // there is something to do
+	running      bool   // the loop runs
+	finished     bool   // the actor is over
+	abandon      func() // ends a slow step, whose reason may be gone
+	timer        *time.Timer
+	shown        shown // for readers
 
 	view      pod.View
 	host      volume.Host
@@ -184,7 +186,7 @@ func (a *actor) loop() {
 		if a.timer != nil {
 			a.timer.Stop()
 		}
-		in := inbox{pod: a.pod, fromAPI: a.fromAPI, gone: a.gone, dirty: a.dirty, told: a.told, probed: a.probed, hooked: a.hooked, listing: a.listing, ailing: a.ailing, renew: a.renew, evicted: a.evicted}
+		in := inbox{pod: a.pod, fromAPI: a.fromAPI, gone: a.gone, dirty: a.dirty, told: a.told, probed: a.probed, hooked: a.hooked, listing: a.listing, ailing: a.ailing, renew: a.renew, evicted: a.evicted, evictedGrace: a.evictedGrace}
 		a.dirty, a.probed, a.hooked, a.listing, a.ailing, a.renew = false, nil, nil, nil, "", false
 		a.mu.Unlock()
 

@@ -21,7 +21,7 @@ func (a *actor) takeEnd(in inbox) {
 	case p.DeletionTimestamp != nil:
 		a.stopBy(deletionDeadline(p, now), pod.Why{})
 	case in.evicted != "" && !pod.Terminal(p.Status.Phase):
-		a.stopBy(now.Add(min(evictionGrace, pod.Grace(p))), pod.Why{Reason: pod.ReasonEvicted, Message: in.evicted})
+		a.stopBy(now.Add(evictedGrace(in)), pod.Why{Reason: pod.ReasonEvicted, Message: in.evicted})
 	case pod.Terminal(p.Status.Phase) && !a.view.Over:
 		a.stopBy(now.Add(pod.Grace(p)), pod.Why{}) // ended by somebody else: the status is theirs
 	case pastDeadline(p, now):
@@ -79,6 +79,14 @@ func deletionDeadline(p *corev1.Pod, now time.Time) time.Time {
 		return left
 	}
 	return told
+}
+
+// evictedGrace is what a pod has to end that the node is to be rid of.
+func evictedGrace(in inbox) time.Duration {
+	if in.evictedGrace < 0 {
+		return pod.Grace(in.pod)
+	}
+	return min(in.evictedGrace, pod.Grace(in.pod))
 }
 
 // goneGrace is what a pod may take that the API has let go of already.

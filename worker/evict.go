@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	helpers "k8s.io/component-helpers/resource"
 
 	"github.com/petrelrun/petrel/worker/eviction"
 	"github.com/petrelrun/petrel/worker/pod"
@@ -14,7 +15,8 @@ import (
 )
 
 const (
-	// evictionGrace is what an evicted pod has to end: the node is running out of something while it does.
+	// evictionGrace is the least that an evicted pod has to end, and for most reasons the most: the node is running out of
+	// something while it does.
 	evictionGrace = time.Second
 	// criticalPriority is that of pods without which a node or a cluster does not work.
 	criticalPriority = 2_000_000_000
@@ -100,17 +102,47 @@ func (e *evictor) candidates(ctx context.Context, s eviction.Signal) ([]eviction
 			continue
 		}
 		u := measured[string(a.uid)]
-		if u == nil { // nothing of it runs
-			u = uses{corev1.ResourceMemory: 0}
-		}
 		if s != eviction.MemoryAvailable && s != eviction.PIDAvailable {
+			if u == nil {
+				u = containerUses{}
+			}
 			files := e.m.filesOf(stats.Pod{Namespace: shown.pod.Namespace, Name: shown.pod.Name, UID: string(a.uid)})
-			u.add(corev1.ResourceEphemeralStorage, files.Bytes)
-			u.add(eviction.Inodes, files.Inodes)
+			for name, logs := range files.Logs {
+				u.of(name).disk(logs)
+			}
+			files.Logs = nil
+			u.of(sharedUses).disk(files.Total())
 		}
 		out = append(out, candidate(shown.pod, u))
 	}
 	return out, nil
+}
+
+// containerUses are what a pod's containers take, by name.
+type containerUses map[string]uses
+
+// sharedUses stands for what is the pod's and not one container's: no container has such a name.
+const sharedUses = ""
+
+func (c containerUses) of(name string) uses {
+	if c[name] == nil {
+		c[name] = uses{}
+	}
+	return c[name]
+}
+
+// total is what all take together. Of a pod of which nothing runs it is known that it takes no memory.
+func (c containerUses) total() uses {
+	sum := uses{}
+	if len(c) == 0 || len(c) == 1 && c[sharedUses] != nil {
+		sum[corev1.ResourceMemory] = 0
+	}
+	for _, u := range c {
+		for name, n := range u {
+			sum[name] += n
+		}
+	}
+	return sum
 }
 
 // uses are what a pod takes; what was not measured is missing.
@@ -122,26 +154,32 @@ func (u uses) add(name corev1.ResourceName, n *uint64) {
 	}
 }
 
+func (u uses) disk(d stats.DiskUse) {
+	u.add(corev1.ResourceEphemeralStorage, d.Bytes)
+	u.add(eviction.Inodes, d.Inodes)
+}
+
 // usesOf are what pods take, by their UIDs.
-func usesOf(containers []stats.Container) map[string]uses {
-	out := map[string]uses{}
+func usesOf(containers []stats.Container) map[string]containerUses {
+	out := map[string]containerUses{}
 	for i := range containers {
 		c := &containers[i]
-		u := out[c.Pod.UID]
-		if u == nil {
-			u = uses{}
-			out[c.Pod.UID] = u
+		if out[c.Pod.UID] == nil {
+			out[c.Pod.UID] = containerUses{}
 		}
+		u := out[c.Pod.UID].of(c.Name)
 		u.add(corev1.ResourceMemory, c.Memory.Working)
-		u.add(corev1.ResourceEphemeralStorage, c.Disk.Bytes)
-		u.add(eviction.Inodes, c.Disk.Inodes)
+		u.disk(c.Disk)
 	}
 	return out
 }
 
 // candidate is the pod as it is ranked.
-func candidate(p *corev1.Pod, u uses) eviction.Candidate {
-	c := eviction.Candidate{UID: p.UID, Name: p.Namespace + "/" + p.Name, Started: p.CreationTimestamp.Time, Uses: u, Requests: map[corev1.ResourceName]int64{}}
+func candidate(p *corev1.Pod, u containerUses) eviction.Candidate {
+	c := eviction.Candidate{
+		UID: p.UID, Name: p.Namespace + "/" + p.Name, Started: p.CreationTimestamp.Time, Uses: u.total(), Requests: map[corev1.ResourceName]int64{},
+		Grace: pod.Grace(p),
+	}
 	if p.Status.StartTime != nil {
 		c.Started = p.Status.StartTime.Time
 	}
@@ -149,19 +187,27 @@ func candidate(p *corev1.Pod, u uses) eviction.Candidate {
 		c.Priority = *p.Spec.Priority
 	}
 	c.Critical = c.Priority >= criticalPriority
-	for i := range p.Spec.Containers {
-		for _, name := range []corev1.ResourceName{corev1.ResourceMemory, corev1.ResourceEphemeralStorage} {
-			if q, ok := p.Spec.Containers[i].Resources.Requests[name]; ok {
-				c.Requests[name] += q.Value()
-			}
+	for name, q := range helpers.PodRequests(p, helpers.PodResourcesOptions{}) {
+		if name == corev1.ResourceMemory || name == corev1.ResourceEphemeralStorage {
+			c.Requests[name] = q.Value()
 		}
+	}
+	for one := range pod.Containers(p) {
+		share := eviction.Share{Name: one.Name, Uses: u[one.Name], Requests: map[corev1.ResourceName]int64{}}
+		for name, q := range one.Resources.Requests {
+			share.Requests[name] = q.Value()
+		}
+		c.Containers = append(c.Containers, share)
 	}
 	return c
 }
 
-func (e *evictor) evict(uid types.UID, message string) {
+func (e *evictor) evict(uid types.UID, message string, grace time.Duration) {
+	if grace >= 0 {
+		grace = max(grace, evictionGrace)
+	}
 	if a := e.m.actor(uid); a != nil {
-		a.evict(message)
+		a.evict(message, grace)
 	}
 }
 
@@ -179,10 +225,11 @@ func (e *evictor) ended(uid types.UID) bool {
 	return len(shown.instances) == 0 || pod.Terminal(shown.phase)
 }
 
-// evict has the pod end for what the node is short of.
-func (a *actor) evict(message string) {
+// evict has the pod end for what the node is short of, or for what it takes beyond its limits. It has the grace to do so,
+// or what it asks for, if that is less; a negative one does not count.
+func (a *actor) evict(message string, grace time.Duration) {
 	a.tell(func() {
-		a.evicted = message
+		a.evicted, a.evictedGrace = message, grace
 		if a.abandon != nil {
 			a.abandon()
 		}

@@ -3,6 +3,7 @@ package worker
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"iter"
 	"strings"
 	"time"
@@ -21,6 +22,10 @@ import (
 type Housekeeping struct {
 	// Eviction is what has to be free, below which pods are ended; nil: eviction.Default(). Empty but not nil: nothing has to.
 	Eviction []eviction.Threshold
+	// Transition is how long a condition goes on after what was short no longer is; 5 minutes.
+	Transition time.Duration
+	// MaxEvictionGrace bounds what a pod has to end that is evicted for a soft threshold; negative: what it asks for.
+	MaxEvictionGrace time.Duration
 	// Images says when unused images go; imagegc.Default().
 	Images imagegc.Policy
 	// LogSize and LogFiles bound the logs of a container; 10 MiB and 5.
@@ -48,6 +53,9 @@ const ImageMinAge = 2 * time.Minute
 func (h *Housekeeping) Validate() error {
 	if err := h.Images.Validate(); err != nil {
 		return err
+	}
+	if h.Transition < 0 {
+		return fmt.Errorf("eviction pressure transition period %v: want none that is negative", h.Transition)
 	}
 	return logrotate.CheckLimits(h.LogSize, h.LogFiles)
 }
@@ -78,7 +86,7 @@ func (w *Worker) newHousekeeper(m *manager, changed func()) (*housekeeper, error
 	e := &evictor{w: w, m: m}
 	h.pressure, err = eviction.New(eviction.Config{
 		Thresholds: cfg.Eviction, Observe: e.observe, Reclaim: h.images.Reclaim, Pods: e.candidates, Evict: e.evict, Evicted: m.metrics.kubelet.evicts, Ended: e.ended,
-		Changed: changed, Logger: w.cfg.Logger,
+		Changed: changed, Logger: w.cfg.Logger, Transition: cfg.Transition, MaxGrace: cfg.MaxEvictionGrace,
 	})
 	return h, err
 }
@@ -95,10 +103,11 @@ func (h *housekeeper) run(ctx context.Context) error {
 // keptByThresholds is what of the machine pods may not have: they would be evicted for it.
 func (w *Worker) keptByThresholds(memory, disk int64) (keptMemory, keptDisk int64) {
 	for _, t := range w.cfg.Housekeeping.Eviction {
-		switch t.Signal {
-		case eviction.MemoryAvailable:
+		switch {
+		case t.Soft: // may be crossed
+		case t.Signal == eviction.MemoryAvailable:
 			keptMemory = t.Least(memory)
-		case eviction.NodeFSAvailable:
+		case t.Signal == eviction.NodeFSAvailable:
 			keptDisk = t.Least(disk)
 		}
 	}

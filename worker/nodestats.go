@@ -2,6 +2,8 @@ package worker
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -56,10 +58,25 @@ func (m *manager) starting(uid string) stats.Starts {
 	return out
 }
 
-// filesOf is what the pod's logs and volumes take on the node's disk.
-func (m *manager) filesOf(p stats.Pod) stats.DiskUse {
+// filesOf is what the pod's logs and its own volumes take on the node's disk.
+func (m *manager) filesOf(p stats.Pod) stats.Files {
+	out := stats.Files{Logs: map[string]stats.DiskUse{}, Volumes: map[string]stats.DiskUse{}}
 	named := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name, UID: types.UID(p.UID)}}
-	return stats.TreeUse(m.paths.logs(named), m.paths.pod(named.UID))
+	logs := m.paths.logs(named)
+	entries, _ := os.ReadDir(logs) // a pod that has none has written none
+	for _, e := range entries {
+		out.Logs[e.Name()] = stats.TreeUse(filepath.Join(logs, e.Name()))
+	}
+	a := m.actor(named.UID)
+	if a == nil {
+		return out
+	}
+	shown := a.snapshot()
+	out.Other = stats.TreeUse(m.madeFor(named.UID)...)
+	for name, dir := range m.ownVolumes(shown.pod) {
+		out.Volumes[name] = stats.TreeUse(dir)
+	}
+	return out
 }
 
 // imageDirs are where the runtimes' images lie, and what they take.

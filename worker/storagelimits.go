@@ -3,12 +3,15 @@ package worker
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/types"
 	helpers "k8s.io/component-helpers/resource"
 
 	"github.com/petrelrun/petrel/worker/eviction"
@@ -51,7 +54,7 @@ func (m *manager) keepStorageLimit(ctx context.Context, a *actor, l *layers) {
 	}
 	if why != "" {
 		m.metrics.kubelet.evicts(signal)
-		a.evict(why)
+		a.evict(why, evictionGrace)
 	}
 }
 
@@ -132,7 +135,7 @@ func (m *manager) storage(ctx context.Context, p *corev1.Pod, l *layers) (*stora
 		}
 		out.containers[e.Name()] += bytes
 	}
-	for _, dir := range m.ownFiles(p) {
+	for _, dir := range slices.AppendSeq(m.madeFor(p.UID), maps.Values(m.ownVolumes(p))) {
 		bytes, err := volume.Usage(ctx, dir)
 		if err != nil {
 			return nil, fmt.Errorf("measure files of pod: %w", err)
@@ -142,20 +145,26 @@ func (m *manager) storage(ctx context.Context, p *corev1.Pod, l *layers) (*stora
 	return out, nil
 }
 
-// ownFiles are the files and directories of a pod that go with it: its volumes but for those of others, which are mounted
-// among them, its hosts file and its last words.
-func (m *manager) ownFiles(p *corev1.Pod) []string {
-	dir := m.paths.pod(p.UID)
+// madeFor are the files and directories that were made for a pod beside its volumes: its hosts file, its last words.
+func (m *manager) madeFor(uid types.UID) []string {
+	dir := m.paths.pod(uid)
 	entries, _ := os.ReadDir(dir) // most pods have none
 	var out []string
 	for _, e := range entries {
-		if path := filepath.Join(dir, e.Name()); path != m.paths.volumes(p.UID) {
+		if path := filepath.Join(dir, e.Name()); path != m.paths.volumes(uid) {
 			out = append(out, path)
 		}
 	}
+	return out
+}
+
+// ownVolumes are the directories of the pod's volumes that go with it, by their names. Those of others are mounted among
+// them, maybe from the same file system.
+func (m *manager) ownVolumes(p *corev1.Pod) map[string]string {
+	out := map[string]string{}
 	for i := range p.Spec.Volumes {
 		if v := &p.Spec.Volumes[i]; volume.Local(v) {
-			out = append(out, filepath.Join(m.paths.volumes(p.UID), v.Name))
+			out[v.Name] = filepath.Join(m.paths.volumes(p.UID), v.Name)
 		}
 	}
 	return out

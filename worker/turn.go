@@ -25,6 +25,8 @@ type inbox struct {
 	ailing  string
 	renew   bool
 	evicted string
+	// evictedGrace is what it has to end for that; negative: what it asks for.
+	evictedGrace time.Duration
 }
 
 // turn takes in what is new, does what there is to do now, tells the status, and returns when it wants to be woken.

@@ -40,7 +40,13 @@ func TestNodeFlags(t *testing.T) {
 	if err != nil || n.keep.Eviction == nil || len(n.keep.Eviction) != 0 || n.keep.Images.MaxAge != time.Hour || n.keep.LogSize != 1<<20 || !strings.HasPrefix(n.staticDir, "/") {
 		t.Errorf("flags = %+v, %v", n, err)
 	}
-	for _, bad := range []string{"--eviction-hard=heat<1", "--image-gc-high-threshold=101", "--image-gc-low-threshold=90", "--container-log-max-size=much",
+	n, err = keepOf(t, "--eviction-hard=memory.available<1Mi", "--eviction-soft=memory.available<2Mi", "--eviction-soft-grace-period=memory.available=1m", "--eviction-max-pod-grace-period=-1", "--eviction-pressure-transition-period=3s")
+	soft := eviction.Threshold{Signal: eviction.MemoryAvailable, Amount: 2 << 20, Soft: true, Grace: time.Minute}
+	if err != nil || len(n.keep.Eviction) != 2 || n.keep.Eviction[1] != soft || n.keep.MaxEvictionGrace >= 0 || n.keep.Transition != 3*time.Second {
+		t.Errorf("soft eviction = %+v, %v", n.keep, err)
+	}
+	for _, bad := range []string{"--eviction-soft=memory.available<1Mi", "--eviction-soft=heat<1", "--eviction-soft-grace-period=memory.available=1m", "--eviction-pressure-transition-period=-1s",
+		"--eviction-hard=heat<1", "--image-gc-high-threshold=101", "--image-gc-low-threshold=90", "--container-log-max-size=much",
 		"--container-log-max-size=1", "--container-log-max-files=1", "--image-maximum-gc-age=1s"} {
 		if _, err := keepOf(t, bad); err == nil {
 			t.Errorf("%s is taken", bad)

@@ -1,6 +1,7 @@
 package eviction
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,8 +18,8 @@ const (
 	// interval is how often is looked, and busyInterval the same while something is short.
 	interval     = 10 * time.Second
 	busyInterval = 2 * time.Second
-	// hold is how long a condition goes on after what was short no longer is, as in kubelet.
-	hold = 5 * time.Minute
+	// DefaultTransition is kubelet's.
+	DefaultTransition = 5 * time.Minute
 	// patience is how long the end of an evicted pod is waited for before another is ended.
 	patience = 30 * time.Second
 )
@@ -27,6 +28,10 @@ const (
 type Config struct {
 	// Thresholds are what has to be free; none: nothing is ever evicted.
 	Thresholds []Threshold
+	// Transition is how long a condition goes on after what was short no longer is; DefaultTransition.
+	Transition time.Duration
+	// MaxGrace is what a pod that is evicted for a soft threshold gets to end at the most; negative: what it asks for.
+	MaxGrace time.Duration
 	// Observe looks at the machine. It has to be cheap: it is asked every ten seconds.
 	Observe func(ctx context.Context) (Observed, error)
 	// Reclaim frees disk that no pod needs: images that nothing runs.
@@ -34,8 +39,9 @@ type Config struct {
 	// Pods are those that could be ended and are not ending yet, with what they take of what the signal is about: asked
 	// only when one has to be.
 	Pods func(ctx context.Context, s Signal) ([]Candidate, error)
-	// Evict has a pod end with the message.
-	Evict func(uid types.UID, message string)
+	// Evict has a pod end with the message, within the grace or what the pod asks for, if that is less. A negative one
+	// does not count.
+	Evict func(uid types.UID, message string, grace time.Duration)
 	// Evicted hears what an eviction was for, to count it; nil: nobody does.
 	Evicted func(Signal)
 	// Ended tells whether an evicted pod holds nothing any more.
@@ -50,6 +56,9 @@ func (c *Config) Validate() error {
 	if c.Observe == nil || c.Reclaim == nil || c.Pods == nil || c.Evict == nil || c.Ended == nil || c.Changed == nil || c.Logger == nil {
 		return errors.New("eviction needs something to look at, to act on and to log to")
 	}
+	if c.Transition < 0 {
+		return fmt.Errorf("eviction pressure transition period %v: want none that is negative", c.Transition)
+	}
 	return nil
 }
 
@@ -60,9 +69,11 @@ type Monitor struct {
 	mu   sync.Mutex
 	held map[corev1.NodeConditionType]time.Time // when what was short last was
 
-	helpless bool      // it was said that no pod is left to evict
-	evicting types.UID // whose end is waited for
-	evicted  time.Time
+	since    map[watch]time.Time // when what is crossed came to be
+	helpless bool                // it was said that no pod is left to evict
+	evicting types.UID           // whose end is waited for
+	soft     bool                // it was evicted for a soft threshold
+	until    time.Time           // for how long
 }
 
 // New makes a monitor.
@@ -70,6 +81,7 @@ func New(cfg Config) (*Monitor, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	cfg.Transition = cmp.Or(cfg.Transition, DefaultTransition)
 	return &Monitor{cfg: cfg, held: map[corev1.NodeConditionType]time.Time{}}, nil
 }
 
@@ -108,34 +120,37 @@ func (m *Monitor) turn(ctx context.Context) bool {
 	}
 	crossed := m.crossed(seen)
 	m.note(crossed, time.Now())
-	if len(crossed) == 0 {
+	due := m.due(crossed, time.Now())
+	if len(due) == 0 {
 		m.evicting, m.helpless = "", false
-		return false
+		return len(crossed) > 0
 	}
-	if m.waits(time.Now()) {
+	if m.waits(time.Now(), due) {
 		return true
 	}
-	if onDisk(crossed) {
+	if onDisk(due) {
 		if err := m.cfg.Reclaim(ctx); err != nil {
 			m.warn(ctx, "disk was not freed of what nothing needs", err)
 		}
 		if seen, err = m.cfg.Observe(ctx); err == nil {
-			crossed = m.crossed(seen)
+			due = m.due(m.crossed(seen), time.Now())
 		}
 	}
-	if len(crossed) > 0 {
-		m.evict(ctx, crossed[0], seen[crossed[0].Signal])
+	if len(due) > 0 {
+		m.evict(ctx, due[0], seen[due[0].Signal])
 	}
 	return true
 }
 
-// crossed are the thresholds below which something is, in the signals' order.
+// crossed are the thresholds below which something is, in the signals' order, hard ones before soft ones.
 func (m *Monitor) crossed(seen Observed) []Threshold {
 	var out []Threshold
-	for _, s := range signals {
-		for _, t := range m.cfg.Thresholds {
-			if now, ok := seen[s]; ok && t.Signal == s && now.Available < t.Least(now.Capacity) {
-				out = append(out, t)
+	for _, soft := range []bool{false, true} {
+		for _, s := range signals {
+			for _, t := range m.cfg.Thresholds {
+				if now, ok := seen[s]; ok && t.Signal == s && t.Soft == soft && now.Available < t.Least(now.Capacity) {
+					out = append(out, t)
+				}
 			}
 		}
 	}
@@ -158,7 +173,7 @@ func (m *Monitor) note(crossed []Threshold, now time.Time) {
 		m.held[conditions[t.Signal]] = now
 	}
 	for kind, last := range m.held {
-		if now.Sub(last) >= hold {
+		if now.Sub(last) >= m.cfg.Transition {
 			delete(m.held, kind)
 			changed = true
 		}
@@ -169,17 +184,22 @@ func (m *Monitor) note(crossed []Threshold, now time.Time) {
 	}
 }
 
-// waits tells whether the pod that was evicted last may still be giving back what it took.
-func (m *Monitor) waits(now time.Time) bool {
+// waits tells whether the pod that was evicted last may still be giving back what it took. A hard threshold does not wait
+// for a pod that takes its time.
+func (m *Monitor) waits(now time.Time, due []Threshold) bool {
 	if m.evicting == "" {
 		return false
 	}
-	if m.cfg.Ended(m.evicting) || now.Sub(m.evicted) >= patience {
+	if m.cfg.Ended(m.evicting) || !now.Before(m.until) || m.soft && !due[0].Soft {
 		m.evicting = ""
 		return false
 	}
 	return true
 }
+
+// hardGrace is what a pod has to end that is evicted for a hard threshold: the node is running out of something while it
+// does.
+const hardGrace = time.Second
 
 // evict ends the pod that is first for it.
 func (m *Monitor) evict(ctx context.Context, t Threshold, seen Amount) {
@@ -198,26 +218,20 @@ func (m *Monitor) evict(ctx context.Context, t Threshold, seen Amount) {
 	}
 	m.helpless = false
 	first := ranked[0]
-	m.cfg.Logger.Warn("evicting a pod", "pod", first.Name, "threshold", t.String(), "available", seen.Available)
-	m.evicting, m.evicted = first.UID, time.Now()
-	m.cfg.Evict(first.UID, message(t, seen, &first))
+	grace, wait := hardGrace, patience
+	if t.Soft {
+		grace = m.cfg.MaxGrace
+		wait += first.Grace
+		if grace >= 0 {
+			wait = patience + min(grace, first.Grace)
+		}
+	}
+	m.cfg.Logger.Warn("evicting a pod", "pod", first.Name, "threshold", t.String(), "soft", t.Soft, "available", seen.Available)
+	m.evicting, m.soft, m.until = first.UID, t.Soft, time.Now().Add(wait)
+	m.cfg.Evict(first.UID, message(t, seen, &first), grace)
 	if m.cfg.Evicted != nil {
 		m.cfg.Evicted(t.Signal)
 	}
-}
-
-// message explains an eviction to the pod's owner.
-func message(t Threshold, seen Amount, p *Candidate) string {
-	text := fmt.Sprintf("The node was low on resource: %s. Threshold: %s, available: %d.", resources[t.Signal], t, seen.Available)
-	name := short(t.Signal)
-	used, known := p.Uses[name]
-	switch requested, asked := p.Requests[name]; {
-	case known && asked && used > requested:
-		text += fmt.Sprintf(" The pod was using %d, which exceeds its request of %d.", used, requested)
-	case known:
-		text += fmt.Sprintf(" The pod was using %d, its request is %d.", used, requested)
-	}
-	return text
 }
 
 func (m *Monitor) warn(ctx context.Context, text string, err error) {

@@ -30,6 +30,9 @@ type machine struct {
 	evicted  []types.UID
 	signals  []Signal
 	messages []string
+	graces   []time.Duration
+	soft     []Threshold
+	maxGrace time.Duration
 	changes  int
 	fail     error
 	m        *Monitor
@@ -41,9 +44,10 @@ func (x *machine) observe(context.Context) (Observed, error) {
 	return Observed{MemoryAvailable: x.memory, NodeFSAvailable: x.disk}, x.fail
 }
 
-func (x *machine) evict(uid types.UID, message string) {
+func (x *machine) evict(uid types.UID, message string, grace time.Duration) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	x.graces = append(x.graces, grace)
 	x.evicted, x.messages = append(x.evicted, uid), append(x.messages, message)
 	if !x.slow {
 		x.endLocked(uid)
@@ -87,7 +91,7 @@ func start(t *testing.T, x *machine) {
 	x.t = t
 	var err error
 	x.m, err = New(Config{
-		Thresholds: Default(), Observe: x.observe, Evict: x.evict, Ended: x.ended, Evicted: func(s Signal) { x.change(func() { x.signals = append(x.signals, s) }) }, Changed: func() { x.change(func() { x.changes++ }) }, Logger: slog.New(slog.DiscardHandler),
+		Thresholds: append(Default(), x.soft...), MaxGrace: x.maxGrace, Observe: x.observe, Evict: x.evict, Ended: x.ended, Evicted: func(s Signal) { x.change(func() { x.signals = append(x.signals, s) }) }, Changed: func() { x.change(func() { x.changes++ }) }, Logger: slog.New(slog.DiscardHandler),
 		Reclaim: func(context.Context) error {
 			x.change(func() { x.disk.Available, x.garbage = x.disk.Available+x.garbage, 0 })
 			return nil
@@ -155,10 +159,10 @@ func TestEvictsAsManyAsItTakes(t *testing.T) {
 		if !x.m.Holds(corev1.NodeMemoryPressure) || x.m.Holds(corev1.NodeDiskPressure) || x.changes != 1 {
 			t.Errorf("memory pressure: %v, changes: %d", x.m.Holds(corev1.NodeMemoryPressure), x.changes)
 		}
-		if !strings.Contains(x.messages[0], "low on resource: memory") || !strings.Contains(x.messages[0], "exceeds its request of 0") {
-			t.Errorf("message = %q", x.messages[0])
+		if !strings.Contains(x.messages[0], "low on resource: memory. Threshold quantity: 100Mi, available: 20Mi.") || x.graces[0] != hardGrace {
+			t.Errorf("message = %q, grace %v", x.messages[0], x.graces[0])
 		}
-		after(hold - time.Minute)
+		after(DefaultTransition - time.Minute)
 		if !x.m.Holds(corev1.NodeMemoryPressure) {
 			t.Error("the pressure went before its time")
 		}
@@ -235,7 +239,7 @@ func TestWithoutThresholdsNothingRuns(t *testing.T) {
 	m, err := New(Config{
 		Observe: func(context.Context) (Observed, error) { t.Error("looked"); return nil, nil },
 		Reclaim: func(context.Context) error { return nil }, Pods: func(context.Context, Signal) ([]Candidate, error) { return nil, nil },
-		Evict: func(types.UID, string) {}, Ended: func(types.UID) bool { return true }, Changed: func() {}, Logger: slog.New(slog.DiscardHandler),
+		Evict: func(types.UID, string, time.Duration) {}, Ended: func(types.UID) bool { return true }, Changed: func() {}, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -19,6 +19,16 @@ type Candidate struct {
 	// Requests and Uses are bytes, by resource; of what was not measured nothing is there.
 	Requests map[corev1.ResourceName]int64
 	Uses     map[corev1.ResourceName]int64
+	// Grace is what the pod asks for to end.
+	Grace time.Duration
+	// Containers are told of in the message.
+	Containers []Share
+}
+
+// Share is what one container of a pod asked for and takes, as far as it was measured.
+type Share struct {
+	Name           string
+	Requests, Uses map[corev1.ResourceName]int64
 }
 
 // Inodes are counted like a resource, though no pod can ask for any.

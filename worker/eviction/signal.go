@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -50,6 +51,9 @@ type Threshold struct {
 	Signal  Signal
 	Amount  int64
 	Percent float64
+	// Soft ones may be crossed for as long as Grace, and pods that are evicted for them get time to end.
+	Soft  bool
+	Grace time.Duration
 }
 
 // Least is the threshold of so much in all.
@@ -61,11 +65,13 @@ func (t Threshold) Least(capacity int64) int64 {
 }
 
 // String is the threshold as ParseThresholds reads it.
-func (t Threshold) String() string {
+func (t Threshold) String() string { return string(t.Signal) + "<" + t.quantity() }
+
+func (t Threshold) quantity() string {
 	if t.Percent > 0 {
-		return string(t.Signal) + "<" + strconv.FormatFloat(t.Percent, 'f', -1, 64) + "%"
+		return strconv.FormatFloat(t.Percent, 'f', -1, 64) + "%"
 	}
-	return string(t.Signal) + "<" + resource.NewQuantity(t.Amount, resource.BinarySI).String()
+	return resource.NewQuantity(t.Amount, resource.BinarySI).String()
 }
 
 // Default are the thresholds of a node that was told nothing else.

@@ -21,8 +21,8 @@ type ServerConfig struct {
 	Starts func(uid string) Starts
 	// Volumes are those of a pod, by its UID, that are behind claims; nil: there are none.
 	Volumes func(uid string) []Volume
-	// Files tells what a pod keeps on disk beside its containers' layers: logs and volumes of its own.
-	Files func(Pod) DiskUse
+	// Files tells what a pod keeps on disk beside its containers' layers.
+	Files func(Pod) Files
 	// ImageDirs are where images lie, with what each takes.
 	ImageDirs func(ctx context.Context) map[string]DiskUse
 }

@@ -24,7 +24,12 @@ func newServer(t *testing.T, sources ...Source) http.Handler {
 	s, err := NewServer(ServerConfig{
 		Collector: newCollector(t, host, sources...), Host: host, Node: "node-1", Dir: t.TempDir(),
 		Starts: func(string) Starts { return Starts{began, map[string]time.Time{"main": began}} },
-		Files:  func(Pod) DiskUse { return DiskUse{Bytes: ptr.To[uint64](7)} },
+		Files: func(Pod) Files {
+			return Files{
+				Logs: map[string]DiskUse{"main": {Bytes: ptr.To[uint64](3)}}, Volumes: map[string]DiskUse{"v": {Bytes: ptr.To[uint64](3), Inodes: ptr.To[uint64](2)}},
+				Other: DiskUse{Bytes: ptr.To[uint64](1)},
+			}
+		},
 		ImageDirs: func(context.Context) map[string]DiskUse {
 			return map[string]DiskUse{t.TempDir(): {Bytes: ptr.To[uint64](9)}}
 		},
@@ -68,6 +73,9 @@ func TestSummary(t *testing.T) {
 	}
 	if *a.Memory.WorkingSetBytes != 111 || *a.CPU.UsageCoreNanoSeconds != 1e9 || *a.EphemeralStorage.UsedBytes != 7 || *a.Network.TxBytes != 20 {
 		t.Errorf("pod's sums = %+v %+v %+v", a.CPU, a.Memory, a.EphemeralStorage)
+	}
+	if v := a.VolumeStats; len(v) != 1 || v[0].Name != "v" || *v[0].UsedBytes != 3 || *a.EphemeralStorage.InodesUsed != 2 || *a.Containers[0].Logs.UsedBytes != 3 || a.Containers[1].Logs != nil {
+		t.Errorf("files: %+v %+v %+v", v, a.Containers[0].Logs, a.Containers[1].Logs)
 	}
 	if c := a.Containers[1]; c.CPU != nil || *c.Memory.WorkingSetBytes != 11 {
 		t.Errorf("container of which memory alone was measured = %+v", c)

@@ -3,6 +3,7 @@ package stats
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -117,14 +118,24 @@ func (s *Server) pod(r *Reading, group []Container, volumes volumes, brief bool)
 		return out
 	}
 	out.Network = networkOf(r.Networks[first.Pod.UID], at)
-	use := s.cfg.Files(first.Pod)
+	files := s.cfg.Files(first.Pod)
+	use := files.Total()
 	for i := range group {
-		add(&use.Bytes, group[i].Disk.Bytes)
-		add(&use.Inodes, group[i].Disk.Inodes)
+		use.add(group[i].Disk)
+		if logs, ok := files.Logs[group[i].Name]; ok {
+			out.Containers[i].Logs = usedOf(at, logs)
+		}
 	}
 	out.VolumeStats = volumes.of(first.Pod)
-	out.EphemeralStorage = &statsv1.FsStats{Time: at, UsedBytes: use.Bytes, InodesUsed: use.Inodes}
+	for _, name := range slices.Sorted(maps.Keys(files.Volumes)) {
+		out.VolumeStats = append(out.VolumeStats, statsv1.VolumeStats{Name: name, FsStats: *usedOf(at, files.Volumes[name])})
+	}
+	out.EphemeralStorage = usedOf(at, use)
 	return out
+}
+
+func usedOf(at metav1.Time, use DiskUse) *statsv1.FsStats {
+	return &statsv1.FsStats{Time: at, UsedBytes: use.Bytes, InodesUsed: use.Inodes}
 }
 
 // add makes sum the sum of both; what was never measured stays so.
@@ -149,7 +160,7 @@ func containerStats(c *Container, start time.Time, brief bool) statsv1.Container
 		}
 	}
 	if c.Disk != (DiskUse{}) && !brief {
-		out.Rootfs = &statsv1.FsStats{Time: at, UsedBytes: c.Disk.Bytes, InodesUsed: c.Disk.Inodes}
+		out.Rootfs = usedOf(at, c.Disk)
 	}
 	return out
 }

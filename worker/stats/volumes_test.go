@@ -16,7 +16,7 @@ func TestVolumesInTheSummary(t *testing.T) {
 	host, dir := still(t), t.TempDir()
 	s, err := NewServer(ServerConfig{
 		Collector: newCollector(t, host, Source{Runtime: rt}), Host: host, Node: "node-1", Dir: t.TempDir(),
-		Starts: func(string) Starts { return Starts{} }, Files: func(Pod) DiskUse { return DiskUse{} }, ImageDirs: func(context.Context) map[string]DiskUse { return nil },
+		Starts: func(string) Starts { return Starts{} }, Files: func(Pod) Files { return Files{} }, ImageDirs: func(context.Context) map[string]DiskUse { return nil },
 		Volumes: func(uid string) []Volume {
 			if uid != "uid-a" {
 				return nil
