@@ -72,7 +72,7 @@ func (w *Worker) newHousekeeper(m *manager, changed func()) (*housekeeper, error
 	h, cfg := &housekeeper{}, &w.cfg.Housekeeping
 	var err error
 	h.images, err = imagegc.New(imagegc.Config{
-		Policy: cfg.Images, Runtimes: w.imageRuntimes, Wanted: m.wantedImages, Keep: keptImage, Disk: stats.ReadDisk, Logger: w.cfg.Logger,
+		Policy: cfg.Images, Runtimes: w.imageRuntimes, Wanted: func() []string { return w.wantedImages(m) }, Keep: keptImage, Disk: stats.ReadDisk, Logger: w.cfg.Logger,
 	})
 	if err != nil {
 		return nil, err
@@ -114,10 +114,24 @@ func (w *Worker) keptByThresholds(memory, disk int64) (keptMemory, keptDisk int6
 	return keptMemory, keptDisk
 }
 
+// imageRuntimes are those whose images are looked through: of a containerd that was not met yet it is not known what it
+// needs itself.
 func (w *Worker) imageRuntimes() map[string]imagegc.Runtime {
 	out := map[string]imagegc.Runtime{}
-	for _, member := range w.set.Members() {
-		out[member.Name] = member.Client
+	for i, member := range w.set.Members() {
+		if i == 0 || w.containers.Load() != nil {
+			out[member.Name] = member.Client
+		}
+	}
+	return out
+}
+
+// wantedImages are those that pods name, and what the machine's containerd makes sandboxes of: its older versions do not
+// pin it, and may have no registry to fetch it from again.
+func (w *Worker) wantedImages(m *manager) []string {
+	out := m.wantedImages()
+	if image := w.sandboxImage.Load(); image != nil {
+		out = append(out, *image)
 	}
 	return out
 }

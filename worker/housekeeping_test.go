@@ -140,3 +140,16 @@ func (n *testNode) glob(pattern string) []string {
 	}
 	return names
 }
+
+// TestSandboxImageIsWanted: what the machine's containerd makes sandboxes of is never too much.
+func TestSandboxImageIsWanted(t *testing.T) {
+	w, m := &Worker{}, &manager{}
+	if got := w.wantedImages(m); len(got) != 0 {
+		t.Errorf("without containerd %q is wanted", got)
+	}
+	image := "registry.k8s.io/pause:3.6"
+	w.sandboxImage.Store(&image)
+	if got := w.wantedImages(m); !slices.Equal(got, []string{image}) {
+		t.Errorf("%q is wanted", got)
+	}
+}

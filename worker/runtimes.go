@@ -167,7 +167,12 @@ func (w *Worker) meetContainers(ctx context.Context, changed func()) {
 		if err == nil {
 			handlers, err = containers.Client.Handlers(ctx)
 		}
+		var sandboxes string
 		if err == nil {
+			sandboxes, err = containers.Client.SandboxImage(ctx)
+		}
+		if err == nil {
+			w.sandboxImage.Store(&sandboxes)
 			w.containers.Store(&handlers)
 			w.cfg.Logger.Info("containerd serves", "runtimes", w.versions.String(), "handlers", handlers)
 			changed()

@@ -46,6 +46,8 @@ type Worker struct {
 	runtimeUp   atomic.Bool  // it answered once and what ran was taken over
 	// containers are containerd's handlers, once it was met.
 	containers atomic.Pointer[[]string]
+	// sandboxImage is what containerd makes sandboxes of, as far as it tells; set before containers.
+	sandboxImage atomic.Pointer[string]
 
 	mu       sync.Mutex
 	nodeAddr netip.AddrPort
