@@ -47,6 +47,7 @@ func testContainerd(t *testing.T, cfg containerdtest.Config) {
 	c.Import("test.petrel.internal/server:1", containerdtest.BusyboxImage(t, v1.Config{
 		Entrypoint: []string{"/bin/sh", "-c", "mkdir /tmp/www && echo ok >/tmp/www/index.html && exec httpd -f -p 8642 -h /tmp/www"},
 	}))
+	t.Run("Breakouts", func(t *testing.T) { testBreakouts(t, c) })
 	critest.Run(t, critest.Target{
 		Client: c.CRI, Endpoint: c.Socket(), Dial: c.Dial,
 		TaskImage: "test.petrel.internal/task:1", ServerImage: "test.petrel.internal/server:1", ShellImage: c.ImportBusybox(),
