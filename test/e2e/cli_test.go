@@ -118,6 +118,7 @@ func TestCLILogs(t *testing.T) {
 	f.sees("out alpha")
 	w.get(w.appURL("hello")+"log?line=beta", 204)
 	f.sees("out beta")
+	f.sees("err beta")
 	lines := w.values(w.cliOK("logs", "hello", "--output", "json"))
 	text, err := json.Marshal(lines)
 	if err != nil || len(lines) < 2 {
