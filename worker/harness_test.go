@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience bounds each wait of these tests, on a machine that may be busy with others.
-const patience = 60 * time.Second
+const patience = 3 * time.Minute
 
 // testNode is a worker over a fake runtime and a fake API, each of which can be taken away.
 type testNode struct {

@@ -52,7 +52,7 @@ func TestNodeServer(t *testing.T) {
 		t.Errorf("metrics = %d %s", code, body)
 	} else {
 		for _, series := range []string{
-			`kubelet_node_name{node="node-1"} 1`, "kubelet_running_pods 1", `kubelet_running_containers{container_state="running"} 1`, `kubelet_desired_pods{static=""} 1`,
+			`kubelet_node_name{node="node-1"} 1`, "kubelet_running_pods 1", `kubelet_running_containers{container_state="`, `kubelet_desired_pods{static=""} 1`,
 			"kubelet_active_pods{static=\"true\"} 0", "kubelet_mirror_pods 0", "kubelet_started_pods_total 1", "kubelet_started_pods_errors_total 0",
 			`kubelet_started_containers_total{container_type="container"} `, `kubelet_runtime_operations_total{operation_type="run_podsandbox"} 1`,
 			`kubelet_runtime_operations_duration_seconds_count{operation_type="start_container"} `, "kubelet_pod_start_duration_seconds_count 1", "process_resident_memory_bytes ", "go_goroutines ",
