@@ -78,8 +78,12 @@ func (o *containerdFlags) settle(ctx context.Context, dir *dataDir, network *net
 		return nil, nil
 	}
 	program, err := containerd.Find(ctx, o.Program)
-	if o.Mode == containerdAuto && errors.Is(err, containerd.ErrNotInstalled) {
-		logger.Info("this node runs no containers", "reason", err)
+	if o.Mode == containerdAuto && err != nil {
+		level := slog.LevelWarn // it is there, and of no use
+		if errors.Is(err, containerd.ErrNotInstalled) {
+			level = slog.LevelInfo
+		}
+		logger.Log(ctx, level, "this node runs no containers", "reason", err)
 		return nil, nil
 	}
 	if err != nil {

@@ -29,6 +29,7 @@ func TestContainerdSettles(t *testing.T) {
 		{"off", containerdOff, whole, true, false, ""},
 		{"auto, nothing installed", containerdAuto, none, true, false, ""},
 		{"auto, nothing that runs containers", containerdAuto, daemonAlone, true, false, ""},
+		{"auto, too old", containerdAuto, old, true, false, ""},
 		{"auto, loopback addresses", containerdAuto, whole, false, false, ""},
 		{"auto", containerdAuto, whole, true, root, ""},
 		{"own, nothing installed", containerdOwn, none, true, false, "containerd is not installed"},

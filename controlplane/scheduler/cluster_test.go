@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -213,4 +214,20 @@ func dropZeros(r *Resources) {
 		}
 	}
 	r.Extended = kept
+}
+
+// TestOverheadTakesRoom: what running a pod takes beside its containers counts like what they ask for.
+func TestOverheadTakesRoom(t *testing.T) {
+	p := pod("p", func(p *corev1.Pod) {
+		p.Spec.Containers[0].Resources.Requests = list("cpu", "100m", "memory", "8Mi")
+		p.Spec.Overhead = list("cpu", "250m", "memory", "24Mi")
+	})
+	if got := requestsOf(p); got.MilliCPU != 350 || got.Memory != 32<<20 || got.Pods != 1 {
+		t.Errorf("the pod takes %+v", got)
+	}
+	object := node("n")
+	object.Status.Allocatable = list("cpu", "300m", "memory", "1Gi", "pods", "10")
+	if reasons := filterResources(NewPod(p), Node{Name: "n"}.describe(object), nil); !slices.Equal(reasons, []string{"Insufficient cpu"}) {
+		t.Errorf("a node without room for the overhead objects: %q", reasons)
+	}
 }
