@@ -332,7 +332,7 @@ func TestMalice(t *testing.T) {
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+		_ = c.SetReadDeadline(time.Now().Add(60 * time.Second))
 		buf := make([]byte, 1000)
 		n, _ := c.Read(buf) // the greeting
 		if n2, err := c.Read(buf[n:]); n2 > 0 && err == nil {

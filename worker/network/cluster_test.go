@@ -238,7 +238,7 @@ func (p *testPod) send(to netip.Addr, count int) (netip.Addr, error) {
 		return netip.Addr{}, fmt.Errorf("%s to %s: %w", p.name, to, err)
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(60 * time.Second))
 	in := bufio.NewReader(c)
 	seen, err := in.ReadString('\n')
 	if err != nil {
@@ -276,7 +276,7 @@ func (p *testPod) ping(to netip.Addr, size int) error {
 	if _, err := c.Write(make([]byte, payload)); err != nil {
 		return err
 	}
-	_ = c.SetDeadline(time.Now().Add(time.Second))
+	_ = c.SetDeadline(time.Now().Add(3 * time.Second))
 	got, err := c.Read(make([]byte, payload+1))
 	if err == nil && got != payload {
 		err = fmt.Errorf("%d bytes came back of %d", got, payload)

@@ -211,7 +211,7 @@ func TestStrangersDoNotGetIntoTheTunnel(t *testing.T) {
 	defer u.Close()
 	send(router, netip.MustParseAddr("192.168.8.254"), "stranger")
 	send(a.machine, a.self.IPs[0], "node")
-	_ = u.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = u.SetReadDeadline(time.Now().Add(60 * time.Second))
 	buf := make([]byte, 100)
 	n, _, err := u.ReadFrom(buf)
 	if err != nil || string(buf[:n]) != "node" {

@@ -222,7 +222,7 @@ func affinity(t *testing.T, w *world) {
 }
 
 func affinityTimeout(t *testing.T, w *world) {
-	svc := w.add(t, sticky(1))
+	svc := w.add(t, sticky(3))
 	svc.endpoints(named(t, w, corev1.ProtocolTCP, "a", "b", "c", "d", "e", "f", "g", "h")...)
 	eventually(t, "an endpoint", func() bool { _, err := ask(svc.at()); return err == nil })
 	time.Sleep(moment)
@@ -231,7 +231,7 @@ func affinityTimeout(t *testing.T, w *world) {
 		t.Fatal("the client was sent to several endpoints before the time was up")
 	}
 	eventually(t, "another endpoint", func() bool {
-		time.Sleep(1200 * time.Millisecond)
+		time.Sleep(3200 * time.Millisecond)
 		name, err := ask(svc.at())
 		return err == nil && name != first
 	})
