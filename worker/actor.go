@@ -63,10 +63,11 @@ type actor struct {
 	left      bool              // leaving the API was asked for
 	notes     map[string]string // annotations to tell with the status
 	sentNotes map[string]string
-	kept      string      // resource version that was written down
-	guest     *guestWatch // nil for a pod whose guest never failed
-	kinds     *kinds      // nil before it is decided what runs the pod
-	missed    time.Time   // when containerd was first found away while that was decided
+	kept      string          // resource version that was written down
+	guest     *guestWatch     // nil for a pod whose guest never failed
+	early     map[string]bool // containers whose image came when it was decided what runs them
+	kinds     *kinds          // nil before it is decided what runs the pod
+	missed    time.Time       // when containerd was first found away while that was decided
 }
 
 // probed is a probe's result for an instance.

@@ -143,23 +143,34 @@ func (a *actor) imageKind(ctx context.Context, c *corev1.Container) (runtimes.Ki
 	if kind, err := a.localKind(ctx, c); kind != "" || err != nil {
 		return kind, err
 	}
-	a.tellWhilePulling()
-	_, err := a.pull(ctx, c, runtimes.HandlerWasm, nil)
+	a.pulls(c)
+	took, err := a.pull(ctx, c, runtimes.HandlerWasm, nil)
 	if err == nil {
+		a.pulledEarly(c, took)
 		return runtimes.KindWasm, nil
 	}
 	if ctx.Err() != nil || away(err) {
 		return "", err
 	}
-	_, other := a.pull(ctx, c, "", nil)
+	more, other := a.pull(ctx, c, "", nil)
 	switch {
 	case other == nil:
+		a.pulledEarly(c, took+more)
 		return runtimes.KindOCI, nil
 	case cri.IsNotWasm(err) || away(other):
 		return "", other
 	default:
 		return "", err
 	}
+}
+
+// pulledEarly tells of an image that came before its container was to start, so that nothing is told of it then.
+func (a *actor) pulledEarly(c *corev1.Container, took time.Duration) {
+	a.hasPulled(c, took)
+	if a.early == nil {
+		a.early = map[string]bool{}
+	}
+	a.early[c.Name] = true
 }
 
 // localKind is the kind of an image that a runtime holds; empty for one that a registry has to be asked for. A containerd

@@ -46,6 +46,21 @@ func newContainersNode(t *testing.T) (*testNode, *crifake.Runtime, string) {
 // onHost puts a pod on the machine's network, where containers can be on a node of loopback addresses.
 func onHost(p *corev1.Pod) { p.Spec.HostNetwork = true }
 
+// told are the messages of a pod's events with a reason.
+func (n *testNode) told(name, reason string) (out []string) {
+	n.Helper()
+	list, err := n.client.CoreV1().Events("default").List(n.Context(), metav1.ListOptions{})
+	if err != nil {
+		n.Fatal(err)
+	}
+	for _, e := range list.Items {
+		if e.InvolvedObject.Name == name && e.Reason == reason {
+			out = append(out, e.Message)
+		}
+	}
+	return out
+}
+
 func runBy(runtime string) func(*corev1.Pod) bool {
 	return func(p *corev1.Pod) bool {
 		return isReady(p) && strings.HasPrefix(p.Status.ContainerStatuses[0].ContainerID, runtime+"://")
@@ -60,6 +75,15 @@ func TestEachPodHasItsRuntime(t *testing.T) {
 	p := n.until("container", "run by containerd", runBy(runtimes.Containerd))
 	if p.Status.PodIP != p.Status.HostIP {
 		t.Errorf("the pod on the host's network is at %s, the host at %s", p.Status.PodIP, p.Status.HostIP)
+	}
+	for name, image := range map[string]string{"module": "idle", "container": "box"} { // both were pulled to see what they are
+		n.event(name, eventStarted) // comes after all that is told of the image
+		if got := n.told(name, eventPulling); len(got) != 1 || got[0] != `Pulling image "`+image+`"` {
+			t.Errorf("%s: while it was pulled it was told %q", name, got)
+		}
+		if got := n.told(name, eventPulled); len(got) != 1 || !strings.HasPrefix(got[0], `Successfully pulled image "`+image+`" in `) {
+			t.Errorf("%s: when it was pulled it was told %q", name, got)
+		}
 	}
 	n.eventually("the node to tell what it runs", func() bool {
 		node, err := n.client.CoreV1().Nodes().Get(t.Context(), "node-1", metav1.GetOptions{})

@@ -88,6 +88,9 @@ func (a *actor) image(ctx context.Context, c *corev1.Container, m *pod.Memory, s
 		return false, nil
 	case err != nil:
 		return false, err
+	case present && a.early[c.Name]:
+		delete(a.early, c.Name)
+		return true, nil
 	case present:
 		a.m.events.everyday(a.view.Pod, c.Name, eventPulled, "Container image %q already present on machine", c.Image)
 		return true, nil
@@ -95,8 +98,7 @@ func (a *actor) image(ctx context.Context, c *corev1.Container, m *pod.Memory, s
 	if m.Waiting.Reason == reasonPullBackOff {
 		m.Waiting.Reason = reasonPull
 	}
-	a.m.events.everyday(a.view.Pod, c.Name, eventPulling, "Pulling image %q", c.Image)
-	a.tellWhilePulling()
+	a.pulls(c)
 	took, err := a.pull(ctx, c, a.imageHandler(c.Name), sandbox)
 	if err != nil {
 		if ctx.Err() != nil || away(err) {
@@ -105,8 +107,18 @@ func (a *actor) image(ctx context.Context, c *corev1.Container, m *pod.Memory, s
 		a.pullFailed(c, m, err)
 		return false, nil
 	}
-	a.m.events.everyday(a.view.Pod, c.Name, eventPulled, "Successfully pulled image %q in %s", c.Image, took.Round(time.Millisecond))
+	a.hasPulled(c, took)
 	return true, nil
+}
+
+// pulls tells that an image is about to be pulled.
+func (a *actor) pulls(c *corev1.Container) {
+	a.m.events.everyday(a.view.Pod, c.Name, eventPulling, "Pulling image %q", c.Image)
+	a.tellWhilePulling()
+}
+
+func (a *actor) hasPulled(c *corev1.Container, took time.Duration) {
+	a.m.events.everyday(a.view.Pod, c.Name, eventPulled, "Successfully pulled image %q in %s", c.Image, took.Round(time.Millisecond))
 }
 
 // tellWhilePulling shows the container as being created if its pull takes long enough to be looked at.

@@ -263,8 +263,8 @@ func TestPressureIsTold(t *testing.T) {
 					if c.Type == kind || c.Type == corev1.NodeReady {
 						want = corev1.ConditionTrue
 					}
-					if c.Status != want || c.Reason == "" {
-						t.Errorf("under %s: %s is %s for %q", kind, c.Type, c.Status, c.Reason)
+					if c.Status != want || c.Reason == "" || c.Message == "" && c.Type != corev1.NodeReady {
+						t.Errorf("under %s: %s is %s for %q: %q", kind, c.Type, c.Status, c.Reason, c.Message)
 					}
 				}
 			})

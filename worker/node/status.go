@@ -39,9 +39,9 @@ func status(cfg *Config, m *machine, health Health, old *corev1.NodeStatus, now 
 	}
 	out.Addresses = append(out.Addresses, corev1.NodeAddress{Type: corev1.NodeHostName, Address: cfg.Name})
 	out.Conditions = []corev1.NodeCondition{
-		condition(corev1.NodeMemoryPressure, cfg.Pressure(corev1.NodeMemoryPressure), "WorkerHasInsufficientMemory", "WorkerHasSufficientMemory"),
-		condition(corev1.NodeDiskPressure, cfg.Pressure(corev1.NodeDiskPressure), "WorkerHasDiskPressure", "WorkerHasNoDiskPressure"),
-		condition(corev1.NodePIDPressure, cfg.Pressure(corev1.NodePIDPressure), "WorkerHasInsufficientPID", "WorkerHasSufficientPID"),
+		condition(corev1.NodeMemoryPressure, cfg.Pressure(corev1.NodeMemoryPressure), "WorkerHasInsufficientMemory", "worker has insufficient memory available", "WorkerHasSufficientMemory", "worker has sufficient memory available"),
+		condition(corev1.NodeDiskPressure, cfg.Pressure(corev1.NodeDiskPressure), "WorkerHasDiskPressure", "worker has disk pressure", "WorkerHasNoDiskPressure", "worker has no disk pressure"),
+		condition(corev1.NodePIDPressure, cfg.Pressure(corev1.NodePIDPressure), "WorkerHasInsufficientPID", "worker has insufficient PID available", "WorkerHasSufficientPID", "worker has sufficient PID available"),
 		{Type: corev1.NodeReady, Status: truth(health.Ready), Reason: health.Reason, Message: health.Message},
 	}
 	for i := range out.Conditions {
@@ -57,10 +57,10 @@ func status(cfg *Config, m *machine, health Health, old *corev1.NodeStatus, now 
 	return out
 }
 
-func condition(kind corev1.NodeConditionType, holds bool, reasonTrue, reasonFalse string) corev1.NodeCondition {
-	c := corev1.NodeCondition{Type: kind, Status: truth(holds), Reason: reasonFalse}
+func condition(kind corev1.NodeConditionType, holds bool, reason, message, elseReason, elseMessage string) corev1.NodeCondition {
+	c := corev1.NodeCondition{Type: kind, Status: truth(holds), Reason: elseReason, Message: elseMessage}
 	if holds {
-		c.Reason = reasonTrue
+		c.Reason, c.Message = reason, message
 	}
 	return c
 }
