@@ -40,6 +40,20 @@ func eachNetns(cgroup string, do func() error) error {
 	return errors.Join(err, <-errs)
 }
 
+// netnsCookie names the network namespace of the caller's thread; 0 on kernels before 5.14, which do not tell.
+func netnsCookie() uint64 {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0
+	}
+	defer unix.Close(fd)
+	cookie, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+	if err != nil {
+		return 0
+	}
+	return cookie
+}
+
 // netnsOf opens the namespaces other than this process' own.
 func netnsOf(cgroup string) ([]*os.File, error) {
 	seen := map[uint64]bool{}

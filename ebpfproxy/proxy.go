@@ -98,6 +98,9 @@ func (p *Proxy) open(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read socket programs: %w", err)
 	}
+	if err := spec.Variables[bpf.SockVarPetrelHome].Set(netnsCookie()); err != nil {
+		return fmt.Errorf("tell programs the network namespace: %w", err)
+	}
 	if err := p.openShared(spec); err != nil {
 		return err
 	}

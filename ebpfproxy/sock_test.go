@@ -132,6 +132,57 @@ func TestNodePortsAnswerOnTheNodesAddresses(t *testing.T) {
 	}
 }
 
+// TestLocalhostIsTheNodesOwn: in a network namespace of its own, a program that asks for localhost means itself.
+func TestLocalhostIsTheNodesOwn(t *testing.T) {
+	for _, inside := range []bool{true, false} {
+		a := newArena(t)
+		p := a.proxy(Config{})
+		open := func() {
+			if err := p.Open(t.Context()); err != nil {
+				skipUnsupported(t, err)
+			}
+		}
+		if inside {
+			a.in(open)
+		} else {
+			open()
+		}
+		t.Cleanup(func() { must(t, p.Remove()) })
+		four, six := a.serve("127.0.0.2:0"), a.serve("[::1]:0")
+		lo4, lo6 := netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback()
+		exact := clusterIP("127.0.0.1:8081", TCP, four.backend())
+		mustSync(t, p, exact, Service{Frontend: Frontend{Port: 8080, Protocol: TCP, Scope: External}, Backends: []Backend{four.backend(), six.backend()}},
+			Service{Frontend: Frontend{Port: 8080, Protocol: UDP, Scope: External}, Backends: []Backend{four.backend(), six.backend()}},
+			clusterIP("10.96.0.1:80", TCP, four.backend()))
+		must(t, p.SetNodeAddresses([]netip.Addr{lo4, lo6, netip.MustParseAddr("192.0.2.1")}))
+		for at, want := range map[netip.AddrPort]*server{exact.at(): four, netip.AddrPortFrom(lo4, 8080): four, netip.AddrPortFrom(lo6, 8080): six} {
+			got, err := a.ask(at)
+			switch {
+			case inside && got != want.addr.String():
+				t.Errorf("%s leads to %q, %v, want %s", at, got, err, want.addr)
+			case !inside && !errors.Is(err, unix.ECONNREFUSED): // nobody listens there
+				t.Errorf("%s of another namespace leads to %q, %v", at, got, err)
+			}
+		}
+		s := a.socket(unix.SOCK_DGRAM, false)
+		defer s.close()
+		own := a.serve("127.0.0.1:8080") // the other namespace's own
+		must(t, s.send(netip.AddrPortFrom(lo4, 8080)))
+		want := four
+		if !inside {
+			want = own
+		}
+		if got, _ := s.receive(); got != want.addr.String() {
+			t.Errorf("a datagram (inside: %v) reached %s, want %s", inside, got, want.addr)
+		}
+		for _, at := range []string{"192.0.2.1:8080", "10.96.0.1:80"} { // what is not localhost is the same everywhere
+			if got := a.mustAsk(netip.MustParseAddrPort(at)); got != four.addr.String() {
+				t.Errorf("%s leads to %s", at, got)
+			}
+		}
+	}
+}
+
 // TestScopes: sockets find an external frontend, unless there is an internal one at the same place.
 func TestScopes(t *testing.T) {
 	a := newArena(t)

@@ -40,7 +40,8 @@ const (
 // Frontend is where clients reach a service.
 type Frontend struct {
 	// Addr of a node port is the unspecified address of its family, or the zero Addr for both families: any address
-	// that SetNodeAddresses named.
+	// that SetNodeAddresses named. A loopback address is that of the network namespace in which Open was called: sockets in
+	// others have a localhost of their own.
 	Addr     netip.Addr
 	Port     uint16
 	Protocol Protocol

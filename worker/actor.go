@@ -68,6 +68,8 @@ type actor struct {
 	early     map[string]bool // containers whose image came when it was decided what runs them
 	kinds     *kinds          // nil before it is decided what runs the pod
 	missed    time.Time       // when containerd was first found away while that was decided
+	// portProblem is what was told last of a host port that is not served.
+	portProblem string
 }
 
 // probed is a probe's result for an instance.

@@ -142,12 +142,13 @@ func (a *actor) noteEnd(now time.Time) {
 	}
 }
 
-// freeAddresses gives the pod's addresses back; by then no policy takes them for the pod's.
+// freeAddresses gives the pod's addresses and host ports back; by then no policy takes them for the pod's.
 func (a *actor) freeAddresses() {
 	name := types.NamespacedName{Namespace: a.view.Pod.Namespace, Name: a.view.Pod.Name}
 	if !a.m.renewed(name, a.uid) { // policies know pods by name, and another of that name may have begun
 		a.m.guard.release(name)
 	}
+	a.m.hostPorts.release(a.uid)
 	a.m.pool.Free(string(a.uid))
 }
 

@@ -41,6 +41,7 @@ type testNode struct {
 	away     atomic.Bool // the API
 	patching sync.Mutex
 	version  atomic.Uint64
+	watches  atomic.Int64 // of pods, since the worker began
 	runtime  *crifake.Runtime
 	socket   string
 	cfg      Config
@@ -64,7 +65,11 @@ func newTestNode(t *testing.T, objects ...runtime.Object) *testNode {
 	})
 	n.client.PrependReactor("patch", "pods", n.patchPod)
 	n.client.PrependReactor("create", "pods", n.createMirror) // all before the worker runs: the fake's list of them has no lock
-	feedtest.CopyWatches(n.client)
+	feedtest.CopyWatches(n.client, func(resource string) {
+		if resource == "pods" {
+			n.watches.Add(1)
+		}
+	})
 	n.runtime.AddImage("idle", crifake.Idle)
 	n.runtime.AddImage("task", crifake.Task)
 	n.runtime.AddImage("web", crifake.Server(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") })))
@@ -108,6 +113,7 @@ func (n *testNode) patchPod(action clienttesting.Action) (bool, runtime.Object, 
 // start runs a worker; stop ends it as a killed process ends, without a word to pods.
 func (n *testNode) start() {
 	n.Helper()
+	n.watches.Store(0)
 	w, err := New(n.cfg)
 	if err != nil {
 		n.Fatal(err)
@@ -128,6 +134,12 @@ func (n *testNode) start() {
 		}
 		n.stop = func() {}
 	}
+}
+
+// followed waits until the worker watches the pods: what changes between its list and its watch the fake API keeps from it.
+func (n *testNode) followed() {
+	n.Helper()
+	n.eventually("the worker to watch pods", func() bool { return n.watches.Load() > 0 })
 }
 
 func (n *testNode) restart() {

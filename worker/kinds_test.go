@@ -101,17 +101,6 @@ func TestEachPodHasItsRuntime(t *testing.T) {
 	n.eventually("its sandbox to go", func() bool { return containers.Sandboxes() == 0 })
 }
 
-func TestHostPortsAreNotServed(t *testing.T) {
-	n := newTestNode(t)
-	n.create(testPod("p", "idle", func(p *corev1.Pod) {
-		p.Spec.Containers[0].Ports = []corev1.ContainerPort{{ContainerPort: 80, HostPort: 8080}}
-	}))
-	n.ready("p")
-	if e := n.event("p", eventHostPort); !strings.Contains(e.Message, "8080") {
-		t.Errorf("the event says %q", e.Message)
-	}
-}
-
 func TestContainersNeedANetwork(t *testing.T) {
 	n, _, _ := newContainersNode(t)
 	n.create(testPod("container", "box"))

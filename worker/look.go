@@ -59,6 +59,7 @@ func (a *actor) take(ctx context.Context, f found) error {
 		}
 	}
 	a.view.Observed = seen
+	a.openHostPorts()
 	a.afterChange()
 	return nil
 }

@@ -53,6 +53,7 @@ type manager struct {
 	drivers     *csi.Drivers
 	// leave and arrive tell the node's services which addresses are about to go and to come.
 	leave, arrive func(netip.Addr)
+	hostPorts     *hostPorts
 
 	sharer sharer
 	notes  noteBook

@@ -79,6 +79,7 @@ func (m *manager) adopt(ctx context.Context) error {
 	for _, object := range kept {
 		m.adoptPod(object, all[object.UID], away)
 	}
+	m.hostPorts.server.KeepHostPorts(func(uid types.UID) bool { return m.actor(uid) != nil })
 	m.log.Info("took over what was running", "pods", len(kept), "sandboxes", len(all))
 	return nil
 }
@@ -112,6 +113,7 @@ func (m *manager) adoptPod(object *corev1.Pod, f found, away map[string]bool) {
 			a.listing = &f
 		}
 		m.actors[object.UID] = a
+		m.hostPorts.adopt(object)
 		name := types.NamespacedName{Namespace: object.Namespace, Name: object.Name}
 		if other := m.actors[m.names[name]]; other == nil || other.pod.CreationTimestamp.Before(&object.CreationTimestamp) {
 			m.names[name] = object.UID

@@ -15,6 +15,9 @@ import (
 
 // runSandbox gives the pod its addresses and what holds them.
 func (a *actor) runSandbox(ctx context.Context, step pod.Step) error {
+	if !a.takeHostPorts() {
+		return nil
+	}
 	if decided, err := a.decideKinds(ctx); !decided || err != nil {
 		return err
 	}
@@ -45,9 +48,6 @@ func (a *actor) runSandbox(ctx context.Context, step pod.Step) error {
 	for _, problem := range problems {
 		a.m.events.sometimes(a.view.Pod, eventDNS, "%s", problem)
 	}
-	if port := hostPort(a.view.Pod); port != 0 && step.Attempt == 0 {
-		a.m.events.sometimes(a.view.Pod, eventHostPort, "host port %d is not served by this node: the pod runs without it", port)
-	}
 	a.m.metrics.kubelet.startsPod()
 	id, err := a.m.rt.RunPodSandbox(ctx, config, a.kinds.Handler)
 	if err != nil {
@@ -63,26 +63,8 @@ func (a *actor) runSandbox(ctx context.Context, step pod.Step) error {
 	a.view.Why, a.view.RetryAt = pod.Why{}, time.Time{}
 	a.view.Sandboxes = append(a.view.Sandboxes, pod.Sandbox{ID: id, Attempt: uint32(step.Attempt), Ready: true, IP: ips[0], IPs: ips})
 	a.view.Sort()
+	a.openHostPorts()
 	return nil
-}
-
-// eventHostPort is the reason of the event that tells of a port that nobody serves.
-const eventHostPort = "HostPortNotServed"
-
-// hostPort is the first port of the machine's that the pod asks for; 0 for none. A pod on the machine's network has its
-// ports there by itself.
-func hostPort(p *corev1.Pod) int32 {
-	if p.Spec.HostNetwork {
-		return 0
-	}
-	for i := range p.Spec.Containers {
-		for _, port := range p.Spec.Containers[i].Ports {
-			if port.HostPort != 0 {
-				return port.HostPort
-			}
-		}
-	}
-	return 0
 }
 
 // onHost reports whether the pod is on the machine's own network. Wasm pods have addresses of their own all the same: a

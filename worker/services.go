@@ -46,7 +46,7 @@ func (w *Worker) newServices(files paths, events *events) (*service.Server, erro
 	machine := kernel.Machine{Cgroup: w.cfg.Proxy.Cgroup, PinDir: w.cfg.Proxy.PinDir, Logger: w.cfg.Logger}
 	cfg := service.Config{
 		Client: w.cfg.Client, Catalog: w.catalog, NodeName: w.cfg.NodeName, StateFile: files.services(), GatewayListen: w.cfg.GatewayListen,
-		Mode: w.cfg.Proxy.Mode, NodeAddrs: w.cfg.NodeIPs, Inside: w.cfg.ClusterCIDRs, HealthzListen: w.cfg.Proxy.Healthz, Recorder: events, Logger: w.cfg.Logger,
+		Mode: w.cfg.Proxy.Mode, NodeAddrs: w.cfg.proxyAddresses(), Inside: w.cfg.ClusterCIDRs, HealthzListen: w.cfg.Proxy.Healthz, Recorder: events, Logger: w.cfg.Logger,
 	}
 	if w.cfg.onLoopback() {
 		cfg.HealthAddrs = w.cfg.NodeIPs
@@ -54,7 +54,7 @@ func (w *Worker) newServices(files paths, events *events) (*service.Server, erro
 		machine.Interfaces = kernel.ExternalInterfaces
 	}
 	machine.Opened = w.opened
-	path, err := kernel.New(kernel.Config{Proxy: machine.Programs(), Addresses: w.cfg.proxyAddresses, Logger: w.cfg.Logger})
+	path, err := kernel.New(kernel.Config{Proxy: machine.Programs(), Addresses: func() ([]netip.Addr, error) { return w.cfg.proxyAddresses(), nil }, Logger: w.cfg.Logger})
 	if err != nil {
 		return nil, err
 	}
@@ -93,13 +93,13 @@ func (w *Worker) RemoveProxy() error {
 	return kernel.Machine{Cgroup: w.cfg.Proxy.Cgroup, PinDir: w.cfg.Proxy.PinDir, Logger: w.cfg.Logger}.Remove()
 }
 
-// proxyAddresses are where node ports are: at the node's addresses, and for its own programs at the loopback ones.
-func (c *Config) proxyAddresses() ([]netip.Addr, error) {
+// proxyAddresses are where node ports and host ports are: at the node's addresses, and for its own programs at the loopback ones.
+func (c *Config) proxyAddresses() []netip.Addr {
 	out := []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}
 	for _, ip := range c.NodeIPs {
 		if !slices.Contains(out, ip) {
 			out = append(out, ip)
 		}
 	}
-	return out, nil
+	return out
 }

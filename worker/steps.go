@@ -153,6 +153,7 @@ func (a *actor) stopSandbox(ctx context.Context, id string) error {
 	if a.view.Sandbox() == nil && (ended || a.view.Over || a.view.Stopping != nil) {
 		a.freeAddresses()
 	}
+	a.openHostPorts()
 	return nil
 }
 

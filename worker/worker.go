@@ -189,7 +189,7 @@ func (w *Worker) newManager(ctx context.Context, events *events, services *servi
 		cfg: &w.cfg, rt: w.set, members: w.set.Members(), checkHandler: w.checkHandler, paths: files, pool: w.pool, groups: w.groups,
 		puller: &puller{rt: w.set, ctx: ctx, book: &pulledBook{path: files.pulled(), log: w.cfg.Logger}}, events: events, statuses: newStatusWriter(w.cfg.Client, w.metrics),
 		metrics: w.metrics, log: w.cfg.Logger, ctx: ctx, starts: make(chan struct{}, maxStarts), files: make(chan struct{}, maxFileWork), volumes: make(chan struct{}, maxVolumeWork),
-		leave: services.Leave, arrive: services.Arrive,
+		leave: services.Leave, arrive: services.Arrive, hostPorts: &hostPorts{server: services, owners: map[types.UID]portOwner{}},
 		baseEnv: func() []env.Var { return kubernetesEnv(services) }, services: services.In,
 		trim: newTrimmer(), follower: follow.New(ctx, w.cfg.Client),
 		actors: map[types.UID]*actor{}, names: map[types.NamespacedName]types.UID{}, unclaimed: map[types.UID]bool{},

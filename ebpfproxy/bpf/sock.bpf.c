@@ -19,11 +19,28 @@ enum verdict {
 	ALLOW = 1,
 };
 
+/* petrel_home is the cookie of the node's own network namespace; 0 where it is not known. */
+const volatile __u64 petrel_home = 0;
+
 // A destination, or a source, in the tables' form.
 struct endpoint {
 	__be32 addr[4];
 	__be16 port;
 };
+
+inline_fn bool is_loopback(const __be32 a[4])
+{
+	if (addr_is4(a))
+		return (a[3] & bpf_htonl(0xff000000)) == bpf_htonl(0x7f000000);
+	return a[0] == 0 && a[1] == 0 && a[2] == 0 && a[3] == bpf_htonl(1);
+}
+
+// is_elsewhere: the localhost of another network namespace than the node's is that namespace's own, and never a port of
+// the node's.
+inline_fn bool is_elsewhere(struct bpf_sock_addr *ctx, const struct endpoint *dst)
+{
+	return is_loopback(dst->addr) && petrel_home && bpf_get_netns_cookie(ctx) != petrel_home;
+}
 
 inline_fn __u8 protocol_of(const struct bpf_sock_addr *ctx)
 {
@@ -135,9 +152,11 @@ inline_fn enum verdict connect_to(struct bpf_sock_addr *ctx, struct endpoint *ds
 {
 	struct svc_key key = { .port = dst->port, .proto = protocol_of(ctx), .scope = SCOPE_INTERNAL };
 	addr_copy(key.addr, dst->addr);
-	struct svc *s;
+	struct svc *s = NULL;
+	struct backend *b = NULL;
 	__u32 id = 0;
-	struct backend *b = choose(ctx, &key, &s, &id);
+	if (!is_elsewhere(ctx, dst))
+		b = choose(ctx, &key, &s, &id);
 	if (!s) {
 		forget(ctx);
 		return ALLOW;
@@ -180,7 +199,7 @@ inline_fn enum verdict send_to(struct bpf_sock_addr *ctx, struct endpoint *dst)
 {
 	struct svc_key key = { .port = dst->port, .proto = protocol_of(ctx), .scope = SCOPE_INTERNAL };
 	addr_copy(key.addr, dst->addr);
-	struct svc *s = service_find(&key);
+	struct svc *s = is_elsewhere(ctx, dst) ? NULL : service_find(&key);
 	if (!s)
 		return ALLOW;
 	struct udpfwd_key fkey = { .cookie = bpf_get_socket_cookie(ctx), .svc = s->id };

@@ -154,6 +154,7 @@ const (
 	SockProgPetrelRecvmsg6 = "petrel_recvmsg6"
 	SockProgPetrelSendmsg4 = "petrel_sendmsg4"
 	SockProgPetrelSendmsg6 = "petrel_sendmsg6"
+	SockVarPetrelHome      = "petrel_home"
 )
 
 // LoadSock returns the embedded CollectionSpec for Sock.
@@ -231,6 +232,7 @@ type SockMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SockVariableSpecs struct {
+	PetrelHome *ebpf.VariableSpec `ebpf:"petrel_home"`
 }
 
 // SockObjects contains all objects after they have been loaded into the kernel.
@@ -290,6 +292,7 @@ func (m *SockMaps) Close() error {
 //
 // It can be passed to LoadSockObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SockVariables struct {
+	PetrelHome *ebpf.Variable `ebpf:"petrel_home"`
 }
 
 // SockPrograms contains all programs after they have been loaded into the kernel.

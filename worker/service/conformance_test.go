@@ -21,7 +21,7 @@ func TestUserSpaceConforms(t *testing.T) {
 	node := netip.MustParseAddr("127.0.0.1")
 	servicetest.Run(t, servicetest.Host{
 		VIPs: netip.MustParsePrefix("127.49.0.0/16"), Node: node, NodePorts: 29000, Grace: grace,
-		Serve: func(t *testing.T, client kubernetes.Interface) {
+		Serve: func(t *testing.T, client kubernetes.Interface) *service.Server {
 			server, err := service.New(service.Config{
 				Client: client, NodeName: servicetest.NodeName, NodeAddrs: []netip.Addr{node}, Mode: service.Userspace, Grace: grace,
 				Logger: slog.New(slog.DiscardHandler),
@@ -38,6 +38,7 @@ func TestUserSpaceConforms(t *testing.T) {
 					t.Error(err)
 				}
 			})
+			return server
 		},
 	})
 }

@@ -9,6 +9,7 @@
 //     whole. An API that is away changes nothing.
 //   - A frontend without an endpoint refuses clients at once; one whose policy leaves none of those that there are does
 //     not answer, where the data path can.
+//   - Host ports of the node's pods are entries beside the Services; the node alone says which there are.
 //   - Connections that are open outlive changes of the table; those to an endpoint or of a Service that has gone for a
 //     while.
 //

@@ -27,7 +27,7 @@ type server interface {
 type frontend struct {
 	p       *proxy
 	service types.NamespacedName
-	uid     types.UID
+	of      *corev1.ObjectReference // for events
 	at      place
 	kind    Kind
 	// node and outside choose endpoints for clients on this node and for others.
@@ -40,10 +40,14 @@ type frontend struct {
 }
 
 // newFrontend is nil for a protocol that is not served.
-func newFrontend(p *proxy, service types.NamespacedName, uid types.UID, at place, kind Kind) *frontend {
+func newFrontend(p *proxy, service types.NamespacedName, of *corev1.ObjectReference, at place, kind Kind) *frontend {
+	leavers := p.leavers
+	if kind == OnHost {
+		leavers = newLeavers() // a host port is its pod's as long as that is there
+	}
 	f := &frontend{
-		p: p, service: service, uid: uid, at: at, kind: kind,
-		node: newBalancer(p.leavers), outside: newBalancer(p.leavers), wake: make(chan struct{}, 1),
+		p: p, service: service, of: of, at: at, kind: kind,
+		node: newBalancer(leavers), outside: newBalancer(leavers), wake: make(chan struct{}, 1),
 	}
 	f.ranges.Store(&[]netip.Prefix{})
 	switch at.protocol {

@@ -14,10 +14,11 @@ const (
 	NodePort
 	ExternalIP
 	LoadBalancer
+	OnHost // a pod's host port
 )
 
 func (k Kind) String() string {
-	return [...]string{"ClusterIP", "NodePort", "ExternalIP", "LoadBalancer"}[k]
+	return [...]string{"ClusterIP", "NodePort", "ExternalIP", "LoadBalancer", "HostPort"}[k]
 }
 
 // Clients are who a frontend is for.
@@ -32,7 +33,7 @@ const (
 
 // Frontend is one address at which a port of a Service is reached, with the endpoints of its own family.
 type Frontend struct {
-	// Addr has the unspecified address of its family for a node port: any address of the node.
+	// Addr has the unspecified address of its family for a node port, and for most host ports: any address of the node.
 	Addr     netip.AddrPort
 	Protocol string
 	Kind     Kind
@@ -51,6 +52,9 @@ type Frontend struct {
 
 // Frontends are all addresses of the Service, each once for the same clients.
 func (s *Service) Frontends() []Frontend {
+	if s.ofPod() {
+		return s.hostFrontends()
+	}
 	out := make([]Frontend, 0, len(s.Ports)*len(s.ClusterIPs))
 	for i := range s.Ports {
 		p := &s.Ports[i]

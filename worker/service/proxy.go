@@ -56,7 +56,7 @@ func (p *proxy) apply(svc Service) {
 			f = nil
 		}
 		if f == nil {
-			f = newFrontend(p, key, svc.UID, at, to.kind)
+			f = newFrontend(p, key, svc.reference(), at, to.kind)
 			if f == nil {
 				continue
 			}
@@ -110,7 +110,7 @@ func (t *target) take(f *Frontend) {
 }
 
 func (p *proxy) listenAt(f *Frontend) []netip.AddrPort {
-	if f.Kind != NodePort {
+	if !f.Addr.Addr().IsUnspecified() {
 		return []netip.AddrPort{f.Addr}
 	}
 	var out []netip.AddrPort
@@ -163,10 +163,9 @@ func (p *proxy) onNode(client, at netip.Addr) bool {
 
 // complain says that a frontend cannot listen, to the log and to the Service.
 func (p *proxy) complain(f *frontend, err error) {
-	p.log.Warn("service address cannot be listened on", "service", f.service.String(), "address", f.at.addr.String(), "protocol", f.at.protocol, "error", err)
+	p.log.Warn("service address cannot be listened on", "service", f.of.Namespace+"/"+f.of.Name, "kind", f.of.Kind, "address", f.at.addr.String(), "protocol", f.at.protocol, "error", err)
 	if p.recorder == nil {
 		return
 	}
-	ref := &corev1.ObjectReference{Kind: "Service", APIVersion: "v1", Namespace: f.service.Namespace, Name: f.service.Name, UID: f.uid}
-	p.recorder.Eventf(ref, corev1.EventTypeWarning, "FailedListen", "Cannot listen on %s/%s: %v", f.at.addr, f.at.protocol, err)
+	p.recorder.Eventf(f.of, corev1.EventTypeWarning, "FailedListen", "Cannot listen on %s/%s: %v", f.at.addr, f.at.protocol, err)
 }

@@ -181,6 +181,7 @@ func (s *Server) follow(ctx context.Context, group *errgroup.Group) {
 		}
 		group.Go(func() error { s.keepSaved(ctx); return nil })
 	}
+	s.state.begin()
 	s.catalog.Join(s.state)
 	if s.cfg.Catalog == nil {
 		group.Go(func() error { s.catalog.Run(ctx); return nil })

@@ -37,6 +37,8 @@ type state struct {
 	place   Place
 	placed  bool      // where the node is is known
 	whole   bool      // the table is the API's
+	loaded  bool      // that of last time has been read
+	early   []func()  // what waits for that
 	changes time.Time // when the table last changed
 }
 
@@ -53,7 +55,11 @@ func (s *state) Set(svc *corev1.Service, all []*discoveryv1.EndpointSlice) {
 	if !s.placed {
 		return // it is told again when the node's place is known
 	}
-	next := Compile(svc, all, s.place)
+	s.set(Compile(svc, all, s.place))
+}
+
+// set is called with mu held.
+func (s *state) set(next Service) {
 	key := next.Key()
 	if old, had := s.table[key]; had && next.Equal(&old) {
 		return
@@ -63,6 +69,28 @@ func (s *state) Set(svc *corev1.Service, all []*discoveryv1.EndpointSlice) {
 	for _, sink := range s.sinks {
 		sink.apply(next)
 	}
+}
+
+// onceLoaded does something to the table when that of last time has been read, which would undo it.
+func (s *state) onceLoaded(do func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.loaded {
+		s.early = append(s.early, do)
+		return
+	}
+	do()
+}
+
+// begin does what has waited.
+func (s *state) begin() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.loaded = true
+	for _, do := range s.early {
+		do()
+	}
+	s.early = nil
 }
 
 // Gone implements catalog.Reader.
@@ -92,8 +120,8 @@ func (s *state) Settled(known func(types.NamespacedName) bool) {
 		return
 	}
 	s.whole = true
-	for key := range s.table {
-		if !known(key) {
+	for key, entry := range s.table {
+		if !entry.ofPod() && !known(key) { // pods are the node's to tell
 			s.drop(key)
 		}
 	}

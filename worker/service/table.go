@@ -58,10 +58,16 @@ type Service struct {
 	HealthCheckNodePort uint16 `json:"healthCheckNodePort,omitempty"`
 	// LocalReady is how many ready endpoints this node has.
 	LocalReady int `json:"localReady,omitempty"`
+
+	// HostPorts are a pod's, whose Namespace, Name and UID these are then; the rest is empty. nil for a Service.
+	HostPorts []HostPort `json:"hostPorts,omitempty"`
 }
 
-// Key names the Service.
+// Key names the Service in the table.
 func (s *Service) Key() types.NamespacedName {
+	if s.ofPod() {
+		return podKey(s.UID)
+	}
 	return types.NamespacedName{Namespace: s.Namespace, Name: s.Name}
 }
 
@@ -89,7 +95,7 @@ func (s *Service) Equal(o *Service) bool {
 		s.HealthCheckNodePort == o.HealthCheckNodePort && s.LocalReady == o.LocalReady &&
 		slices.Equal(s.ClusterIPs, o.ClusterIPs) && slices.Equal(s.ExternalIPs, o.ExternalIPs) &&
 		slices.Equal(s.LoadBalancer, o.LoadBalancer) && slices.Equal(s.SourceRanges, o.SourceRanges) &&
-		slices.EqualFunc(s.Ports, o.Ports, equalPort)
+		slices.EqualFunc(s.Ports, o.Ports, equalPort) && slices.Equal(s.HostPorts, o.HostPorts)
 }
 
 func equalPort(a, b Port) bool {

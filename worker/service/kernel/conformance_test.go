@@ -41,14 +41,14 @@ func TestConformance(t *testing.T) {
 		t.Run(string(mode), func(t *testing.T) {
 			servicetest.Run(t, servicetest.Host{
 				VIPs: netip.MustParsePrefix("127.49.0.0/16"), VIPs6: vips6(), Node: node, NodePorts: 29000, Grace: grace,
-				Serve: func(t *testing.T, client kubernetes.Interface) {
+				Serve: func(t *testing.T, client kubernetes.Interface) *service.Server {
 					cfg := service.Config{
-						Client: client, NodeName: servicetest.NodeName, NodeAddrs: []netip.Addr{node}, Mode: mode, Grace: grace, Logger: discard,
+						Client: client, NodeName: servicetest.NodeName, NodeAddrs: []netip.Addr{node, netip.IPv6Loopback()}, Mode: mode, Grace: grace, Logger: discard,
 					}
 					if kernel {
 						cfg.Kernel, _ = newKernel(t, "", node, netip.IPv6Loopback())
 					}
-					serve(t, cfg)
+					return serve(t, cfg)
 				},
 			})
 		})
@@ -56,7 +56,7 @@ func TestConformance(t *testing.T) {
 }
 
 // serve runs a server until the test ends.
-func serve(t *testing.T, cfg service.Config) {
+func serve(t *testing.T, cfg service.Config) *service.Server {
 	t.Helper()
 	server, err := service.New(cfg)
 	if err != nil {
@@ -71,4 +71,5 @@ func serve(t *testing.T, cfg service.Config) {
 			t.Error(err)
 		}
 	})
+	return server
 }

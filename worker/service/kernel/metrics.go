@@ -87,9 +87,13 @@ func (p *Path) size() (services, frontends, endpoints int) {
 	defer p.mu.Unlock()
 	for _, svc := range p.services {
 		frontends += len(svc.Frontends())
+		if len(svc.HostPorts) > 0 {
+			continue // a pod
+		}
+		services++
 		for i := range svc.Ports {
 			endpoints += len(svc.Internal(&svc.Ports[i]))
 		}
 	}
-	return len(p.services), frontends, endpoints
+	return services, frontends, endpoints
 }

@@ -30,11 +30,27 @@ func Values(svc *service.Service, leaving func(netip.Addr) bool) []ebpfproxy.Ser
 			continue
 		}
 		out = append(out, ebpfproxy.Service{
-			Frontend: at, Name: svc.Namespace + "/" + svc.Name + ":" + f.Port, Backends: backendsOf(svc, f, leaving),
+			Frontend: at, Name: nameOf(svc, f), Backends: backendsOf(svc, f, leavingOf(f, leaving)),
 			Affinity: svc.Affinity, Drop: f.Drop, SourceRanges: f.SourceRanges, KeepClientIP: f.KeepClientIP,
 		})
 	}
 	return out
+}
+
+// nameOf is what counters and flows call it.
+func nameOf(svc *service.Service, f *service.Frontend) string {
+	if f.Kind == service.OnHost { // a Service may have the pod's name
+		return svc.Namespace + "/pod/" + svc.Name + ":" + f.Port
+	}
+	return svc.Namespace + "/" + svc.Name + ":" + f.Port
+}
+
+// leavingOf: a host port is its pod's as long as that is there, whatever Services think of it.
+func leavingOf(f *service.Frontend, leaving func(netip.Addr) bool) func(netip.Addr) bool {
+	if f.Kind == service.OnHost {
+		return func(netip.Addr) bool { return false }
+	}
+	return leaving
 }
 
 // scopeOf: sockets of the node take an internal entry before an external one of the same address, so that clients on the

@@ -78,3 +78,29 @@ func TestValues(t *testing.T) {
 		t.Error("a protocol that the kernel's tables do not know was handed on")
 	}
 }
+
+func TestValuesOfHostPorts(t *testing.T) {
+	at := netip.MustParseAddrPort
+	pod := service.Service{Namespace: "shop", Name: "web", UID: "u", HostPorts: []service.HostPort{
+		{Addr: at("0.0.0.0:80"), Protocol: "TCP", Pod: at("10.42.0.3:8080")},
+		{Addr: at("[::]:80"), Protocol: "UDP", Pod: at("[fd42::3]:53")},
+		{Addr: at("127.0.0.1:81"), Protocol: "TCP", Pod: at("10.42.0.3:8080")},
+	}}
+	var got []string
+	for _, v := range Values(&pod, func(netip.Addr) bool { return true }) {
+		if len(v.Backends) != 1 || v.Backends[0].State != ebpfproxy.Active || !v.Backends[0].Local || v.Backends[0].Name != "shop/web" || !v.KeepClientIP {
+			t.Errorf("%s leads to %+v", v.Name, v.Backends)
+		}
+		got = append(got, fmt.Sprintf("%s %s scope %d: %s:%d", v.Name, v.Frontend, v.Frontend.Scope, v.Backends[0].Addr, v.Backends[0].Port))
+	}
+	want := []string{
+		"shop/pod/web:80 0.0.0.0:80/TCP scope 1: 10.42.0.3:8080", "shop/pod/web:80 [::]:80/UDP scope 1: fd42::3:53",
+		"shop/pod/web:81 127.0.0.1:81/TCP scope 0: 10.42.0.3:8080",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("values are %q, want %q", got, want)
+	}
+	if namespace, name, port := splitName("shop/pod/web:80"); namespace != "shop" || name != "pod/web" || port != "80" {
+		t.Errorf("counters are of %q, %q, %q", namespace, name, port)
+	}
+}

@@ -33,6 +33,9 @@ var (
 		"internalTrafficPolicy Local":                  internalPolicy,
 		"externalTrafficPolicy Local":                  externalPolicy,
 		"node ports":                                   nodePorts,
+		"host ports":                                   hostPorts,
+		"host ports of one address":                    hostPortsAt,
+		"host ports while their pod ends":              hostPortsToTheEnd,
 		"external and load balancer addresses":         externalAddresses,
 		"open connections outlive their endpoint":      draining,
 		"connections end a while after their endpoint": endings,
@@ -42,6 +45,7 @@ var (
 	cases6 = map[string]func(*testing.T, *world){
 		"IPv6 TCP and UDP": sixes,
 		"dual stack":       dualStack,
+		"IPv6 host ports":  hostPorts6,
 	}
 )
 

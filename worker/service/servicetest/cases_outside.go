@@ -93,7 +93,7 @@ func externalAddresses(t *testing.T, w *world) {
 }
 
 // greeted is a connection to the Service that an endpoint of that name has taken.
-func greeted(t *testing.T, svc *service, name string) net.Conn {
+func greeted(t *testing.T, svc *apiService, name string) net.Conn {
 	t.Helper()
 	open, err := net.Dial("tcp", svc.at().String())
 	if err != nil {

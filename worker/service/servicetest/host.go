@@ -12,6 +12,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
 
+	"github.com/petrelrun/petrel/worker/service"
 	"github.com/petrelrun/petrel/worker/service/feed/feedtest"
 )
 
@@ -23,8 +24,8 @@ const (
 
 // Host is a machine with a data path.
 type Host struct {
-	// Serve serves the API's Services as the node NodeName until the test ends.
-	Serve func(t *testing.T, client kubernetes.Interface)
+	// Serve serves the API's Services as the node NodeName until the test ends, and host ports with what it answers.
+	Serve func(t *testing.T, client kubernetes.Interface) *service.Server
 	// VIPs is a /16 of the machine's own addresses that Services may have, VIPs6 as many of IPv6 as cases need;
 	// empty where IPv6 cannot be tried.
 	VIPs  netip.Prefix
@@ -47,7 +48,7 @@ const (
 // Run tries everything.
 func Run(t *testing.T, host Host) {
 	w := &world{host: host, client: feedtest.CopyWatches(fake.NewClientset(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: NodeName}}))}
-	host.Serve(t, w.client)
+	w.server = host.Serve(t, w.client)
 	all := maps.Clone(cases)
 	if len(host.VIPs6) > 0 {
 		maps.Copy(all, cases6)
@@ -64,6 +65,7 @@ func Run(t *testing.T, host Host) {
 type world struct {
 	host   Host
 	client kubernetes.Interface
+	server *service.Server
 	vips   atomic.Int32
 	vips6  atomic.Int32
 	ports  atomic.Int32

@@ -14,8 +14,8 @@ import (
 	"k8s.io/utils/ptr"
 )
 
-// service is one Service of a case.
-type service struct {
+// apiService is one Service of a case.
+type apiService struct {
 	*corev1.Service
 	t *testing.T
 	w *world
@@ -25,7 +25,7 @@ type service struct {
 const servicePort = 8080 // which anybody may listen on
 
 // add makes a Service with one port, changed as the case likes, until the case ends.
-func (w *world) add(t *testing.T, changes ...func(*corev1.Service)) *service {
+func (w *world) add(t *testing.T, changes ...func(*corev1.Service)) *apiService {
 	t.Helper()
 	n := w.names.Add(1)
 	svc := &corev1.Service{
@@ -42,20 +42,20 @@ func (w *world) add(t *testing.T, changes ...func(*corev1.Service)) *service {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &service{made, t, w}
+	s := &apiService{made, t, w}
 	t.Cleanup(func() { s.remove() })
 	return s
 }
 
 // at is the Service's address.
-func (s *service) at() netip.AddrPort { return s.atIP(0) }
+func (s *apiService) at() netip.AddrPort { return s.atIP(0) }
 
-func (s *service) atIP(i int) netip.AddrPort {
+func (s *apiService) atIP(i int) netip.AddrPort {
 	return netip.AddrPortFrom(netip.MustParseAddr(s.Spec.ClusterIPs[i]), uint16(s.Spec.Ports[0].Port))
 }
 
 // change updates the Service.
-func (s *service) change(change func(*corev1.Service)) {
+func (s *apiService) change(change func(*corev1.Service)) {
 	s.t.Helper()
 	next := s.DeepCopy()
 	change(next)
@@ -67,7 +67,7 @@ func (s *service) change(change func(*corev1.Service)) {
 }
 
 // remove takes the Service and its endpoints out of the API.
-func (s *service) remove() {
+func (s *apiService) remove() {
 	s.endpoints()
 	err := s.w.client.CoreV1().Services(s.Namespace).Delete(context.Background(), s.Name, metav1.DeleteOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
@@ -92,7 +92,7 @@ type member struct {
 }
 
 // endpoints tells the API of the Service's endpoints: each has a slice of its own, for each has its own port.
-func (s *service) endpoints(all ...member) {
+func (s *apiService) endpoints(all ...member) {
 	s.t.Helper()
 	api := s.w.client.DiscoveryV1().EndpointSlices(s.Namespace)
 	list, err := api.List(context.Background(), metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + s.Name})
@@ -122,7 +122,7 @@ func (s *service) endpoints(all ...member) {
 	}
 }
 
-func (s *service) slice(m member) *discoveryv1.EndpointSlice {
+func (s *apiService) slice(m member) *discoveryv1.EndpointSlice {
 	node, family := NodeName, discoveryv1.AddressTypeIPv4
 	if m.away {
 		node = otherNode

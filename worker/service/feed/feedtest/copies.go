@@ -10,8 +10,9 @@ import (
 )
 
 // CopyWatches gives watchers objects of their own, as decoding does for those of a real client: the fake's are shared with
-// its store.
-func CopyWatches(client *fake.Clientset) *fake.Clientset {
+// its store. Each of opened is told of the resource of a watch that sees what happens from now on: unlike a real one, it
+// tells nothing of what happened since the list before it.
+func CopyWatches(client *fake.Clientset, opened ...func(resource string)) *fake.Clientset {
 	client.PrependWatchReactor("*", func(action clienttesting.Action) (bool, watch.Interface, error) {
 		var opts metav1.ListOptions
 		if a, ok := action.(clienttesting.WatchActionImpl); ok {
@@ -23,6 +24,9 @@ func CopyWatches(client *fake.Clientset) *fake.Clientset {
 		}
 		c := &copies{inner: w, out: make(chan watch.Event), done: make(chan struct{})}
 		go c.run()
+		for _, tell := range opened {
+			tell(action.GetResource().Resource)
+		}
 		return true, c, nil
 	})
 	return client
