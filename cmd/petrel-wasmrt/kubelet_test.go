@@ -229,9 +229,11 @@ func TestKubelet(t *testing.T) {
 		"/runningpods/":                       `"name":"hello-node"`,
 		"/containerLogs/default/hello-node/c": "",
 	} {
-		if code, raw := k.ask("GET", path); code != http.StatusOK || !strings.Contains(raw, want) {
-			t.Errorf("%s: %d %.500s", path, code, raw)
-		}
+		// What it knows of the runtime is seconds old.
+		eventually(t, path+" to tell "+want, func() bool {
+			code, raw := k.ask("GET", path)
+			return code == http.StatusOK && strings.Contains(raw, want)
+		})
 	}
 	if code, raw := k.ask("POST", "/run/default/hello-node/c?cmd=ls"); code == http.StatusOK || !strings.Contains(raw, "no shell") {
 		t.Errorf("exec of what is not there: %d %.500s", code, raw)
@@ -251,9 +253,7 @@ func TestKubelet(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the pod is gone", func() bool { return n.readySandboxes() == 0 })
-	if n.bound() {
-		t.Error("mounts are left of a pod that is gone")
-	}
+	eventually(t, "no mounts are left of it", func() bool { return !n.bound() })
 }
 
 // ready waits until the only pod is, with the container of an id if one is named.
