@@ -124,10 +124,40 @@ func TestStats(t *testing.T) {
 			t.Errorf("%d requests", metric.Value.Value)
 		}
 	}
+	// A kubelet passes these on as its own: their labels are what its users select by.
+	for name, wants := range map[string]uint64{
+		"container_memory_working_set_bytes": 1, "container_memory_usage_bytes": 1, "container_memory_rss": 1, "container_cpu_usage_seconds_total": 0,
+		"container_start_time_seconds": uint64(time.Now().Add(-time.Hour).Unix()), "container_last_seen": uint64(time.Now().Add(-time.Hour).Unix()),
+	} {
+		labels, value := series(described, m.PodMetrics[0].ContainerMetrics[0].Metrics, name)
+		if labels["namespace"] != "default" || labels["pod"] == "" || labels["container"] == "" || labels["id"] != s.running || value < wants {
+			t.Errorf("%s = %d of %v", name, value, labels)
+		}
+		if cpu, ok := labels["cpu"]; ok != strings.Contains(name, "cpu") || ok && cpu != "total" {
+			t.Errorf("%s is of %v", name, labels)
+		}
+	}
 	fs, err := s.img.ImageFsInfo(s.ctx(), &runtimev1.ImageFsInfoRequest{})
 	if err != nil || fs.ImageFilesystems[0].UsedBytes.Value == 0 || fs.ImageFilesystems[0].InodesUsed.Value < 5 {
 		t.Errorf("image file system %v, %v", fs, err)
 	}
+}
+
+// series finds a metric, and its labels by their keys.
+func series(described *runtimev1.ListMetricDescriptorsResponse, all []*runtimev1.Metric, name string) (map[string]string, uint64) {
+	labels := map[string]string{}
+	for _, m := range all {
+		for _, d := range described.Descriptors {
+			if m.Name != name || d.Name != name {
+				continue
+			}
+			for n, key := range d.LabelKeys {
+				labels[key] = m.LabelValues[n]
+			}
+			return labels, m.Value.Value
+		}
+	}
+	return labels, 0
 }
 
 // A command is measured too, while it does nothing but wait.
