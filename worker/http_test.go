@@ -26,7 +26,7 @@ func (n *testNode) http(url string) (int, string) {
 
 func TestNodeServer(t *testing.T) {
 	n := newTestNode(t)
-	n.create(testPod("a", "task", args("print", "first", "sleep", "300", "print", "last", "exit", "0")))
+	n.create(testPod("a", "task", args("print", "first", "sleep", "2000", "print", "last", "exit", "0")))
 	n.ready("a")
 	if code, body := n.log("a", "main", "follow=true"); code != http.StatusOK || body != "first\nlast\n" {
 		t.Errorf("followed log = %d %q: a follow has to end with its container", code, body)

@@ -102,10 +102,12 @@ func TestRestartAmidTermination(t *testing.T) {
 // TestEndIsToldThoughTheAPIWasAwayWhenItCame: the runtime has let go of the container by the time the API can be told.
 func TestEndIsToldThoughTheAPIWasAwayWhenItCame(t *testing.T) {
 	n := newTestNode(t)
-	n.create(testPod("a", "task", args("sleep", "300", "exit", "5"), policy(corev1.RestartPolicyNever)))
+	n.create(testPod("a", "task", args("sleep", "600000"), policy(corev1.RestartPolicyNever)))
 	n.ready("a")
 	n.away.Store(true)
-	n.eventually("the end", func() bool { return n.runtime.RunningContainers() == 0 })
+	if ended := n.runtime.Kill("uid-a", "main", 5); ended != 1 {
+		t.Fatalf("%d containers ended", ended)
+	}
 	n.eventually("the address to be free", func() bool { return n.worker.pool.Used() == 0 })
 	n.restart()
 	n.eventually("the pod to be taken over", func() bool { return n.runtime.Calls("Version") == 2 })
