@@ -186,6 +186,12 @@ func (n *Node) KillMatching(match func(args []string) bool) (int, error) {
 	return n.machine.Kill(func(p machine.Process) bool { return match(p.Args) })
 }
 
+// KillProcess ends one of the node's processes by SIGKILL; false where it has ended by itself.
+func (n *Node) KillProcess(victim machine.Process) (bool, error) {
+	killed, err := n.machine.Kill(func(p machine.Process) bool { return p.PID == victim.PID && slices.Equal(p.Args, victim.Args) })
+	return killed > 0, err
+}
+
 // Processes lists everything that runs on the node.
 func (n *Node) Processes() []machine.Process { return n.machine.Processes() }
 

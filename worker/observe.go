@@ -48,7 +48,9 @@ func observe(ctx context.Context, rt Runtime, f found, known *pod.Observed, expl
 			ID: s.GetId(), Attempt: s.GetMetadata().GetAttempt(), IPs: addressesTold(s),
 			Ready: s.GetState() == runtimev1.PodSandboxState_SANDBOX_READY,
 		}
-		if old := knownSandbox(known, sandbox.ID); old != nil && old.IP != "" {
+		old := knownSandbox(known, sandbox.ID)
+		sandbox.Stopped = old != nil && old.Stopped && !sandbox.Ready
+		if old != nil && old.IP != "" {
 			sandbox.IPs = old.IPs
 		} else if sandbox.Ready && len(sandbox.IPs) == 0 {
 			status, err := rt.PodSandboxStatus(ctx, sandbox.ID)

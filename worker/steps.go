@@ -145,7 +145,7 @@ func (a *actor) stopSandbox(ctx context.Context, id string) error {
 		return err
 	}
 	if s := knownSandbox(&a.view.Observed, id); s != nil {
-		s.Ready = false
+		s.Ready, s.Stopped = false, true
 	}
 	// A pod that goes on keeps its address for its next sandbox: endpoints name it until they are told otherwise, and
 	// must not lead to another pod meanwhile.

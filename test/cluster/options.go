@@ -16,8 +16,8 @@ type Options struct {
 	Binaries string
 	// Containers is how many nodes of StartNodes, the first ones, run containers too.
 	Containers int
-	// Args are added to `petrel up`.
-	Args []string
+	// Args are added to `petrel up`, or to each worker of StartNodes, and ControlPlaneArgs to its control plane.
+	Args, ControlPlaneArgs []string
 }
 
 // Validate tells what is missing.

@@ -69,6 +69,9 @@ func (in *Instance) capture(spec Spec) (*snapshot, error) {
 	in.system.SetEgress(nil)
 	in.system.Mark()
 	s.system, in.system = in.system, nil
+	if err := s.system.LetGo(); err != nil { // a snapshot outlives the pod whose directories these were
+		return nil, errors.Join(fmt.Errorf("take snapshot: close mounts: %w", err), s.system.Close())
+	}
 	if in.memory == nil {
 		return s, nil
 	}

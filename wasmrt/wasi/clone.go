@@ -10,7 +10,21 @@ var ErrNotCloneable = errors.New("the guest has files open that cannot be opened
 
 // Clone makes a System that is as this one was at its mark. It shares the mounts, which were opened once, and has no
 // streams and no egress yet. Many may be made at once, while the System itself is not used.
-func (s *System) Clone() (*System, error) { return s.clone(s.mounts.retain()) }
+func (s *System) Clone() (*System, error) {
+	if s.mounts.gone {
+		return nil, errors.New("clone: the mounts of the original are closed")
+	}
+	return s.clone(s.mounts.retain())
+}
+
+// LetGo closes what is mounted, and remembers where: the guest must not run any more, and only CloneFor clones from now on.
+func (s *System) LetGo() error {
+	left := &mounts{preopens: s.mounts.preopens, gone: len(s.mounts.preopens) > 0}
+	left.users.Store(1)
+	held := s.mounts
+	s.mounts = left
+	return held.release()
+}
 
 // CloneFor is Clone with other mounts behind the same guest paths.
 func (s *System) CloneFor(list []Mount) (*System, error) {

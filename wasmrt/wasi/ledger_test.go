@@ -204,6 +204,21 @@ func TestClone(t *testing.T) {
 	if _, err := c.CloneFor([]Mount{{HostPath: other, GuestPath: "/elsewhere"}}); err == nil {
 		t.Error("a clone with other guest paths")
 	}
+	if err := c.LetGo(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Clone(); err == nil {
+		t.Error("a clone with mounts that are closed")
+	}
+	s3, err := c.CloneFor([]Mount{{HostPath: dir, GuestPath: "/m"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	of := worldOf(t, s3)
+	fd, errno = of.open(3, "f", 0, readOnly, 0)
+	if text, _ := of.read(fd, 100); text != "here" || errno != 0 {
+		t.Errorf("after the original let go the mount has %q, %d", text, errno)
+	}
 }
 
 // Whatever a guest calls, a reset gives back the same table, and the host keeps nothing open.

@@ -16,6 +16,7 @@ type mounts struct {
 	users    atomic.Int64
 	preopens []preopened // by guest path, parents first
 	roots    []*os.Root
+	gone     bool // closed: only where they were is known
 }
 
 // preopened is a directory handed to the guest.

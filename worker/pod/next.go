@@ -81,16 +81,17 @@ const keptSandboxes = 2
 
 func nextSandbox(v *View) (Step, bool) {
 	if v.Sandbox() == nil {
+		if dead := standing(v.Sandboxes); dead != nil {
+			return Step{Kind: StopSandbox, ID: dead.ID}, true // what it keeps is in the next one's way
+		}
 		attempt := int32(0)
 		if len(v.Sandboxes) > 0 {
 			attempt = int32(v.Sandboxes[0].Attempt) + 1
 		}
 		return Step{Kind: RunSandbox, Attempt: attempt}, true
 	}
-	for _, old := range v.Sandboxes[1:] {
-		if old.Ready {
-			return Step{Kind: StopSandbox, ID: old.ID}, true
-		}
+	if old := standing(v.Sandboxes[1:]); old != nil {
+		return Step{Kind: StopSandbox, ID: old.ID}, true
 	}
 	if n := len(v.Sandboxes); n > keptSandboxes {
 		return Step{Kind: RemoveSandbox, ID: v.Sandboxes[n-1].ID}, true

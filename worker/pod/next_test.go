@@ -1,6 +1,7 @@
 package pod
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -168,6 +169,10 @@ func TestSandboxLost(t *testing.T) {
 	}
 	if len(w.Sandboxes) != keptSandboxes {
 		t.Errorf("%d sandboxes are kept, want %d", len(w.Sandboxes), keptSandboxes)
+	}
+	stops := slices.DeleteFunc(w.trace, func(step string) bool { return step != "stop" })
+	if len(stops) != 3 { // what died by itself may keep its addresses and mounts until it is stopped
+		t.Errorf("%d of the 3 dead ones were stopped", len(stops))
 	}
 }
 

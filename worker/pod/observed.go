@@ -22,6 +22,9 @@ type Sandbox struct {
 	ID      string
 	Attempt uint32
 	Ready   bool
+	// Stopped says that the runtime was told to stop it. One that is not ready may have died by itself, and keep its
+	// addresses, its network namespace and its mounts until then.
+	Stopped bool
 	IP      string   // the first of IPs
 	IPs     []string // one of each family at most
 }
@@ -48,6 +51,16 @@ type Instance struct {
 type Observed struct {
 	Sandboxes  []Sandbox             // newest first
 	Containers map[string][]Instance // by container name, newest first
+}
+
+// standing is the newest of the sandboxes of which something may stand; nil when there is none.
+func standing(all []Sandbox) *Sandbox {
+	for i := range all {
+		if !all[i].Stopped {
+			return &all[i]
+		}
+	}
+	return nil
 }
 
 // Sort puts the newest first.

@@ -173,7 +173,7 @@ func TestSidecarInANewSandbox(t *testing.T) {
 	w.loseSandbox("s0", 137)
 	w.Memory["s"].Started = false
 	w.settle()
-	w.wantTrace("sandbox 1", "start s 1")
+	w.wantTrace("stop", "sandbox 1", "start s 1")
 	w.probed("s")
 	w.settle()
 	w.exit("i", 0)

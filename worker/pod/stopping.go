@@ -34,10 +34,8 @@ func nextEnded(v *View, now time.Time) Step {
 		left := v.endedAt(now).Add(Grace(v.Pod)).Sub(now)
 		return Step{Kind: KillContainers, Instances: v.firstToStop(running), Grace: max(min(MinGrace, Grace(v.Pod)), left)}
 	}
-	for _, s := range v.Sandboxes {
-		if s.Ready {
-			return Step{Kind: StopSandbox, ID: s.ID}
-		}
+	if s := standing(v.Sandboxes); s != nil {
+		return Step{Kind: StopSandbox, ID: s.ID}
 	}
 	if !v.Told {
 		return Step{Kind: Wait}

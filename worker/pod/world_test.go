@@ -80,6 +80,9 @@ func (w *world) do(step Step) {
 	case StopSandbox:
 		note("stop")
 		w.loseSandbox(step.ID, 137)
+		for n := range w.Sandboxes {
+			w.Sandboxes[n].Stopped = w.Sandboxes[n].Stopped || w.Sandboxes[n].ID == step.ID
+		}
 	case RemoveSandbox:
 		note("remove sandbox")
 		w.ForgetSandbox(step.ID)
