@@ -127,6 +127,7 @@ func TestContainers(t *testing.T) {
 	t.Run("runtime classes", func(t *testing.T) { containersClasses(w.in(t), n) })
 	t.Run("what pods ask for", func(t *testing.T) { containersLifecycle(w.in(t)) })
 	t.Run("a pod of both kinds", func(t *testing.T) { podOfBothKinds(w.in(t), n) })
+	t.Run("registry", func(t *testing.T) { containersPull(w.in(t), n) })
 	t.Run("what dies", func(t *testing.T) { containersSurvive(w.in(t), n) })
 	t.Run("nothing is left", func(t *testing.T) { containersLeaveNothing(w.in(t), n) })
 }

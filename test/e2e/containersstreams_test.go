@@ -40,6 +40,7 @@ func TestStreamsIntoContainers(t *testing.T) {
 	w := worldIn(t, n.Cluster())
 	w.apply(streamBox)
 	w.apply(streamPods)
+	w.apply(streamBoth)
 	w.kubectl("wait", "pod", "--all", "--for=condition=Ready", "--timeout="+patience.String())
 	for way, env := range streamWays {
 		t.Run(way, func(t *testing.T) {
@@ -48,6 +49,7 @@ func TestStreamsIntoContainers(t *testing.T) {
 			w.copiesToAndFro(env)
 			w.debugsBox("dbg-"+strings.ToLower(way), env)
 			w.forwardsToBox(env)
+			w.streamsIntoBoth(way, env)
 			stdout, stderr, code := w.talk(env, "from here", "exec", "-i", "site", "--", "migrate", "one")
 			if stdout != "migrated one with \"from here\" in one\n" || code != 1 {
 				t.Errorf("in the Wasm pod: %q, %q, exit code %d", stdout, stderr, code)
@@ -137,6 +139,67 @@ func (w *world) forwardsToBox(env []string) {
 		resp.Body.Close()
 		if err != nil || !strings.HasPrefix(string(body), want) {
 			w.Errorf("%s: %s %q, %v", what, resp.Status, body, err)
+		}
+	}
+}
+
+// streamBoth is a pod of both kinds: each has a port, a log, commands, and a reader of what it is told.
+const streamBoth = `
+apiVersion: v1
+kind: Pod
+metadata: {name: both}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - {name: module, image: $PROBE, ports: [{containerPort: 8080}], env: [{name: RELEASE, value: two}]}
+  - {name: command, image: $TASK, stdin: true, args: [print, of the command, cat, "-"]}
+  - name: box
+    image: $BOX
+    stdin: true
+    command: [sh, -c, "echo of the box; mkdir /www; echo in the box > /www/f; httpd -p 9090 -h /www; exec cat"]
+`
+
+// streamsIntoBoth goes into the containers of either kind of one pod.
+func (w *world) streamsIntoBoth(way string, env []string) {
+	w.Helper()
+	stdout, stderr, code := w.talk(env, "a line", "exec", "-i", "both", "-c", "box", "--", "sh", "-c", "cat; exit 7")
+	if stdout != "a line" || code != 7 {
+		w.Errorf("exec into the container: %q, %q, exit code %d", stdout, stderr, code)
+	}
+	stdout, stderr, code = w.talk(env, "from here", "exec", "-i", "both", "-c", "module", "--", "migrate", "one")
+	if stdout != "migrated one with \"from here\" in two\n" || code != 1 {
+		w.Errorf("exec into the module: %q, %q, exit code %d", stdout, stderr, code)
+	}
+	for _, c := range []string{"box", "command"} {
+		cmd := w.k.Command(w.Context(), "attach", "-i", "both", "-c", c)
+		cmd.Env = append(cmd.Env, env...)
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			w.Fatal(err)
+		}
+		f := w.follow(cmd)
+		fmt.Fprintln(in, "hello by "+way)
+		f.sees("^hello by " + way + "$")
+		w.comes("^hello by "+way+"$", "logs", "both", "-c", c)
+		w.comes("^of the "+c+"$", "logs", "both", "-c", c)
+	}
+	w.comes(`^\[pod/both/box\] of the box$`, "logs", "both", "--all-containers", "--prefix")
+	w.comes(`^\[pod/both/command\] of the command$`, "logs", "both", "--all-containers", "--prefix")
+
+	cmd := w.k.Command(w.Context(), "port-forward", "pod/both", ":8080", ":9090")
+	cmd.Env = append(cmd.Env, env...)
+	f := w.follow(cmd)
+	for _, to := range []struct{ port, path, want string }{{"8080", "/", "probe"}, {"9090", "/f", "in the box\n"}} { // in kubectl's order
+		line := f.sees(`^Forwarding from 127\.0\.0\.1:\d+ -> ` + to.port)
+		resp, err := http.Get("http://" + regexp.MustCompile(`127\.0\.0\.1:\d+`).FindString(line) + to.path)
+		if err != nil {
+			w.Errorf("port %s: %v", to.port, err)
+			continue
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || !strings.HasPrefix(string(body), to.want) {
+			w.Errorf("port %s: %s %q, %v", to.port, resp.Status, body, err)
 		}
 	}
 }
