@@ -2,12 +2,14 @@ package worker
 
 import (
 	"context"
+	"os"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	helpers "k8s.io/component-helpers/resource"
+	"k8s.io/utils/ptr"
 
 	"github.com/petrelrun/petrel/worker/eviction"
 	"github.com/petrelrun/petrel/worker/pod"
@@ -186,7 +188,7 @@ func candidate(p *corev1.Pod, u containerUses) eviction.Candidate {
 	if p.Spec.Priority != nil {
 		c.Priority = *p.Spec.Priority
 	}
-	c.Critical = c.Priority >= criticalPriority
+	c.Critical = isCritical(p)
 	for name, q := range helpers.PodRequests(p, helpers.PodResourcesOptions{}) {
 		if name == corev1.ResourceMemory || name == corev1.ResourceEphemeralStorage {
 			c.Requests[name] = q.Value()
@@ -201,6 +203,9 @@ func candidate(p *corev1.Pod, u containerUses) eviction.Candidate {
 	}
 	return c
 }
+
+// isCritical tells whether the node or the cluster does not work without the pod: it is never evicted.
+func isCritical(p *corev1.Pod) bool { return ptr.Deref(p.Spec.Priority, 0) >= criticalPriority }
 
 func (e *evictor) evict(uid types.UID, message string, grace time.Duration) {
 	if grace >= 0 {
@@ -222,7 +227,11 @@ func (e *evictor) ended(uid types.UID) bool {
 			return false
 		}
 	}
-	return len(shown.instances) == 0 || pod.Terminal(shown.phase)
+	if len(shown.instances) > 0 && !pod.Terminal(shown.phase) {
+		return false
+	}
+	_, err := os.Lstat(e.m.paths.volumes(uid)) // what it has written goes last
+	return err != nil
 }
 
 // evict has the pod end for what the node is short of, or for what it takes beyond its limits. It has the grace to do so,

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -92,6 +93,41 @@ func TestFreesDisk(t *testing.T) {
 		t.Errorf("images = %v", images)
 	}
 	n.ready("kept")
+}
+
+// Where the disk is short, images that nothing uses are removed every other second. Pods come and go meanwhile: each gets its
+// image, and keeps it.
+func TestFreesDiskWhilePodsCome(t *testing.T) {
+	n := keeping(t, Housekeeping{Eviction: []eviction.Threshold{{Signal: eviction.NodeFSAvailable, Amount: beyond}}})
+	const kinds, rounds = 4, 3
+	for i := range kinds {
+		n.runtime.AddImage(fmt.Sprint("image-", i), crifake.Idle)
+	}
+	n.create(testPod("stays", "image-0", critical))
+	n.ready("stays")
+	begun := n.runtime.Calls("ListImages")
+	for i := 0; n.runtime.Calls("ListImages") < begun+rounds; i++ {
+		name := fmt.Sprint("pod-", i)
+		n.create(testPod(name, fmt.Sprint("image-", i%kinds), critical))
+		if p := n.ready(name); restarts(p) != 0 {
+			t.Errorf("%s was restarted: %+v", name, p.Status)
+		}
+		n.delete(name, 0)
+		n.gone(name)
+	}
+	n.eventually("all but the one in use to go", func() bool { return slices.Equal(n.runtime.Images(), []string{"image-0"}) })
+	if restarts(n.ready("stays")) != 0 {
+		t.Error("the pod that stays was restarted")
+	}
+	events, err := n.client.CoreV1().Events("default").List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range events.Items {
+		if e := &events.Items[i]; e.Type == corev1.EventTypeWarning && e.Reason != "DNSConfigForming" {
+			t.Errorf("%s: %s: %s", e.InvolvedObject.Name, e.Reason, e.Message)
+		}
+	}
 }
 
 func TestRotatesLogs(t *testing.T) {

@@ -33,12 +33,18 @@ func TestKeepsHouseOfContainers(t *testing.T) {
 	n.stop()
 	n.cfg.ContainerdEndpoint, n.cfg.CgroupRoot = ctd.Socket(), ctd.CgroupParent+"/node"
 	n.cfg.Housekeeping = Housekeeping{LogSize: 4096, LogFiles: 1000, logInterval: 50 * time.Millisecond, Eviction: []eviction.Threshold{}}
+	n.cfg.storageInterval = 100 * time.Millisecond
 	n.start()
 
+	n.create(shellPod("scribbler", "dd if=/dev/zero of=/scribble bs=1M count=4; sleep 1000", storageLimit("2Mi")))
 	n.create(shellPod("talker", "i=0; while :; do i=$((i+1)); echo line $i; sleep 0.01; done", critical))
 	n.ready("talker")
 	containerIsMeasured(n)
 	noLineIsLost(n)
+	// containerd measures layers every ten seconds.
+	if p := n.phase("scribbler", corev1.PodFailed); p.Status.Reason != "Evicted" || !strings.HasPrefix(p.Status.Message, "Pod ephemeral local storage usage exceeds the total limit of containers 2Mi") {
+		t.Errorf("status of the one that writes too much = %+v", p.Status)
+	}
 
 	n.stop() // the node finds what runs, and is short of everything
 	n.cfg.Housekeeping.Eviction = []eviction.Threshold{{Signal: eviction.MemoryAvailable, Amount: beyond}, {Signal: eviction.NodeFSAvailable, Amount: beyond}}

@@ -45,7 +45,7 @@ func (m *manager) keepStorageLimits(ctx context.Context) {
 
 func (m *manager) keepStorageLimit(ctx context.Context, a *actor, l *layers) {
 	shown := a.snapshot()
-	if shown.pod == nil || len(shown.sandboxes) == 0 || a.ends() || pod.Terminal(shown.phase) {
+	if shown.pod == nil || len(shown.sandboxes) == 0 || a.ends() || pod.Terminal(shown.phase) || isCritical(shown.pod) {
 		return
 	}
 	signal, why, err := m.beyondStorage(ctx, shown.pod, l)

@@ -68,6 +68,7 @@ func TestPodsThatWriteTooMuchAreEvicted(t *testing.T) {
 			func(p *corev1.Pod) { inLog(p, 2*mi) }, `Container main exceeded its local ephemeral storage limit "1Mi".`},
 		{"layer-of-the-unlimited", []func(*corev1.Pod){storageLimit("", "4Mi")},
 			func(p *corev1.Pod) { inLayer(p, 2*mi) }, ""},
+		{"critical", []func(*corev1.Pod){critical, storageLimit("1Mi")}, func(p *corev1.Pod) { inLayer(p, 2*mi) }, ""},
 		{"together", []func(*corev1.Pod){emptyDirOf(corev1.EmptyDirVolumeSource{}), storageLimit("2Mi", "1Mi")},
 			func(p *corev1.Pod) { inVolume(p, 2*mi); inLog(p, mi/2); inLayer(p, mi) },
 			`Pod ephemeral local storage usage exceeds the total limit of containers 3Mi.`},
@@ -92,7 +93,7 @@ func TestPodsThatWriteTooMuchAreEvicted(t *testing.T) {
 		inLayer(n.ready(name), 2*mi)
 		n.phase(name, corev1.PodFailed)
 	}
-	for _, name := range []string{"volume-that-may", "unlimited", "layer-of-the-unlimited", "less-together"} {
+	for _, name := range []string{"volume-that-may", "unlimited", "layer-of-the-unlimited", "critical", "less-together"} {
 		n.ready(name)
 	}
 }

@@ -212,6 +212,15 @@ func (c *Collector) inUse(ctx context.Context, rt Runtime) (map[string]bool, err
 	return out, nil
 }
 
+// wantedNow tells whether a pod has come to name the image since it was found that none does: removing many takes its time.
+func (c *Collector) wantedNow(i *runtimev1.Image) bool {
+	all := map[string]bool{}
+	for _, ref := range c.cfg.Wanted() {
+		all[ref] = true
+	}
+	return names(i, all)
+}
+
 func (c *Collector) kept(i *runtimev1.Image) bool {
 	return c.cfg.Keep != nil && slices.ContainsFunc(slices.Concat(i.GetRepoTags(), i.GetRepoDigests()), c.cfg.Keep)
 }
@@ -267,6 +276,9 @@ func (c *Collector) free(ctx context.Context, rt Runtime, unused []candidate, by
 	for _, i := range unused {
 		if freed >= bytes || ctx.Err() != nil {
 			break
+		}
+		if c.wantedNow(i.image) {
+			continue
 		}
 		if err := rt.RemoveImage(ctx, &runtimev1.ImageSpec{Image: i.id}); err != nil {
 			failed = errors.Join(failed, err)

@@ -28,6 +28,7 @@ type host struct {
 	fail       map[string]error
 	wanted     []string
 	keep       string
+	removed    func() // hears of each image that goes
 	policy     Policy
 }
 
@@ -57,6 +58,9 @@ func (h *host) ImageStatus(_ context.Context, image *runtimev1.ImageSpec) (*runt
 func (h *host) RemoveImage(_ context.Context, image *runtimev1.ImageSpec) error {
 	if err := h.fail["RemoveImage "+image.GetImage()]; err != nil {
 		return err
+	}
+	if h.removed != nil {
+		h.removed()
 	}
 	h.images = slices.DeleteFunc(h.images, func(i *runtimev1.Image) bool { return i.GetId() == image.GetImage() })
 	return nil
@@ -196,6 +200,15 @@ func TestReclaimTakesAllThatIsUnused(t *testing.T) {
 	h := &host{images: []*runtimev1.Image{image("a", 1), image("b", 1)}, containers: []*runtimev1.Container{{ImageRef: "a"}}}
 	c := newCollector(t, h)
 	if err := c.Reclaim(t.Context()); err != nil || h.has() != "a" {
+		t.Fatalf("left are %q, %v", h.has(), err)
+	}
+}
+
+// An image stays that a pod comes to want while others are removed.
+func TestReclaimLeavesWhatIsWantedMeanwhile(t *testing.T) {
+	h := &host{images: []*runtimev1.Image{image("a", 1), image("b", 1), image("c", 1)}}
+	h.removed = func() { h.wanted = []string{"docker.io/library/b:latest"} }
+	if err := newCollector(t, h).Reclaim(t.Context()); err != nil || h.has() != "b" {
 		t.Fatalf("left are %q, %v", h.has(), err)
 	}
 }
