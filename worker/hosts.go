@@ -25,11 +25,11 @@ func (a *actor) addHosts(_ *corev1.Container, config *runtimev1.ContainerConfig)
 	if mountedAt(config, hostsPath) {
 		return nil
 	}
-	ip := ""
+	var ips []string
 	if s := a.view.Sandbox(); s != nil {
-		ip = s.IP
+		ips = s.IPs
 	}
-	content := hosts(a.view.Pod, ip, a.m.cfg.ClusterDomain)
+	content := hosts(a.view.Pod, ips, a.m.cfg.ClusterDomain)
 	if a.view.Pod.Spec.HostNetwork {
 		node, err := os.ReadFile(hostsPath)
 		if err != nil {
@@ -51,8 +51,8 @@ func (a *actor) addHosts(_ *corev1.Container, config *runtimev1.ContainerConfig)
 	return nil
 }
 
-// hosts is the hosts file of a pod with an address of its own.
-func hosts(p *corev1.Pod, ip, domain string) string {
+// hosts is the hosts file of a pod with addresses of its own, one of each family.
+func hosts(p *corev1.Pod, ips []string, domain string) string {
 	var b strings.Builder
 	b.WriteString("# Made by Petrel for this pod.\n")
 	b.WriteString("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n")
@@ -62,7 +62,7 @@ func hosts(p *corev1.Pod, ip, domain string) string {
 	if p.Spec.Subdomain != "" {
 		names = name + "." + p.Spec.Subdomain + "." + p.Namespace + ".svc." + domain + "\t" + name
 	}
-	if ip != "" {
+	for _, ip := range ips {
 		fmt.Fprintf(&b, "%s\t%s\n", ip, names)
 	}
 	b.WriteString(hostAliases(p))

@@ -20,13 +20,13 @@ func TestHosts(t *testing.T) {
 		p.Spec.Subdomain = "web"
 		p.Spec.HostAliases = []corev1.HostAlias{{IP: "10.0.0.1", Hostnames: []string{"a", "b.example"}}}
 	})
-	got := hosts(p, "10.42.0.7", "cluster.local")
-	for _, want := range []string{"127.0.0.1\tlocalhost\n", "10.42.0.7\tweb-0.web.default.svc.cluster.local\tweb-0\n", "10.0.0.1\ta\tb.example\n"} {
+	got := hosts(p, []string{"10.42.0.7", "fd42::7"}, "cluster.local")
+	for _, want := range []string{"127.0.0.1\tlocalhost\n", "10.42.0.7\tweb-0.web.default.svc.cluster.local\tweb-0\n", "fd42::7\tweb-0.web.default.svc.cluster.local\tweb-0\n", "10.0.0.1\ta\tb.example\n"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q is missing in\n%s", want, got)
 		}
 	}
-	if got := hosts(testPod("a", "i"), "10.42.0.7", "cluster.local"); !strings.HasSuffix(got, "10.42.0.7\ta\n") {
+	if got := hosts(testPod("a", "i"), []string{"10.42.0.7"}, "cluster.local"); !strings.HasSuffix(got, "10.42.0.7\ta\n") {
 		t.Errorf("hosts = %q", got)
 	}
 }
