@@ -9,7 +9,7 @@ import (
 )
 
 // patience bounds anything a test waits for; nothing comes near it unless it is broken.
-const patience = 60 * time.Second
+const patience = 3 * time.Minute
 
 // Options are what a subject is opened with.
 type Options struct {
