@@ -78,7 +78,7 @@ func containerConfig(p *corev1.Pod, c *corev1.Container, attempt int32, vars []e
 		},
 		LogPath: logName(c.Name, attempt),
 		Stdin:   c.Stdin, StdinOnce: c.StdinOnce, Tty: c.TTY,
-		Linux: &runtimev1.LinuxContainerConfig{Resources: confine.Limits(&c.Resources), SecurityContext: &runtimev1.LinuxContainerSecurityContext{}},
+		Linux: &runtimev1.LinuxContainerConfig{Resources: confine.ContainerLimits(p, c), SecurityContext: &runtimev1.LinuxContainerSecurityContext{}},
 	}
 	if ports := containerPorts(c); ports != "" {
 		config.Annotations[annotationPorts] = ports

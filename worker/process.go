@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"strings"
 
@@ -29,7 +30,11 @@ func (a *actor) impossible(c *corev1.Container) error {
 // as and what it may do, what it weighs, a hosts file, and where it leaves its last words. An error is the spec's.
 func (a *actor) addProcess(ctx context.Context, config *runtimev1.ContainerConfig, c *corev1.Container) error {
 	p := a.view.Pod
-	options := confine.Options{ProfileDir: a.m.paths.seccomp(), Target: a.processesOf(c.Name)}
+	target, err := a.processesOf(c.Name)
+	if err != nil {
+		return err
+	}
+	options := confine.Options{ProfileDir: a.m.paths.seccomp(), Target: target}
 	if confine.NeedsImageUser(p, c) {
 		image, err := a.m.rt.ImageStatus(ctx, config.GetImage())
 		if err != nil {
@@ -63,21 +68,24 @@ func imageUser(image *runtimev1.Image) confine.ImageUser {
 }
 
 // processesOf is the runtime's ID of the container whose processes an ephemeral one is to see; empty for any other.
-func (a *actor) processesOf(name string) string {
+func (a *actor) processesOf(name string) (string, error) {
 	for i := range a.view.Pod.Spec.EphemeralContainers {
 		e := &a.view.Pod.Spec.EphemeralContainers[i]
 		if e.Name != name || e.TargetContainerName == "" {
 			continue
+		}
+		if a.wasm(e.TargetContainerName) {
+			return "", fmt.Errorf("target container %s is a Wasm module: it has no processes that others could see", e.TargetContainerName)
 		}
 		if inst := a.view.Newest(e.TargetContainerName); inst != nil && inst.State == pod.Running {
 			_, id, ok := strings.Cut(inst.ID, "://")
 			if !ok {
 				id = inst.ID
 			}
-			return id
+			return id, nil
 		}
 	}
-	return ""
+	return "", nil
 }
 
 // seccomp is where the profiles lie that pods may name.

@@ -11,6 +11,8 @@ import (
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/petrelrun/petrel/worker/env"
+	"github.com/petrelrun/petrel/worker/pod"
+	"github.com/petrelrun/petrel/worker/runtimes"
 	"github.com/petrelrun/petrel/worker/service"
 	"github.com/petrelrun/petrel/worker/volume"
 )
@@ -109,5 +111,30 @@ func TestLinked(t *testing.T) {
 	}
 	if len(want) > 0 {
 		t.Errorf("%v are missing in %v", want, got)
+	}
+}
+
+// TestTargetsOfDebuggers: a debugger sees the processes of a container that runs; a module has none.
+func TestTargetsOfDebuggers(t *testing.T) {
+	p := testPod("a", "i", func(p *corev1.Pod) {
+		for name, target := range map[string]string{"of-process": "process", "of-module": "module", "of-ended": "ended", "of-none": ""} {
+			p.Spec.EphemeralContainers = append(p.Spec.EphemeralContainers, corev1.EphemeralContainer{
+				TargetContainerName: target, EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: name},
+			})
+		}
+	})
+	a := &actor{view: pod.View{Pod: p}, kinds: &kinds{Of: map[string]runtimes.Kind{
+		"process": runtimes.KindOCI, "ended": runtimes.KindOCI, "module": runtimes.KindWasm,
+	}}}
+	a.view.Containers = map[string][]pod.Instance{
+		"process": {{ID: "containerd://one", Name: "process", State: pod.Running}}, "ended": {{ID: "containerd://two", Name: "ended", State: pod.Exited}},
+	}
+	for name, want := range map[string]string{"of-process": "one", "of-ended": "", "of-none": "", "main": ""} {
+		if got, err := a.processesOf(name); got != want || err != nil {
+			t.Errorf("%s sees %q, %v, want %q", name, got, err, want)
+		}
+	}
+	if _, err := a.processesOf("of-module"); err == nil || !strings.Contains(err.Error(), "module is a Wasm module") {
+		t.Errorf("of a module: %v", err)
 	}
 }

@@ -54,8 +54,9 @@ func (e *events) open() {
 // extend gives the client time for the next write. A transport without deadlines has other ways to end.
 func (e *events) extend() { _ = e.control.SetWriteDeadline(time.Now().Add(streamWriteTimeout)) }
 
-// close takes the deadline away: the connection may carry further requests.
-func (e *events) close() { _ = e.control.SetWriteDeadline(time.Time{}) }
+// rest takes the deadline away while there is nothing to write: over HTTP/2 it would end the stream at its time all the
+// same, and over HTTP/1 the connection may carry further requests.
+func (e *events) rest() { _ = e.control.SetWriteDeadline(time.Time{}) }
 
 func (e *events) flush() error {
 	e.extend()

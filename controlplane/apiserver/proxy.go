@@ -51,7 +51,8 @@ func (s *Server) nodeProxy(nodes *resource.Definition) echo.HandlerFunc {
 	}
 }
 
-// passOn sends what comes as it comes.
+// passOn sends what comes as it comes. There is a deadline for as long as something is to be sent: over HTTP/2 one would
+// end the stream at its time also while a follower waits for the next line.
 func passOn(c echo.Context, status int, contentType string, body io.Reader) error {
 	w := c.Response()
 	if contentType != "" {
@@ -59,8 +60,10 @@ func passOn(c echo.Context, status int, contentType string, body io.Reader) erro
 	}
 	w.WriteHeader(status)
 	control := http.NewResponseController(w.Writer)
-	defer func() { _ = control.SetWriteDeadline(time.Time{}) }()
+	rest := func() { _ = control.SetWriteDeadline(time.Time{}) }
+	defer rest()
 	_ = control.Flush()
+	rest()
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := body.Read(buf)
@@ -72,6 +75,7 @@ func passOn(c echo.Context, status int, contentType string, body io.Reader) erro
 			if err := control.Flush(); err != nil {
 				return nil // the reader is gone
 			}
+			rest()
 		}
 		if err != nil {
 			return nil // the headers are out; the end of the stream is all that can be told

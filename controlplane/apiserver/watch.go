@@ -90,7 +90,7 @@ func (w *watching) run(ctx context.Context) error {
 	}
 	defer watcher.Stop()
 	w.open()
-	defer w.close()
+	defer w.rest()
 	if err := w.initial(first, from); err != nil {
 		return nil // the client is gone
 	}
@@ -150,7 +150,9 @@ func (w *watching) initial(entries []*store.Entry, revision int64) error {
 // follow sends changes, and bookmarks while there are none.
 func (w *watching) follow(ctx context.Context, watcher store.Watcher) error {
 	for ctx.Err() == nil {
+		w.rest()
 		batch, err := w.next(ctx, watcher)
+		w.extend()
 		switch {
 		case errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled):
 			if w.bookmarks && w.server.streams.Err() == nil {

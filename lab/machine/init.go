@@ -147,5 +147,9 @@ func (s *setup) mounts() error {
 			return fmt.Errorf("mount %s at %s: %w", m.kind, m.at, err)
 		}
 	}
+	// As systemd has it: what a container is to see of the machine's mounts, or the machine of its, has to be shared.
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, ""); err != nil {
+		return fmt.Errorf("share mounts within the machine: %w", err)
+	}
 	return nil
 }

@@ -117,6 +117,9 @@ func TestMachineIsAHostOfItsOwn(t *testing.T) {
 	if got := strings.Fields(kinds); !slices.Equal(got, want) {
 		t.Errorf("mounts in there: %v, want %v", got, want)
 	}
+	if private := shell(t, &m.Place, "grep -v ' shared:' /proc/self/mountinfo || true"); private != "" {
+		t.Errorf("mounts that containers cannot share:\n%s", private)
+	}
 	hidden := shell(t, &m.Place, "mount -t tmpfs none /run && touch /run/x && echo done")
 	if hidden != "done" || exists("/run/x") {
 		t.Errorf("a mount in the machine: %s", hidden)

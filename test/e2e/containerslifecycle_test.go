@@ -6,6 +6,7 @@ import "strings"
 func containersLifecycle(w *world) {
 	w.apply(wholePod)
 	w.apply(endingPod)
+	w.apply(sharingPod)
 	w.kubectl("wait", "pod/whole", "--for=condition=Ready", "--timeout=150s")
 	matches(w.T, w.kubectl("get", "pod", "whole"), `^whole +2/2 +Running +0 `)
 	equal(w.T, "its first words", strings.TrimSpace(w.kubectl("logs", "whole", "-c", "first")), "prepared by 1234")
@@ -16,11 +17,16 @@ func containersLifecycle(w *world) {
 
 	contains(w.T, w.kubectl("exec", "whole", "-c", "main", "--", "env"), "SHOP_SERVICE_HOST=10.43.", "SHOP_PORT_80_TCP_PROTO=tcp")
 
+	// What one container mounts is there for the other; a probe that cannot be asked costs nobody his life.
+	w.kubectl("wait", "pod/shares", "--for=condition=Ready", "--timeout=150s")
+	w.comes(`Liveness probe errored and resulted in unknown state: .*no-such-program`, "events", "--for=pod/shares")
+	matches(w.T, w.kubectl("get", "pod", "shares"), `^shares +2/2 +Running +0 `)
+
 	w.kubectl("wait", "pod/says", "--for=jsonpath={.status.phase}=Failed", "--timeout=150s")
 	const terminated = "{.status.containerStatuses[0].state.terminated."
 	equal(w.T, "what the other said", w.kubectl("get", "pod", "says", "-o", "jsonpath="+terminated+"message} "+terminated+"exitCode}"), "no more 7")
 	// Its main container ignores the signal for ten minutes; the hook tells it otherwise.
-	w.kubectl("delete", "pod", "whole", "says", "--timeout=150s")
+	w.kubectl("delete", "pod", "whole", "says", "shares", "--timeout=150s")
 }
 
 // wholePod has an init container, a sidecar and a main container that share a volume.
@@ -62,4 +68,26 @@ spec:
   restartPolicy: Never
   containers:
   - {name: main, image: $BOX, command: [sh, -c, "printf 'no more' > /dev/termination-log; exit 7"]}
+`
+
+// sharingPod has a container that mounts something for the other one to see, which has a probe that nobody can answer.
+const sharingPod = `
+apiVersion: v1
+kind: Pod
+metadata: {name: shares}
+spec:
+  terminationGracePeriodSeconds: 1
+  volumes: [{name: v, emptyDir: {}}]
+  containers:
+  - name: gives
+    image: $BOX
+    command: [sh, -c, "mkdir /v/m; mount -t tmpfs none /v/m; touch /v/m/given; exec sleep 100000"]
+    securityContext: {privileged: true}
+    volumeMounts: [{name: v, mountPath: /v, mountPropagation: Bidirectional}]
+  - name: takes
+    image: $BOX
+    command: [sleep, "100000"]
+    readinessProbe: {exec: {command: [test, -e, /v/m/given]}, periodSeconds: 1, timeoutSeconds: 10}
+    livenessProbe: {exec: {command: [no-such-program]}, periodSeconds: 1, timeoutSeconds: 10, failureThreshold: 1}
+    volumeMounts: [{name: v, mountPath: /v, mountPropagation: HostToContainer}]
 `

@@ -116,3 +116,20 @@ spec:
 	w.kubectl("wait", "pod/spoken", "--for=jsonpath={.status.phase}=Failed", "--timeout=150s")
 	equal(t, "message", strings.TrimSpace(w.kubectl("get", "pod", "spoken", "-o", "jsonpath={.status.containerStatuses[0].state.terminated.message}")), "out of paper")
 }
+
+// TestAPodsMemoryBoundsItsModule: what a module does not bound itself is bounded as its pod is.
+func TestAPodsMemoryBoundsItsModule(t *testing.T) {
+	w := newWorld(t)
+	w.apply(`
+apiVersion: v1
+kind: Pod
+metadata: {name: bounded}
+spec:
+  restartPolicy: Never
+  resources: {limits: {memory: 50Mi}}
+  containers:
+  - {name: main, image: $TASK, args: [allocate, "200"]}
+`)
+	w.kubectl("wait", "pod/bounded", "--for=jsonpath={.status.phase}=Failed", "--timeout=150s")
+	contains(t, w.kubectl("get", "pod", "bounded", "-o", "jsonpath={.status.containerStatuses[0].state.terminated}"), "OOMKilled", "the limit is 50 MiB")
+}

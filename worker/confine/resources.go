@@ -48,14 +48,31 @@ func Limits(r *corev1.ResourceRequirements) *runtimev1.LinuxContainerResources {
 	return out
 }
 
+// ContainerLimits are those of a container of the pod: what it does not bound itself is bounded as the pod as a whole, so
+// that a program that looks at its own limit finds one.
+func ContainerLimits(p *corev1.Pod, c *corev1.Container) *runtimev1.LinuxContainerResources {
+	out := Limits(&c.Resources)
+	if p.Spec.Resources == nil {
+		return out
+	}
+	whole := Limits(p.Spec.Resources)
+	if out.MemoryLimitInBytes == 0 {
+		out.MemoryLimitInBytes = whole.MemoryLimitInBytes
+	}
+	if out.CpuQuota == 0 {
+		out.CpuPeriod, out.CpuQuota = whole.CpuPeriod, whole.CpuQuota
+	}
+	return out
+}
+
 func shares(cpu resource.Quantity) int64 {
 	return min(maxShares, max(minShares, cpu.MilliValue()*sharesPerCPU/1000))
 }
 
-// Resources are Limits with what else holds for processes: huge pages, and how soon the kernel may kill it, on a machine
+// Resources are ContainerLimits with what else holds for processes: huge pages, and how soon the kernel may kill it, on a machine
 // of so much memory.
 func Resources(p *corev1.Pod, c *corev1.Container, memory int64) *runtimev1.LinuxContainerResources {
-	out := Limits(&c.Resources)
+	out := ContainerLimits(p, c)
 	out.OomScoreAdj = oomScore(p, c, memory)
 	for name, limit := range c.Resources.Limits {
 		if size, ok := strings.CutPrefix(string(name), corev1.ResourceHugePagesPrefix); ok {

@@ -44,6 +44,32 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// TestContainersOfABoundedPod are bounded as the pod is, where they do not say otherwise.
+func TestContainersOfABoundedPod(t *testing.T) {
+	pod := needs(list("cpu", "1"), list("cpu", "500m", "memory", "50Mi"))
+	for name, test := range map[string]struct {
+		pod                   *corev1.ResourceRequirements
+		r                     corev1.ResourceRequirements
+		shares, quota, memory int64
+	}{
+		"no bounds":     {nil, needs(nil, nil), 2, 0, 0},
+		"the pod's":     {&pod, needs(nil, nil), 2, 50_000, 50 << 20},
+		"its own":       {&pod, needs(nil, list("cpu", "250m", "memory", "20Mi")), 256, 25_000, 20 << 20},
+		"one of each":   {&pod, needs(list("cpu", "100m"), list("memory", "20Mi")), 102, 50_000, 20 << 20},
+		"requests only": {&corev1.ResourceRequirements{Requests: list("memory", "1Gi")}, needs(nil, nil), 2, 0, 0},
+	} {
+		p := podOf(corev1.Container{Resources: test.r})
+		p.Spec.Resources = test.pod
+		got := ContainerLimits(p, &p.Spec.Containers[0])
+		if got.CpuShares != test.shares || got.CpuQuota != test.quota || got.MemoryLimitInBytes != test.memory || (got.CpuPeriod == 0) != (test.quota == 0) {
+			t.Errorf("%s: %v", name, got)
+		}
+		if of := Resources(p, &p.Spec.Containers[0], 0); of.MemoryLimitInBytes != test.memory || of.CpuQuota != test.quota {
+			t.Errorf("%s, a process: %v", name, of)
+		}
+	}
+}
+
 func TestHugePages(t *testing.T) {
 	c := corev1.Container{Resources: needs(nil, list("hugepages-2Mi", "100Mi", "hugepages-1Gi", "2Gi", "hugepages-64Ki", "64Ki"))}
 	got := Resources(podOf(c), &c, 0).HugepageLimits

@@ -3,6 +3,7 @@ package flows
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"iter"
 	"net/http"
 	"time"
@@ -60,7 +61,6 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", MediaType)
 	control := http.NewResponseController(w)
-	defer func() { _ = control.SetWriteDeadline(time.Time{}) }()
 	_ = control.Flush()
 	out := json.NewEncoder(w)
 	lost := uint64(0) // since the last event that was sent
@@ -71,7 +71,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		flow.Lost, lost = lost, 0
 		_ = control.SetWriteDeadline(time.Now().Add(writeTimeout))
-		if out.Encode(&flow) != nil || control.Flush() != nil {
+		err := errors.Join(out.Encode(&flow), control.Flush())
+		_ = control.SetWriteDeadline(time.Time{}) // over HTTP/2 it would end the stream at its time, also one that waits
+		if err != nil {
 			return // the listener is gone
 		}
 	}

@@ -13,6 +13,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
+// timeGrain is how exactly times are told.
+const timeGrain = 100 * time.Millisecond
+
 // Executor runs a command in a container and waits for its end. A command that ran has no error, whatever its exit code.
 type Executor func(ctx context.Context, id string, command []string, timeout time.Duration) (output []byte, code int32, err error)
 
@@ -25,7 +28,7 @@ func run(ctx context.Context, exec Executor, t Target, action *corev1.ExecAction
 	switch {
 	case err == nil:
 	case errors.Is(err, context.DeadlineExceeded), status.Code(err) == codes.DeadlineExceeded:
-		return fmt.Errorf("command timed out: %q timed out after %s: %w", strings.Join(action.Command, " "), timeout, context.DeadlineExceeded)
+		return fmt.Errorf("command timed out: %q timed out after %s", strings.Join(action.Command, " "), timeout.Round(timeGrain))
 	default:
 		return unknown{err}
 	}
