@@ -181,7 +181,6 @@ func TestHostPortFrontends(t *testing.T) {
 
 // noted is a server of host ports that writes down what it is told.
 type noted struct {
-	hostPortServer
 	dropped []types.UID
 }
 
