@@ -78,9 +78,15 @@ func sameHandlers(a, b *corev1.Node) bool {
 	return slices.EqualFunc(a.Status.RuntimeHandlers, b.Status.RuntimeHandlers, func(x, y corev1.NodeRuntimeHandler) bool { return x.Name == y.Name })
 }
 
-// runContainers tells whether some node does.
+// labelRunsContainers says of a node that it is to run containers, also while its containerd is not there: one that has just
+// been started again does not tell its handlers yet, and comes to have them soon.
+const labelRunsContainers = "petrel.run/runtime-containerd"
+
+// runContainers tells whether some node does, or is to.
 func (s *Snapshot) runContainers() bool {
-	return slices.ContainsFunc(s.Nodes, func(n *Node) bool { return n.handles("") })
+	return slices.ContainsFunc(s.Nodes, func(n *Node) bool {
+		return n.handles("") || n.Object.Labels[labelRunsContainers] == "true"
+	})
 }
 
 // withRuntime is the pod with what it asks of its node's runtimes.

@@ -88,4 +88,8 @@ func TestHandlersComeAndGo(t *testing.T) {
 	if s := (&Snapshot{Nodes: []*Node{Node{}.describe(a), Node{}.describe(b)}}); !s.runContainers() {
 		t.Error("no node runs containers")
 	}
+	a.Labels = map[string]string{"petrel.run/runtime-containerd": "true"} // its worker was started again
+	if s := (&Snapshot{Nodes: []*Node{Node{}.describe(a)}}); !s.runContainers() {
+		t.Error("a node that is to run containers runs none")
+	}
 }
