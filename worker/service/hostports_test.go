@@ -19,7 +19,7 @@ func hostPortsOf(uid string, at string) HostPorts {
 func TestHostPortsOutliveARestart(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "services.json")
 	l := &ledger{}
-	server, s, c := newTestState(l)
+	server, s, _ := newTestState(l)
 	s.begin()
 	for _, uid := range []string{"kept", "changed", "dropped", "forgotten"} {
 		server.SetHostPorts(hostPortsOf(uid, "0.0.0.0:8080"))
@@ -31,7 +31,7 @@ func TestHostPortsOutliveARestart(t *testing.T) {
 	}
 
 	l = &ledger{}
-	server, s, c = newTestState(l)
+	server, s, c := newTestState(l)
 	server.SetHostPorts(hostPortsOf("kept", "0.0.0.0:8080"))
 	server.SetHostPorts(hostPortsOf("changed", "0.0.0.0:8081"))
 	server.DropHostPorts("dropped")
