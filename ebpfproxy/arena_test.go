@@ -153,7 +153,9 @@ func (a *arena) open(cfg Config) *Proxy {
 func (a *arena) openRaw(cfg Config) *Proxy {
 	a.t.Helper()
 	p := a.proxy(cfg)
-	if err := p.Open(context.Background()); err != nil {
+	var err error
+	a.in(func() { err = p.Open(context.Background()) }) // localhost is that of the namespace it is opened in
+	if err != nil {
 		skipUnsupported(a.t, err)
 	}
 	return p

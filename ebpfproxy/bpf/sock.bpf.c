@@ -28,18 +28,19 @@ struct endpoint {
 	__be16 port;
 };
 
+// is_loopback has no branch for each word of the address: the verifier would follow everything after it for each of them.
 inline_fn bool is_loopback(const __be32 a[4])
 {
-	if (addr_is4(a))
-		return (a[3] & bpf_htonl(0xff000000)) == bpf_htonl(0x7f000000);
-	return a[0] == 0 && a[1] == 0 && a[2] == 0 && a[3] == bpf_htonl(1);
+	__u32 not4 = a[0] | a[1] | (a[2] ^ ADDR_MAPPED) | ((a[3] & bpf_htonl(0xff000000)) ^ bpf_htonl(0x7f000000));
+	__u32 not6 = a[0] | a[1] | a[2] | (a[3] ^ bpf_htonl(1));
+	return !not4 || !not6;
 }
 
 // is_elsewhere: the localhost of another network namespace than the node's is that namespace's own, and never a port of
 // the node's.
 inline_fn bool is_elsewhere(struct bpf_sock_addr *ctx, const struct endpoint *dst)
 {
-	return is_loopback(dst->addr) && petrel_home && bpf_get_netns_cookie(ctx) != petrel_home;
+	return petrel_home && bpf_get_netns_cookie(ctx) != petrel_home && is_loopback(dst->addr);
 }
 
 inline_fn __u8 protocol_of(const struct bpf_sock_addr *ctx)
@@ -152,11 +153,13 @@ inline_fn enum verdict connect_to(struct bpf_sock_addr *ctx, struct endpoint *ds
 {
 	struct svc_key key = { .port = dst->port, .proto = protocol_of(ctx), .scope = SCOPE_INTERNAL };
 	addr_copy(key.addr, dst->addr);
-	struct svc *s = NULL;
-	struct backend *b = NULL;
+	if (is_elsewhere(ctx, dst)) {
+		forget(ctx);
+		return ALLOW;
+	}
+	struct svc *s;
 	__u32 id = 0;
-	if (!is_elsewhere(ctx, dst))
-		b = choose(ctx, &key, &s, &id);
+	struct backend *b = choose(ctx, &key, &s, &id);
 	if (!s) {
 		forget(ctx);
 		return ALLOW;
@@ -199,7 +202,9 @@ inline_fn enum verdict send_to(struct bpf_sock_addr *ctx, struct endpoint *dst)
 {
 	struct svc_key key = { .port = dst->port, .proto = protocol_of(ctx), .scope = SCOPE_INTERNAL };
 	addr_copy(key.addr, dst->addr);
-	struct svc *s = is_elsewhere(ctx, dst) ? NULL : service_find(&key);
+	if (is_elsewhere(ctx, dst))
+		return ALLOW;
+	struct svc *s = service_find(&key);
 	if (!s)
 		return ALLOW;
 	struct udpfwd_key fkey = { .cookie = bpf_get_socket_cookie(ctx), .svc = s->id };
