@@ -122,6 +122,7 @@ func TestContainers(t *testing.T) {
 
 	t.Run("where they run", func(t *testing.T) { containersPlaced(w.in(t)) })
 	t.Run("their network", func(t *testing.T) { containersNetwork(w.in(t), n) })
+	t.Run("host ports", func(t *testing.T) { hostPortsOfPods(w.in(t), n) })
 	t.Run("kubectl", func(t *testing.T) { containersKubectl(w.in(t)) })
 	t.Run("policies", func(t *testing.T) { containersPolicies(w.in(t)) })
 	t.Run("runtime classes", func(t *testing.T) { containersClasses(w.in(t), n) })
