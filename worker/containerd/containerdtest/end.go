@@ -22,7 +22,13 @@ func (c *Containerd) end() {
 	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
 	defer cancel()
 	if c.CRI != nil {
-		if err := c.removePods(ctx); err != nil {
+		// A start whose caller is gone goes on for a moment, and containerd removes nothing that is being started.
+		err := c.removePods(ctx)
+		for err != nil && ctx.Err() == nil {
+			time.Sleep(100 * time.Millisecond)
+			err = c.removePods(ctx)
+		}
+		if err != nil {
 			c.tb.Errorf("pods were not removed: %v; containerd's log ends:\n%s", err, c.logTail())
 		}
 		if err := c.CRI.Close(); err != nil {
