@@ -1,6 +1,7 @@
 package critest
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
 	"sync"
@@ -129,15 +130,26 @@ func testTermIsIgnored(s *suite) {
 	}
 }
 
+// outOfMemoryTries is how often a container may be out of memory before its runtime has to have heard of it once: it hears
+// of the shortage by another way than of the end, and listens only from some moment after the start.
+const outOfMemoryTries = 3
+
 func testOutOfMemory(s *suite) {
 	p := s.sandbox()
-	// The shell outlives the program that is killed: a runtime hears of the shortage and of the end by two ways.
-	c := s.shellConfig(p, "main", "dd if=/dev/zero of=/dev/null bs=200M count=1; code=$?; sleep 3; exit $code")
-	c.Linux.Resources.MemoryLimitInBytes = 20 << 20
-	status := s.exited(s.begin(p, c))
-	if status.GetReason() != "OOMKilled" || status.GetExitCode() != 137 {
-		s.Errorf("ended as %q with exit code %d, want OOMKilled with 137", status.GetReason(), status.GetExitCode())
+	for i := range outOfMemoryTries {
+		// The shell is there before the program that is killed, and outlives it.
+		c := s.shellConfig(p, fmt.Sprint("main-", i), fmt.Sprintf("sleep %d; dd if=/dev/zero of=/dev/null bs=200M count=1; code=$?; sleep 3; exit $code", 1+4*i))
+		c.Linux.Resources.MemoryLimitInBytes = 20 << 20
+		status := s.exited(s.begin(p, c))
+		if status.GetExitCode() != 137 {
+			s.Errorf("exit code %d, want 137", status.GetExitCode())
+		}
+		if status.GetReason() == "OOMKilled" {
+			return
+		}
+		s.Logf("ended as %q with exit code 137", status.GetReason())
 	}
+	s.Errorf("%d times out of memory, and never told", outOfMemoryTries)
 }
 
 // testMemoryLimit changes a running container's limit.
