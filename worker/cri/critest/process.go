@@ -55,11 +55,31 @@ func (s *suite) shell(p *pod, script string, change func(*runtimev1.ContainerCon
 	}
 	code := s.exited(s.begin(p, c)).GetExitCode()
 	var out []string
-	for _, line := range s.logLines(p, c.GetLogPath()) {
+	for _, line := range s.settledLog(p, c.GetLogPath()) {
 		_, text, _ := strings.Cut(line, " ")
 		out = append(out, text)
 	}
 	return strings.Join(out, "\n"), code
+}
+
+// logRest is how long a log has to stay as it is, and logWait how long there may be nothing in it, after its container has
+// ended: a runtime may tell of the end before it has written the last of the log.
+const (
+	logRest = 500 * time.Millisecond
+	logWait = 5 * time.Second
+)
+
+func (s *suite) settledLog(p *pod, path string) []string {
+	s.Helper()
+	begun := time.Now()
+	changed, lines := begun, s.logLines(p, path)
+	for time.Since(changed) < logRest || len(lines) == 0 && time.Since(begun) < logWait {
+		time.Sleep(20 * time.Millisecond)
+		if now := s.logLines(p, path); len(now) != len(lines) {
+			changed, lines = time.Now(), now
+		}
+	}
+	return lines
 }
 
 // idle is a container that waits until it is asked to end.
