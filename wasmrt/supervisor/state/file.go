@@ -18,35 +18,19 @@ const maxUpdates = 256 << 10
 const configField = "config"
 
 // save replaces a record.
-func (s *Store) save(name string, record any) error {
-	raw, err := json.Marshal(record)
-	if err == nil {
-		err = replaceFile(filepath.Join(s.root, name), raw)
-	}
-	if err != nil {
-		return fmt.Errorf("save %s: %w", name, err)
-	}
-	return nil
-}
+func (s *Store) save(name string, record any) error { return s.write(name, record, replaceFile) }
 
 // create writes a record that was not there before. Nobody was told of it yet: a torn one is no loss.
-func (s *Store) create(name string, record any) error {
-	raw, err := json.Marshal(record)
-	if err == nil {
-		err = writeFile(filepath.Join(s.root, name), raw)
-	}
-	if err != nil {
-		return fmt.Errorf("save %s: %w", name, err)
-	}
-	return nil
-}
+func (s *Store) create(name string, record any) error { return s.write(name, record, writeFile) }
 
 // update adds a line to a record's file. Each change of a pod's containers is one: a new file, and its rename, would cost
 // as much as the change itself.
-func (s *Store) update(name string, record any) error {
+func (s *Store) update(name string, record any) error { return s.write(name, record, appendFile) }
+
+func (s *Store) write(name string, record any, to func(path string, raw []byte) error) error {
 	raw, err := json.Marshal(record)
 	if err == nil {
-		err = appendFile(filepath.Join(s.root, name), raw)
+		err = to(filepath.Join(s.root, name), raw)
 	}
 	if err != nil {
 		return fmt.Errorf("save %s: %w", name, err)
