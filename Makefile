@@ -14,7 +14,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 BENCH   ?= .
 
 # Without symbol tables linking takes half as long; make vet looks at what the tests are.
-TEST    := go test -vet=off -ldflags='-s -w'
+TEST    := -vet=off -ldflags='-s -w'
 
 # Rooms whose tests run under the race detector: every room of our own with goroutines. The rooms around
 # k8s.io/kubernetes would compile it a second time for that, and have their concurrency in the store.
@@ -35,20 +35,23 @@ run: deps build examples ## a cluster of one node with the examples deployed, un
 
 test: test-deps build examples unit race runtime e2e ## every test
 
-unit:
-	$(TEST) -timeout 5m $$(go list ./... | grep -v -e /test/e2e -e wasmrt -e /worker -e controlplane/store \
-		-e controlplane/scheduler -e controlplane/controller -e controlplane/registry -e controlplane/apps)
+unit: $(BIN)/tools/gotestsum
+	./test/run.sh "$$(go list ./... | grep -v -e /test/e2e -e wasmrt -e /worker -e controlplane/store \
+		-e controlplane/scheduler -e controlplane/controller -e controlplane/registry -e controlplane/apps)" $(TEST) -timeout 5m
 
-race:
-	CGO_ENABLED=1 $(TEST) -race -timeout 15m $(RACE)
+race: $(BIN)/tools/gotestsum
+	CGO_ENABLED=1 ./test/run.sh "$(RACE)" $(TEST) -race -timeout 15m
 	CGO_ENABLED=1 go test -ldflags=-linkmode=external ./procmem # as a program that the dynamic linker has written to
 
-runtime: ## petrel-wasmrt as a program: by itself, under containerd with our shim, under a real kubelet, and SIGKILL
+runtime: $(BIN)/tools/gotestsum ## petrel-wasmrt as a program: by itself, under containerd with our shim, under a real kubelet, and SIGKILL
 	./test/kubelet/build.sh $(BIN)/tools
-	$(TEST) -timeout 10m ./cmd/petrel-wasmrt
+	./test/run.sh ./cmd/petrel-wasmrt $(TEST) -timeout 10m
 
-e2e:
-	$(TEST) -timeout 15m -count=1 ./test/e2e/...
+e2e: $(BIN)/tools/gotestsum
+	./test/run.sh ./test/e2e/... $(TEST) -timeout 15m -count=1
+
+$(BIN)/tools/gotestsum: go.mod
+	go build -o $@ gotest.tools/gotestsum
 
 check: format vet lint tidy generate ## must leave git clean
 	@git diff --exit-code --stat || { echo 'make check: the files above changed: commit them' >&2; exit 1; }

@@ -381,9 +381,13 @@ func containersSurvive(w *world, n *cluster.Nodes) {
 	if after.UID != before.UID || after.Status.ContainerStatuses[0].RestartCount != 0 || after.Status.PodIP != before.Status.PodIP {
 		w.Errorf("the pod was %+v, and is %+v", before.Status, after.Status)
 	}
-	if got := w.kubectl("exec", "client", "--", "box", "get", "http://shop/"); !strings.Contains(got, "from a container") {
-		w.Errorf("after all the service answers %q", got)
-	}
+	w.eventually("the service after all", func() error { // the rollout is done before its endpoints have come round
+		got, err := w.k.Run(w.Context(), "", "exec", "client", "--", "box", "get", "http://shop/")
+		if err == nil && !strings.Contains(got, "from a container") {
+			err = fmt.Errorf("it answers %q", got)
+		}
+		return err
+	})
 }
 
 // pod answers a pod of the test's.
