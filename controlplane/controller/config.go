@@ -86,6 +86,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Clock == nil {
 		c.Clock = clock.RealClock{}
 	}
+	c.Client = waitingClient{Client: c.Client, clock: c.Clock}
 	if c.NodeGracePeriod == 0 {
 		c.NodeGracePeriod = DefaultNodeGracePeriod
 	}

@@ -23,9 +23,11 @@ const (
 	// batchPeriod is the least time between two steps of one key that addBatched caused. A thousand pods that turn
 	// ready within a second are then some fifty looks at their owner, not a thousand.
 	batchPeriod = 20 * time.Millisecond
-	// batchShare and maxBatchPeriod stretch that time for a key whose steps take long: it waits batchShare times as
-	// long as its last step took, so that one large object cannot take a processor for itself.
+	// batchShare, waitShare and maxBatchPeriod stretch that time for a key whose steps take long, so that one large
+	// object cannot take a processor for itself: it waits batchShare times as long as its last step took, of which
+	// what it waited for the API counts but waitShare times.
 	batchShare     = 10
+	waitShare      = 2
 	maxBatchPeriod = 2 * time.Second
 	// lastRunLimit bounds the memory of when keys last ran; beyond it the old entries go.
 	lastRunLimit = 4096
@@ -53,15 +55,17 @@ type loop[K comparable] struct {
 	lastRun map[K]stepTimes
 }
 
-// stepTimes is when a key's last step began and how long it took; less than that while it is under way.
+// stepTimes is when a key's last step began, how long it took, and how much of that it waited for the API (several
+// waits at once add up, to more than it took); less than that while it is under way.
 type stepTimes struct {
-	began time.Time
-	took  time.Duration
+	began        time.Time
+	took, waited time.Duration
 }
 
 // next is when the following batched step may begin.
 func (s stepTimes) next() time.Time {
-	return s.began.Add(min(max(batchPeriod, batchShare*s.took), maxBatchPeriod))
+	waited := min(s.waited, s.took)
+	return s.began.Add(min(max(batchPeriod, batchShare*(s.took-waited)+waitShare*waited), maxBatchPeriod))
 }
 
 // source maps the events of one resource to keys.
@@ -219,8 +223,9 @@ func (l *loop[K]) work(ctx context.Context) bool {
 	}
 	began := l.env.Clock.Now()
 	l.note(key, stepTimes{began: began})
-	again, err := l.reconcile(ctx, key)
-	l.note(key, stepTimes{began: began, took: l.env.Clock.Since(began)})
+	step, waited := countWaiting(ctx)
+	again, err := l.reconcile(step, key)
+	l.note(key, stepTimes{began: began, took: l.env.Clock.Since(began), waited: time.Duration(waited.Load())})
 	if err != nil {
 		l.failed(ctx, key, err)
 		return true
