@@ -50,13 +50,13 @@ func TestGracefulDeletion(t *testing.T) {
 
 	answers := make(chan error, 1)
 	go func() {
-		a, err := fetch(t.Context(), url+"sleep?ms=3000")
+		a, err := fetch(t.Context(), url+"sleep?ms=5000")
 		if err == nil && a.Status != 200 {
 			err = fmt.Errorf("%d %s", a.Status, a.Body)
 		}
 		answers <- err
 	}()
-	time.Sleep(500 * time.Millisecond) // let the request reach the guest
+	time.Sleep(1500 * time.Millisecond) // let the request reach the guest
 	began := time.Now()
 	w.kubectl("delete", "pod", "server", "--grace-period=20", "--timeout=150s")
 	took := time.Since(began)
