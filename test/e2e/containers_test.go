@@ -50,19 +50,29 @@ func box(t *testing.T) v1.Image {
 		map[string]containerdtest.File{"bin/box": {Content: content, Mode: 0o755}})
 }
 
-// giveImage gives the i-th node's containerd an image by its socket, which is in the node's own /run.
+// giveImage gives the i-th node's containerd an image.
 func giveImage(t *testing.T, n *cluster.Nodes, i int, name string, image v1.Image) {
 	t.Helper()
-	sockets, err := filepath.Glob(fmt.Sprintf("/proc/%d/root/run/petrel/*/cri.sock", n.Lab.State().Nodes[i].Place.Init))
-	if err != nil || len(sockets) != 1 {
-		t.Fatalf("sockets of containerd: %q, %v", sockets, err)
-	}
-	client, err := containerd.NewClient(sockets[0])
+	importImage(t, n.Lab.State().Nodes[i].Place.Init, name, image)
+}
+
+// importImage gives an image to the containerd of a machine by its socket, which is in the machine's own /run. A worker
+// is a node before its containerd serves: until then it is tried again.
+func importImage(t *testing.T, init int, name string, image v1.Image) {
+	t.Helper()
+	err := cluster.Until(t.Context(), patience, "containerd to take an image", func() error {
+		sockets, err := filepath.Glob(fmt.Sprintf("/proc/%d/root/run/petrel/*/cri.sock", init))
+		if err != nil || len(sockets) != 1 {
+			return fmt.Errorf("sockets of containerd: %q, %v", sockets, err)
+		}
+		client, err := containerd.NewClient(sockets[0])
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		return client.Import(t.Context(), name, image)
+	})
 	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	if err := client.Import(t.Context(), name, image); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -15,7 +15,6 @@ import (
 
 	"github.com/petrelrun/petrel/lab"
 	"github.com/petrelrun/petrel/test/cluster"
-	"github.com/petrelrun/petrel/worker/containerd"
 )
 
 const upManifest = `
@@ -60,14 +59,7 @@ func TestUpNetworkCluster(t *testing.T) {
 		}
 		return err
 	})
-	client, err := containerd.NewClient(m.socket(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	if err := client.Import(t.Context(), boxImage, box(t)); err != nil {
-		t.Fatal(err)
-	}
+	importImage(t, m.init, boxImage, box(t))
 	m.await(t, "the manifests to be taken", func() error { // the default namespace's service account may come a moment later
 		_, err := kubectl(upManifest, "apply", "-f", "-")
 		return err
@@ -144,16 +136,6 @@ func aMachine(t *testing.T) machine {
 		}
 	})
 	return m
-}
-
-// socket is where the machine's containerd serves.
-func (m machine) socket(t *testing.T) string {
-	t.Helper()
-	sockets, err := filepath.Glob(fmt.Sprintf("/proc/%d/root/run/petrel/*/cri.sock", m.init))
-	if err != nil || len(sockets) != 1 {
-		t.Fatalf("sockets of containerd: %q, %v", sockets, err)
-	}
-	return sockets[0]
 }
 
 // await waits until something holds.
