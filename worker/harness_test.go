@@ -56,6 +56,11 @@ func newTestNode(t *testing.T, objects ...runtime.Object) *testNode {
 	t.Helper()
 	t.Parallel()
 	dir := t.TempDir()
+	t.Cleanup(func() { // of pods that are still there
+		if err := RemoveMemory(filepath.Join(dir, "root")); err != nil {
+			t.Error(err)
+		}
+	})
 	n := &testNode{T: t, client: fake.NewClientset(objects...), runtime: crifake.New(), socket: filepath.Join(dir, "cri.sock")}
 	n.client.PrependReactor("*", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
 		if n.away.Load() {

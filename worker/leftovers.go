@@ -22,7 +22,12 @@ func (m *manager) sweep() {
 	gone, err := m.setAside()
 	for _, path := range gone {
 		m.log.Info("removing files of a pod that is no more", "path", path)
-		err = errors.Join(err, m.onDisk(func() error { return volume.Remove(path) }))
+		err = errors.Join(err, m.onDisk(func() error {
+			if filepath.Dir(path) == m.paths.memoryPods() {
+				return m.memory.Release(filepath.Base(path))
+			}
+			return volume.Remove(path)
+		}))
 	}
 	if err != nil {
 		m.log.Warn("files of pods that are no more were not all removed", "error", err)
@@ -34,7 +39,7 @@ func (m *manager) sweep() {
 func (m *manager) setAside() (gone []string, failed error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for dir, uidOf := range map[string]func(string) types.UID{m.paths.pods(): uidOfRecord, m.paths.allLogs(): uidOfLogs} {
+	for dir, uidOf := range map[string]func(string) types.UID{m.paths.pods(): uidOfRecord, m.paths.memoryPods(): uidOfRecord, m.paths.allLogs(): uidOfLogs} {
 		entries, err := os.ReadDir(dir)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			failed = errors.Join(failed, fmt.Errorf("list files of pods: %w", err))

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -19,6 +20,7 @@ import (
 	"github.com/petrelrun/petrel/worker/service"
 	"github.com/petrelrun/petrel/worker/staticpods"
 	"github.com/petrelrun/petrel/worker/stats"
+	"github.com/petrelrun/petrel/worker/volume"
 	"github.com/petrelrun/petrel/worker/volume/follow"
 )
 
@@ -50,6 +52,7 @@ type manager struct {
 	naming      *naming
 	guard       *guard
 	follower    *follow.Follower // of what volumes are made from
+	memory      *volume.Memory   // where their secrets lie
 	drivers     *csi.Drivers
 	// leave and arrive tell the node's services which addresses are about to go and to come.
 	leave, arrive func(netip.Addr)
@@ -167,7 +170,7 @@ func (m *manager) remove(a *actor) {
 		m.log.Error("volumes of a pod were not taken back", "pod", a.name(), "error", err)
 		return
 	}
-	if err := m.onDisk(func() error { return m.paths.forget(object) }); err != nil {
+	if err := m.onDisk(func() error { return errors.Join(m.memory.Release(string(a.uid)), m.paths.forget(object)) }); err != nil {
 		m.log.Error("files of a pod were not removed", "pod", a.name(), "error", err)
 	}
 }

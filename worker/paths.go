@@ -8,13 +8,18 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/petrelrun/petrel/worker/volume"
 )
 
 // RunnerDirs are the directories below a worker's root in which the runtime's processes find what pods mount and write
 // their logs.
 func RunnerDirs(root string) []string {
-	return []string{paths(root).pods(), paths(root).allLogs(), paths(root).localVolumes()}
+	return []string{paths(root).pods(), paths(root).allLogs(), paths(root).localVolumes(), paths(root).memory()}
 }
+
+// RemoveMemory takes away what the worker of this root keeps in memory for pods. It comes when they have all ended.
+func RemoveMemory(root string) error { return volume.Remove(paths(root).memory()) }
 
 // specSuffix ends the names of written-down pods. They stand beside the directories of their pods: most pods have
 // nothing else to keep, and a directory costs more to make than a file.
@@ -30,12 +35,20 @@ const (
 	privateDir = 0o700
 )
 
-func (p paths) pods() string                 { return filepath.Join(string(p), "pods") }
-func (p paths) pod(uid types.UID) string     { return filepath.Join(p.pods(), string(uid)) }
-func (p paths) spec(uid types.UID) string    { return p.pod(uid) + specSuffix }
-func (p paths) volumes(uid types.UID) string { return filepath.Join(p.pod(uid), "volumes") }
-func (p paths) refs(uid types.UID) string    { return filepath.Join(p.pod(uid), "refs") }
-func (p paths) kinds(uid types.UID) string   { return filepath.Join(p.pod(uid), "kinds.json") }
+func (p paths) pods() string                   { return filepath.Join(string(p), "pods") }
+func (p paths) pod(uid types.UID) string       { return filepath.Join(p.pods(), string(uid)) }
+func (p paths) spec(uid types.UID) string      { return p.pod(uid) + specSuffix }
+func (p paths) volumes(uid types.UID) string   { return volumesIn(p.pod(uid)) }
+func (p paths) refs(uid types.UID) string      { return refsIn(p.pod(uid)) }
+func (p paths) memory() string                 { return filepath.Join(string(p), "memory") }
+func (p paths) memoryPods() string             { return filepath.Join(p.memory(), "pods") }
+func (p paths) memoryPod(uid types.UID) string { return filepath.Join(p.memoryPods(), string(uid)) }
+
+// volumesIn and refsIn are what is in a pod's directory, on disk or in memory.
+func volumesIn(dir string) string { return filepath.Join(dir, "volumes") }
+func refsIn(dir string) string    { return filepath.Join(dir, "refs") }
+
+func (p paths) kinds(uid types.UID) string { return filepath.Join(p.pod(uid), "kinds.json") }
 func (p paths) runtimeClass(name string) string {
 	return filepath.Join(string(p), "runtimeclasses", name+".json")
 }

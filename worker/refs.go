@@ -19,6 +19,8 @@ import (
 type references struct {
 	client kubernetes.Interface
 	dir    string
+	// secrets names the directory for secrets.
+	secrets func() (string, error)
 }
 
 // ConfigMap implements env.Source.
@@ -34,7 +36,11 @@ func (r *references) ConfigMap(ctx context.Context, namespace, name string) (*co
 
 // Secret implements env.Source.
 func (r *references) Secret(ctx context.Context, namespace, name string) (*corev1.Secret, error) {
-	return fetch(ctx, filepath.Join(r.dir, "secret-"+name+".json"), func(ctx context.Context) (*corev1.Secret, error) {
+	dir, err := r.secrets()
+	if err != nil {
+		return nil, err
+	}
+	return fetch(ctx, filepath.Join(dir, "secret-"+name+".json"), func(ctx context.Context) (*corev1.Secret, error) {
 		object, err := r.client.CoreV1().Secrets(namespace).Get(ctx, name, metav1.GetOptions{})
 		if err != nil {
 			return nil, err

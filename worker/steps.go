@@ -38,7 +38,7 @@ func (a *actor) do(ctx context.Context, step pod.Step) error {
 }
 
 func (a *actor) source() env.Source {
-	return &references{client: a.m.cfg.Client, dir: a.m.paths.refs(a.uid)}
+	return &references{client: a.m.cfg.Client, dir: a.m.paths.refs(a.uid), secrets: a.secretRefs}
 }
 
 func (a *actor) facts() env.Facts {

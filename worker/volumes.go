@@ -106,7 +106,13 @@ func (a *actor) removeVolumes(ctx context.Context) error {
 	if len(a.view.Pod.Spec.Volumes) > 0 {
 		err := a.unpublish(ctx)
 		if err == nil {
-			err = a.m.onDisk(func() error { return volume.Remove(a.m.paths.volumes(a.uid)) })
+			err = a.m.onDisk(func() error {
+				// That on disk goes last: as long as it is there, there is something to remove.
+				if err := volume.Remove(volumesIn(a.m.paths.memoryPod(a.uid))); err != nil {
+					return err
+				}
+				return volume.Remove(a.m.paths.volumes(a.uid))
+			})
 		}
 		if err != nil {
 			if ctx.Err() == nil {
@@ -122,9 +128,28 @@ func (a *actor) removeVolumes(ctx context.Context) error {
 func (a *actor) volumeMaker() *volume.Maker {
 	source := followedSource{a.source(), a.m.follower}
 	return &volume.Maker{
+		Memory: a.memoryVolumes,
 		Guests: a.kinds != nil && a.kinds.pod() != runtimes.KindOCI, Source: source, HostPaths: a.m.cfg.HostPaths, Logger: a.m.log, Claims: &claims{client: a.m.cfg.Client, dir: a.m.paths.refs(a.uid)},
 		LocalDir: a.m.paths.localVolumes(), Drivers: a.m.drivers, NodeLabels: map[string]string{corev1.LabelHostname: a.m.cfg.NodeName},
 	}
+}
+
+// memoryVolumes is the directory of the pod's volumes that lie in memory; empty where they have to lie on disk.
+func (a *actor) memoryVolumes() (string, error) {
+	dir, err := a.m.memory.Of(string(a.uid))
+	if err != nil || dir == "" {
+		return "", err
+	}
+	return volumesIn(dir), nil
+}
+
+// secretRefs is where the secrets are kept that the pod names: in memory, where that can be had.
+func (a *actor) secretRefs() (string, error) {
+	dir, err := a.m.memory.Of(string(a.uid))
+	if err != nil || dir == "" {
+		return a.m.paths.refs(a.uid), err
+	}
+	return refsIn(dir), nil
 }
 
 // followVolumes has the actor hear of changes of what its volumes are made from.

@@ -8,6 +8,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/petrelrun/petrel/worker/volume"
 )
 
 // mounts gives the pod a volume that its container mounts at /v.
@@ -23,7 +25,13 @@ func fromConfigMap(name string) corev1.VolumeSource {
 }
 
 func (n *testNode) file(pod, name string) string {
-	content, err := os.ReadFile(filepath.Join(paths(n.cfg.RootDir).volumes(n.get(pod).UID), "v", name))
+	p := n.get(pod)
+	files := paths(n.cfg.RootDir)
+	dir := files.volumes(p.UID)
+	if os.Geteuid() == 0 && volume.Confidential(&p.Spec.Volumes[0]) {
+		dir = volumesIn(files.memoryPod(p.UID))
+	}
+	content, err := os.ReadFile(filepath.Join(dir, "v", name))
 	if err != nil {
 		return err.Error()
 	}

@@ -27,6 +27,7 @@ import (
 	"github.com/petrelrun/petrel/worker/service/feed"
 	"github.com/petrelrun/petrel/worker/stats"
 	"github.com/petrelrun/petrel/worker/steer"
+	"github.com/petrelrun/petrel/worker/volume"
 	"github.com/petrelrun/petrel/worker/volume/follow"
 )
 
@@ -191,7 +192,7 @@ func (w *Worker) newManager(ctx context.Context, events *events, services *servi
 		metrics: w.metrics, log: w.cfg.Logger, ctx: ctx, starts: make(chan struct{}, maxStarts), files: make(chan struct{}, maxFileWork), volumes: make(chan struct{}, maxVolumeWork),
 		leave: services.Leave, arrive: services.Arrive, hostPorts: &hostPorts{server: services, owners: map[types.UID]portOwner{}},
 		baseEnv: func() []env.Var { return kubernetesEnv(services) }, services: services.In,
-		trim: newTrimmer(), follower: follow.New(ctx, w.cfg.Client),
+		trim: newTrimmer(), follower: follow.New(ctx, w.cfg.Client), memory: volume.NewMemory(files.memoryPods(), w.cfg.Logger),
 		actors: map[types.UID]*actor{}, names: map[types.NamespacedName]types.UID{}, unclaimed: map[types.UID]bool{},
 	}
 	m.actions = probe.NewActions(m.exec)

@@ -112,7 +112,9 @@ func (o *upOptions) run(ctx context.Context, io streams) (err error) {
 		return err
 	}
 	// The parts stop first, the runtime after them: a worker that still ran would see its pods die.
-	defer func() { err = errors.Join(err, runtime.Stop(), o.Network.stop()) }()
+	defer func() {
+		err = errors.Join(err, runtime.Stop(), o.Network.stop(), worker.RemoveMemory(dir.join("worker")))
+	}()
 	o.Network.Containerd.Registries = runtime.Registries
 	if o.Network.boxes, err = o.Network.Containerd.settle(ctx, dir, &networkFlags{}, o.Network.clustered(), logger); err != nil {
 		return err

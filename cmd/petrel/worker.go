@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/petrelrun/petrel/procmem"
+	"github.com/petrelrun/petrel/worker"
 	"github.com/petrelrun/petrel/worker/identity"
 )
 
@@ -154,7 +155,7 @@ func runWorker(ctx context.Context, io streams, o *workerOptions, logs logOption
 	}
 	if stopPods {
 		defer func() {
-			err = errors.Join(err, runtime.Stop(), boxes.Stop(node), node.RemoveNetwork(), node.RemoveProxy())
+			err = errors.Join(err, runtime.Stop(), boxes.Stop(node), node.RemoveNetwork(), node.RemoveProxy(), worker.RemoveMemory(o.RootDir))
 		}()
 	}
 	published := &publisher{dir: dir, logger: logger}

@@ -1,9 +1,14 @@
 package e2e
 
 import (
+	"io/fs"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // keeper is an HTTP guest with a volume of each kind that it can have.
@@ -78,6 +83,9 @@ func TestVolumes(t *testing.T) {
 	for path, want := range map[string]string{"/settings/greeting": "hello", "/key/key": "geheim", "/about/name": first, "/about/greeting": "hello"} {
 		equal(t, path, w.becomes(base+path, http.StatusOK, "").Body, want)
 	}
+	if os.Geteuid() == 0 { // others cannot mount memory
+		secretsAreInMemory(t, filepath.Join(w.cluster.DataDir(), "worker"), w.kubectl("get", "pod", first, "-o", "jsonpath={.metadata.uid}"))
+	}
 	put := func(path string, status int) {
 		t.Helper()
 		equal(t, "PUT "+path, w.curl("-X", "PUT", "-d", "from "+first, base+path).Status, status)
@@ -115,6 +123,30 @@ func TestVolumes(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// secretsAreInMemory looks for the keeper's secret on the node.
+func secretsAreInMemory(t *testing.T, root, uid string) {
+	t.Helper()
+	var st unix.Statfs_t
+	if err := unix.Statfs(filepath.Join(root, "memory", "pods"), &st); err != nil || st.Type != unix.TMPFS_MAGIC {
+		t.Errorf("the memory of pods: type %x, %v", st.Type, err)
+	}
+	if content, err := os.ReadFile(filepath.Join(root, "memory", "pods", uid, "volumes", "key", "key")); err != nil || string(content) != "geheim" {
+		t.Errorf("the secret in memory: %q, %v", content, err)
+	}
+	err := filepath.WalkDir(filepath.Join(root, "pods", uid), func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() {
+			return err
+		}
+		if content, err := os.ReadFile(path); err != nil || strings.Contains(string(content), "geheim") {
+			t.Errorf("%s has the secret, %v", path, err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
 }
 
 // TestClaimsThatCannotBe say why.

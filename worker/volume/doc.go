@@ -9,6 +9,7 @@
 //   - No name leaves its volume: neither a file's of an API object nor a sub path, also not by a symbolic link that a
 //     container makes in the midst. Where the worker may mount, a sub path is bound by its descriptor, so that nothing
 //     can be exchanged below it.
+//   - What may be secret is in memory where the worker may mount some; nothing of it reaches the disk beneath.
 //   - Nothing is deleted through a mount: what is mounted below a pod's directory is unmounted first.
 //
 // It may import Kubernetes' API types and worker/env for references and fields.

@@ -61,10 +61,19 @@ func mountOf(p *corev1.Pod, c *corev1.Container, m *corev1.VolumeMount, host Hos
 		return out, nil
 	}
 	var err error
-	if out.HostPath, err = at.sub(sub, filepath.Join(host.dir, subPaths, c.Name), name, groupOf(p)); err != nil {
+	if out.HostPath, err = at.sub(sub, filepath.Join(host.subPathsOf(at), c.Name), name, groupOf(p)); err != nil {
 		return Mount{}, err
 	}
 	return out, nil
+}
+
+// subPathsOf is where containers find sub paths of a volume: copies of files are kept beside their volume, in memory or
+// on disk; all else is no copy.
+func (h Host) subPathsOf(at place) string {
+	if at.fixed {
+		return filepath.Join(filepath.Dir(at.path), subPaths)
+	}
+	return filepath.Join(h.dir, subPaths)
 }
 
 // expand replaces the references of a sub path, all of which must be known: a path that is made of what is left over

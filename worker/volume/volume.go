@@ -45,6 +45,8 @@ type Maker struct {
 	// LocalDir is where this node makes its local volumes, and NodeLabels are what volumes choose their node by.
 	LocalDir   string
 	NodeLabels map[string]string
+	// Memory names the pod's directory in memory, for volumes that are Confidential; an empty name, or nil: they lie on disk.
+	Memory func() (string, error)
 	// Guests says that guests of the Wasm runtime mount the volumes. The process that opens files for them has a user
 	// that no pod can name, so files from the API are readable for it whatever their mode.
 	Guests bool
@@ -66,13 +68,32 @@ func (m *Maker) Make(ctx context.Context, p *corev1.Pod, dir string, facts env.F
 	host := Host{dir: dir, places: map[string]place{}}
 	for i := range p.Spec.Volumes {
 		v := &p.Spec.Volumes[i]
-		at, err := m.one(ctx, p, v, filepath.Join(dir, v.Name), facts)
+		path, err := m.pathOf(dir, v)
+		if err != nil {
+			return Host{}, fmt.Errorf("make volume %q: %w", v.Name, err)
+		}
+		at, err := m.one(ctx, p, v, path, facts)
 		if err != nil {
 			return Host{}, fmt.Errorf("make volume %q: %w", v.Name, err)
 		}
 		host.places[v.Name] = at
 	}
 	return host, nil
+}
+
+// pathOf is where a volume of the pod is to be. One that was written on disk, maybe by a worker that could do no better,
+// stays there: containers have it.
+func (m *Maker) pathOf(dir string, v *corev1.Volume) (string, error) {
+	path := filepath.Join(dir, v.Name)
+	if m.Memory == nil || !Confidential(v) || written(path) {
+		return path, nil
+	}
+	memory, err := m.Memory()
+	if err != nil || memory == "" {
+		return path, err
+	}
+	// Whether there is a pod's directory on disk tells whether there is something to remove.
+	return filepath.Join(memory, v.Name), os.MkdirAll(dir, dirMode)
 }
 
 func (m *Maker) one(ctx context.Context, p *corev1.Pod, v *corev1.Volume, path string, facts env.Facts) (place, error) {
@@ -129,7 +150,11 @@ func (m *Maker) Renew(ctx context.Context, p *corev1.Pod, dir string, facts env.
 		if !FromAPI(v) {
 			continue
 		}
-		is, err := m.content(ctx, p, v, filepath.Join(dir, v.Name), facts)
+		var is bool
+		path, err := m.pathOf(dir, v)
+		if err == nil {
+			is, err = m.content(ctx, p, v, path, facts)
+		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("renew volume %q: %w", v.Name, err))
 		}
