@@ -17,7 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/petrelrun/petrel/worker/network"
-	"github.com/petrelrun/petrel/worker/network/cni"
+	"github.com/petrelrun/petrel/worker/network/cni/plugin"
 )
 
 // newNetns makes a network namespace of the test's own and answers its path.
@@ -87,7 +87,7 @@ func TestClusterMode(t *testing.T) {
 	}
 	config := `{"cniVersion":"1.1.0","name":"petrel","type":"petrel-cni","socket":"` + n.cfg.CNISocket + `"}`
 	status := func(key string) string { return map[string]string{"CNI_COMMAND": "STATUS"}[key] }
-	if code := cni.Plugin(t.Context(), status, strings.NewReader(config), io.Discard); code != 0 {
+	if code := plugin.Run(status, strings.NewReader(config), io.Discard); code != 0 {
 		t.Errorf("the plugin is told %d", code)
 	}
 	if used := n.worker.pool.Used(); used != 1 {

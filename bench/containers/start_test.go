@@ -194,7 +194,7 @@ func (n *node) containerPod(ctx context.Context, name string) (time.Duration, er
 	return n.pod(ctx, name, corev1.Container{Name: "main", Image: containerImage, Command: httpd, ImagePullPolicy: corev1.PullNever}, "/etc/passwd")
 }
 
-// pod creates a pod, takes the time from its binding to its first answer, and waits until it is gone.
+// pod creates a pod, takes the time from its binding to its first answer, and waits until nothing of it is left on the node.
 func (n *node) pod(ctx context.Context, name string, c corev1.Container, path string) (took time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, answerLimit)
 	defer cancel()
@@ -205,7 +205,8 @@ func (n *node) pod(ctx context.Context, name string, c corev1.Container, path st
 	}
 	defer w.Stop()
 	object := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.PodSpec{
-		Containers: []corev1.Container{c}, TerminationGracePeriodSeconds: ptr.To[int64](0), EnableServiceLinks: ptr.To(false),
+		// Without a grace period the API forgets the pod at once, and the node ends it beside the next measurement.
+		Containers: []corev1.Container{c}, TerminationGracePeriodSeconds: ptr.To[int64](1), EnableServiceLinks: ptr.To(false),
 	}}
 	if _, err := pods.Create(ctx, object, metav1.CreateOptions{}); err != nil {
 		return 0, err

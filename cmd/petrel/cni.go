@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -12,21 +11,6 @@ import (
 	"github.com/petrelrun/petrel/cmd/petrel/client"
 	"github.com/petrelrun/petrel/worker/network/cni"
 )
-
-// plugin is the whole program where a container runtime executes it by a CNI plugin's name; false elsewhere.
-func plugin(args []string) (code int, is bool) {
-	if len(args) == 0 {
-		return 0, false
-	}
-	switch filepath.Base(args[0]) {
-	case cni.PluginName:
-		return cni.Plugin(context.Background(), os.Getenv, os.Stdin, os.Stdout), true
-	case cni.LoopbackName:
-		return cni.Loopback(os.Getenv, os.Stdin, os.Stdout), true
-	default:
-		return 0, false
-	}
-}
 
 // newCNICommand tells a container runtime of the plugin.
 func newCNICommand(io streams) *cobra.Command {

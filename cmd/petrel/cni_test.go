@@ -7,26 +7,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/petrelrun/petrel/worker/network/cni"
+	"github.com/petrelrun/petrel/worker/network/cni/plugin"
 )
-
-func TestProgramIsThePluginByNameOnly(t *testing.T) {
-	t.Setenv("CNI_COMMAND", "DANCE")
-	for _, tc := range []struct {
-		args []string
-		is   bool
-	}{
-		{[]string{"/usr/local/bin/petrel", "up"}, false},
-		{[]string{"petrel"}, false},
-		{nil, false},
-		{[]string{"/opt/cni/bin/" + cni.PluginName}, true},
-	} {
-		code, is := plugin(tc.args)
-		if is != tc.is || is && code != 1 {
-			t.Errorf("%v is the plugin: %v, code %d", tc.args, is, code)
-		}
-	}
-}
 
 func TestCNICommand(t *testing.T) {
 	dir := t.TempDir()
@@ -39,7 +21,7 @@ func TestCNICommand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if to, err := os.Readlink(filepath.Join(dir, "bin", cni.PluginName)); err != nil || to != exe {
+	if to, err := os.Readlink(filepath.Join(dir, "bin", plugin.Name)); err != nil || to != exe {
 		t.Errorf("the plugin's link leads to %q, %v", to, err)
 	}
 	if written, err := os.ReadDir(filepath.Join(dir, "net.d")); err != nil || len(written) != 1 {

@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"github.com/petrelrun/petrel/cmd/petrel/client"
+	_ "github.com/petrelrun/petrel/cmd/petrel/cniplugin" // where this program is a CNI plugin, nothing else of it runs
 	"github.com/petrelrun/petrel/lab"
 )
 
@@ -16,9 +17,6 @@ var version = "dev"
 
 func main() {
 	lab.Init() // where this program is a lab's node
-	if code, is := plugin(os.Args); is {
-		os.Exit(code)
-	}
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 

@@ -19,12 +19,13 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/petrelrun/petrel/worker/network"
+	"github.com/petrelrun/petrel/worker/network/cni/plugin"
 )
 
 // TestMain is the plugin itself where a test executes it by the plugin's name.
 func TestMain(m *testing.M) {
-	if filepath.Base(os.Args[0]) == PluginName {
-		os.Exit(Plugin(context.Background(), os.Getenv, os.Stdin, os.Stdout))
+	if filepath.Base(os.Args[0]) == plugin.Name {
+		os.Exit(plugin.Run(os.Getenv, os.Stdin, os.Stdout))
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -131,7 +132,7 @@ func conf(version, socket string, more ...string) string {
 func invoke(t *testing.T, config string, env ...string) (code int, answer map[string]any) {
 	t.Helper()
 	var out bytes.Buffer
-	code = Plugin(t.Context(), environment(env), strings.NewReader(config), &out)
+	code = plugin.Run(environment(env), strings.NewReader(config), &out)
 	if out.Len() == 0 {
 		return code, nil
 	}
@@ -162,7 +163,7 @@ func container(command string) []string {
 func TestAddCheckDel(t *testing.T) {
 	n := newFake()
 	socket, _ := serve(t, n)
-	for _, version := range versions {
+	for _, version := range plugin.Versions {
 		code, got := invoke(t, conf(version, socket), container("ADD")...)
 		if code != 0 || got["cniVersion"] != version {
 			t.Fatalf("ADD of %s: %d, %v", version, code, got)
@@ -201,7 +202,7 @@ func TestAddCheckDel(t *testing.T) {
 				t.Errorf("DEL: %d, %v", code, got)
 			}
 		}
-		if code, got := invoke(t, conf(version, socket), container("CHECK")...); code != 1 || got["code"] != float64(codeContainer) {
+		if code, got := invoke(t, conf(version, socket), container("CHECK")...); code != 1 || got["code"] != float64(plugin.CodeContainer) {
 			t.Errorf("CHECK of what is gone: %d, %v", code, got)
 		}
 	}
@@ -218,22 +219,22 @@ func TestErrors(t *testing.T) {
 		err    error
 		code   int
 	}{
-		{"no command", conf("1.0.0", socket), nil, nil, codeEnvironment},
-		{"unknown command", conf("1.0.0", socket), container("DANCE"), nil, codeEnvironment},
-		{"no container", conf("1.0.0", socket), set(container("ADD"), "CNI_CONTAINERID="), nil, codeEnvironment},
-		{"container that leads elsewhere", conf("1.0.0", socket), set(container("ADD"), "CNI_CONTAINERID=../x"), nil, codeEnvironment},
-		{"no namespace", conf("1.0.0", socket), set(container("ADD"), "CNI_NETNS="), nil, codeEnvironment},
-		{"relative namespace", conf("1.0.0", socket), set(container("ADD"), "CNI_NETNS=ns"), nil, codeEnvironment},
-		{"no interface", conf("1.0.0", socket), set(container("ADD"), "CNI_IFNAME="), nil, codeEnvironment},
-		{"odd arguments", conf("1.0.0", socket), set(container("ADD"), "CNI_ARGS=nonsense"), nil, codeEnvironment},
-		{"no configuration", "", container("ADD"), nil, codeDecode},
-		{"too large", `"` + strings.Repeat("x", maxConfig) + `"`, container("ADD"), nil, codeDecode},
-		{"an old version", conf("0.3.1", socket), container("ADD"), nil, codeVersion},
-		{"no socket", conf("1.0.0", ""), container("ADD"), nil, codeConfig},
-		{"nobody at the socket", conf("1.0.0", socket+"x"), container("ADD"), nil, codeTryAgain},
-		{"no CIDR yet", conf("1.0.0", socket), container("ADD"), network.ErrNoPodCIDR, codeTryAgain},
-		{"no address left", conf("1.0.0", socket), container("ADD"), network.ErrExhausted, codeFailed},
-		{"the kernel says no", conf("1.0.0", socket), container("DEL"), errors.New("no"), codeFailed},
+		{"no command", conf("1.0.0", socket), nil, nil, plugin.CodeEnvironment},
+		{"unknown command", conf("1.0.0", socket), container("DANCE"), nil, plugin.CodeEnvironment},
+		{"no container", conf("1.0.0", socket), set(container("ADD"), "CNI_CONTAINERID="), nil, plugin.CodeEnvironment},
+		{"container that leads elsewhere", conf("1.0.0", socket), set(container("ADD"), "CNI_CONTAINERID=../x"), nil, plugin.CodeEnvironment},
+		{"no namespace", conf("1.0.0", socket), set(container("ADD"), "CNI_NETNS="), nil, plugin.CodeEnvironment},
+		{"relative namespace", conf("1.0.0", socket), set(container("ADD"), "CNI_NETNS=ns"), nil, plugin.CodeEnvironment},
+		{"no interface", conf("1.0.0", socket), set(container("ADD"), "CNI_IFNAME="), nil, plugin.CodeEnvironment},
+		{"odd arguments", conf("1.0.0", socket), set(container("ADD"), "CNI_ARGS=nonsense"), nil, plugin.CodeEnvironment},
+		{"no configuration", "", container("ADD"), nil, plugin.CodeDecode},
+		{"too large", `"` + strings.Repeat("x", plugin.MaxConfig) + `"`, container("ADD"), nil, plugin.CodeDecode},
+		{"an old version", conf("0.3.1", socket), container("ADD"), nil, plugin.CodeVersion},
+		{"no socket", conf("1.0.0", ""), container("ADD"), nil, plugin.CodeConfig},
+		{"nobody at the socket", conf("1.0.0", socket+"x"), container("ADD"), nil, plugin.CodeTryAgain},
+		{"no CIDR yet", conf("1.0.0", socket), container("ADD"), network.ErrNoPodCIDR, plugin.CodeTryAgain},
+		{"no address left", conf("1.0.0", socket), container("ADD"), network.ErrExhausted, plugin.CodeFailed},
+		{"the kernel says no", conf("1.0.0", socket), container("DEL"), errors.New("no"), plugin.CodeFailed},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			n.err = tc.err
@@ -274,7 +275,7 @@ func TestStatusAndGC(t *testing.T) {
 		t.Errorf("STATUS: %d, %v", code, got)
 	}
 	n.cidrs = nil
-	if code, got := invoke(t, conf("1.1.0", socket), "CNI_COMMAND=STATUS"); code != 1 || got["code"] != float64(codeNotAvailable) {
+	if code, got := invoke(t, conf("1.1.0", socket), "CNI_COMMAND=STATUS"); code != 1 || got["code"] != float64(plugin.CodeNotAvailable) {
 		t.Errorf("STATUS without a pod CIDR: %d, %v", code, got)
 	}
 }
@@ -365,56 +366,14 @@ func TestInstall(t *testing.T) {
 	}
 }
 
-// TestLoopback speaks as old a version as runtimes do for it.
-func TestLoopback(t *testing.T) {
-	env := func(command string) func(string) string {
-		return func(key string) string {
-			return map[string]string{"CNI_COMMAND": command, "CNI_NETNS": "/run/netns/a", "CNI_IFNAME": "lo"}[key]
-		}
+// FuzzArgs: whatever a runtime says of a container, its addresses have an owner.
+func FuzzArgs(f *testing.F) {
+	for _, args := range []string{"", "K8S_POD_UID=u", "IgnoreUnknown=1;K8S_POD_UID=", "a=b;;", "=", "a"} {
+		f.Add(args)
 	}
-	for _, c := range []struct {
-		command, config, want string
-		code                  int
-	}{
-		{"ADD", `{"cniVersion":"0.3.1","name":"cni-loopback","type":"loopback"}`, `"cniVersion":"0.3.1"`, 0},
-		{"ADD", `{`, `"code":6`, 1},
-		{"VERSION", `{}`, `"0.3.1"`, 0},
-		{"CHECK", `{}`, "", 0},
-		{"DEL", `{}`, "", 0},
-	} {
-		var out bytes.Buffer
-		if code := Loopback(env(c.command), strings.NewReader(c.config), &out); code != c.code || !strings.Contains(out.String(), c.want) {
-			t.Errorf("%s %s: %d, %s", c.command, c.config, code, &out)
-		}
-	}
-}
-
-// FuzzDecodeConfig: whatever a runtime writes, the plugin answers with JSON, and takes only what it can use.
-func FuzzDecodeConfig(f *testing.F) {
-	f.Add([]byte(conf("1.0.0", "/run/petrel/cni.sock")), "ADD", "K8S_POD_UID=u")
-	f.Add([]byte(conf("1.1.0", "/s", `,"cni.dev/valid-attachments":[{"containerID":"c","ifname":"e"}]`)), "GC", "")
-	f.Add([]byte(`{"cniVersion":1}`), "DEL", "a=b;;")
-	f.Add([]byte(`null`), "VERSION", "=")
-	f.Add([]byte(`{"cniVersion":"1.0.0","socket":"/`+"\x00"+`"}`), "STATUS", "a")
-	f.Fuzz(func(t *testing.T, content []byte, command, args string) {
-		c, err := decodeConfig(content)
-		if err == nil && (!filepath.IsAbs(c.Socket) || c.CNIVersion == "") {
-			t.Errorf("took %+v", c)
-		}
-		var e *Error
-		if err != nil && !errors.As(err, &e) {
-			t.Errorf("error %v is none of the specification's", err)
-		}
+	f.Fuzz(func(t *testing.T, args string) {
 		if parsed, err := parseArgs(args); err == nil && owner(parsed, "container") == "" {
 			t.Errorf("no owner for %q", args)
-		}
-		if err == nil {
-			return // it would dial whatever socket the input names
-		}
-		var out bytes.Buffer
-		code := Plugin(t.Context(), environment(append([]string{"CNI_COMMAND=" + command}, container("")...)), bytes.NewReader(content), &out)
-		if !json.Valid(out.Bytes()) || (code == 0) != (command == commandVersion) {
-			t.Errorf("exit %d, printed %q", code, out.String())
 		}
 	})
 }

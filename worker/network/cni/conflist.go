@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/petrelrun/petrel/worker/network/cni/plugin"
 )
 
 // conflistName begins so that runtimes, which take the first in their directory, take it.
@@ -38,9 +40,9 @@ func (i *Install) Validate() error {
 // conflist is the network configuration.
 func (i *Install) conflist() ([]byte, error) {
 	return json.MarshalIndent(map[string]any{
-		"cniVersion": versions[0], // what the oldest runtime speaks that we know of
+		"cniVersion": plugin.Versions[0], // what the oldest runtime speaks that we know of
 		"name":       "petrel",
-		"plugins":    []any{map[string]any{"type": PluginName, "socket": i.Socket}},
+		"plugins":    []any{map[string]any{"type": plugin.Name, "socket": i.Socket}},
 	}, "", "  ")
 }
 
@@ -58,14 +60,14 @@ func (i *Install) Write() error {
 		return fmt.Errorf("make CNI directories: %w", err)
 	}
 	// The plugin comes first: a runtime that finds the configuration finds it.
-	link := filepath.Join(i.BinDir, PluginName)
+	link := filepath.Join(i.BinDir, plugin.Name)
 	if to, err := os.Readlink(link); err != nil || to != i.Program {
 		if err := replace(link, func(path string) error { return os.Symlink(i.Program, path) }); err != nil {
 			return fmt.Errorf("link CNI plugin: %w", err)
 		}
 	}
 	// A loopback plugin of the machine's own does as well, and more.
-	if err := os.Symlink(i.Program, filepath.Join(i.BinDir, LoopbackName)); err != nil && !errors.Is(err, os.ErrExist) {
+	if err := os.Symlink(i.Program, filepath.Join(i.BinDir, plugin.LoopbackName)); err != nil && !errors.Is(err, os.ErrExist) {
 		return fmt.Errorf("link loopback plugin: %w", err)
 	}
 	file := filepath.Join(i.ConfDir, conflistName)
@@ -92,7 +94,7 @@ func replace(path string, make func(path string) error) error {
 // Remove takes back what Write wrote. The configuration goes first.
 func (i *Install) Remove() error {
 	var errs []error
-	plugin, loopback := filepath.Join(i.BinDir, PluginName), filepath.Join(i.BinDir, LoopbackName)
+	plugin, loopback := filepath.Join(i.BinDir, plugin.Name), filepath.Join(i.BinDir, plugin.LoopbackName)
 	paths := []string{filepath.Join(i.ConfDir, conflistName), plugin}
 	ours, err := os.Readlink(plugin)
 	if to, other := os.Readlink(loopback); err == nil && other == nil && to == ours { // else it is the machine's own

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/petrelrun/petrel/worker/network"
+	"github.com/petrelrun/petrel/worker/network/cni/plugin"
 )
 
 // newNetns makes a network namespace of the test's own and answers its path.
@@ -81,7 +82,7 @@ func TestOnTheKernel(t *testing.T) {
 	if code, got := invoke(t, conf("1.0.0", socket), env("DEL")...); code != 0 || n.Used() != 1 {
 		t.Errorf("DEL: %v, %d owners of addresses", got, n.Used())
 	}
-	if code, got := invoke(t, conf("1.0.0", socket), env("CHECK")...); code != 1 || got["code"] != float64(codeContainer) {
+	if code, got := invoke(t, conf("1.0.0", socket), env("CHECK")...); code != 1 || got["code"] != float64(plugin.CodeContainer) {
 		t.Errorf("CHECK of a container that is gone: %d, %v", code, got)
 	}
 	if code, got := invoke(t, conf("1.0.0", socket), append(next, container("DEL")...)...); code != 0 || n.Used() != 0 {

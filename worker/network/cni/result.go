@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"github.com/petrelrun/petrel/worker/network"
+	"github.com/petrelrun/petrel/worker/network/cni/plugin"
 )
 
 // result is what ADD prints.
@@ -39,7 +40,7 @@ func newResult(version string, e *network.Endpoint) *result {
 		{Name: e.HostName, MAC: e.HostMAC.String()},
 		{Name: e.IfName, MAC: e.MAC.String(), Sandbox: e.Netns},
 	}}
-	if version != versions[0] {
+	if version != plugin.Versions[0] {
 		r.Interfaces[0].MTU, r.Interfaces[1].MTU = e.MTU, e.MTU
 	}
 	for i, gateway := range e.Gateways() {

@@ -14,12 +14,12 @@ import (
 	"time"
 
 	"github.com/petrelrun/petrel/worker/network"
+	"github.com/petrelrun/petrel/worker/network/cni/plugin"
 )
 
 const (
-	callPath = "/v1/cni"
 	// maxCall is a configuration in a call: base64 is not used, but quotes are escaped.
-	maxCall = 2 * maxConfig
+	maxCall = 2 * plugin.MaxConfig
 	// readTimeout bounds the time that a call takes to come in, from the same machine.
 	readTimeout = 10 * time.Second
 	// shutdownTimeout is what calls get to end in order.
@@ -77,7 +77,7 @@ func (s *Server) Run(ctx context.Context) error {
 		return err
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST "+callPath, s.serve)
+	mux.HandleFunc("POST "+plugin.CallPath, s.serve)
 	server := &http.Server{
 		Handler: mux, ReadTimeout: readTimeout, MaxHeaderBytes: 1 << 14,
 		ErrorLog: slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelDebug),
@@ -125,12 +125,12 @@ func (s *Server) listen(ctx context.Context) (net.Listener, error) {
 }
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
-	var c call
+	var c plugin.Call
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxCall)).Decode(&c); err != nil {
-		s.answer(w, nil, newError(codeDecode, "decode call: %v", err))
+		s.answer(w, nil, plugin.NewError(plugin.CodeDecode, "decode call: %v", err))
 		return
 	}
-	config, err := decodeConfig(c.Config)
+	config, err := plugin.DecodeConfig(c.Config)
 	if err != nil {
 		s.answer(w, nil, err)
 		return
@@ -146,20 +146,20 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 }
 
 // do is one call.
-func (s *Server) do(ctx context.Context, config *networkConfig, c *call) (*result, error) {
+func (s *Server) do(ctx context.Context, config *plugin.Config, c *plugin.Call) (*result, error) {
 	switch c.Command {
-	case commandStatus:
+	case plugin.Status:
 		if len(s.cfg.Network.PodCIDRs()) == 0 {
-			return nil, newError(codeNotAvailable, "%v", network.ErrNoPodCIDR)
+			return nil, plugin.NewError(plugin.CodeNotAvailable, "%v", network.ErrNoPodCIDR)
 		}
 		return nil, nil
-	case commandGC:
+	case plugin.GC:
 		return nil, s.collect(ctx, config.Valid)
-	case commandAdd, commandDel, commandCheck:
+	case plugin.Add, plugin.Del, plugin.Check:
 	default:
-		return nil, newError(codeEnvironment, "command %q is unknown", c.Command)
+		return nil, plugin.NewError(plugin.CodeEnvironment, "command %q is unknown", c.Command)
 	}
-	if err := checkContainer(c.Command, c.ContainerID, c.IfName, c.Netns); err != nil {
+	if err := c.CheckContainer(); err != nil {
 		return nil, err
 	}
 	args, err := parseArgs(c.Args)
@@ -168,9 +168,9 @@ func (s *Server) do(ctx context.Context, config *networkConfig, c *call) (*resul
 	}
 	a := network.Attachment{ContainerID: c.ContainerID, Owner: owner(args, c.ContainerID), Netns: c.Netns, IfName: c.IfName}
 	switch c.Command {
-	case commandDel:
+	case plugin.Del:
 		return nil, s.cfg.Network.Detach(ctx, a.ContainerID, a.IfName)
-	case commandCheck:
+	case plugin.Check:
 		return nil, s.cfg.Network.Check(ctx, a)
 	}
 	e, err := s.cfg.Network.Attach(ctx, a)
@@ -181,8 +181,8 @@ func (s *Server) do(ctx context.Context, config *networkConfig, c *call) (*resul
 }
 
 // collect detaches what the runtime no longer knows.
-func (s *Server) collect(ctx context.Context, valid []validAttachment) error {
-	known := map[validAttachment]bool{}
+func (s *Server) collect(ctx context.Context, valid []plugin.ValidAttachment) error {
+	known := map[plugin.ValidAttachment]bool{}
 	for _, v := range valid {
 		known[v] = true
 	}
@@ -192,7 +192,7 @@ func (s *Server) collect(ctx context.Context, valid []validAttachment) error {
 	}
 	var errs []error
 	for _, e := range attached {
-		if !known[validAttachment{e.ContainerID, e.IfName}] {
+		if !known[plugin.ValidAttachment{ContainerID: e.ContainerID, IfName: e.IfName}] {
 			errs = append(errs, s.cfg.Network.Detach(ctx, e.ContainerID, e.IfName))
 		}
 	}
@@ -207,15 +207,15 @@ func (s *Server) answer(w http.ResponseWriter, r *result, err error) {
 		}
 		return
 	}
-	var e *Error
+	var e *plugin.Error
 	switch {
 	case errors.As(err, &e):
 	case errors.Is(err, network.ErrNoPodCIDR):
-		e = newError(codeTryAgain, "%v", err)
+		e = plugin.NewError(plugin.CodeTryAgain, "%v", err)
 	case errors.Is(err, network.ErrNotAttached):
-		e = newError(codeContainer, "%v", err)
+		e = plugin.NewError(plugin.CodeContainer, "%v", err)
 	default:
-		e = newError(codeFailed, "%v", err)
+		e = plugin.NewError(plugin.CodeFailed, "%v", err)
 	}
 	w.WriteHeader(http.StatusUnprocessableEntity)
 	_ = json.NewEncoder(w).Encode(e)
