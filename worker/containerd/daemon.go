@@ -99,14 +99,16 @@ func (d *Daemon) Run(ctx context.Context) error {
 	return nil
 }
 
-// while runs the part of the daemon's life that serve waits through, with the sandbox image kept beside it.
+// while runs the part of the daemon's life that serve waits through, with the sandbox image kept beside it, and what it has
+// lost removed.
 func (d *Daemon) while(ctx context.Context, serve func(context.Context) error) error {
 	ctx, cancel := context.WithCancel(ctx)
-	var images sync.WaitGroup
-	images.Go(func() { d.keepImage(ctx) })
+	var beside sync.WaitGroup
+	beside.Go(func() { d.keepImage(ctx) })
+	beside.Go(func() { d.keepClean(ctx) })
 	err := serve(ctx)
 	cancel()
-	images.Wait()
+	beside.Wait()
 	d.setReady(false)
 	return err
 }

@@ -25,4 +25,10 @@ const (
 	// socketPathLimit is what fits into a socket's address with its final zero byte, less the ".ttrpc" that the
 	// second socket's name has more.
 	socketPathLimit = 107 - len(".ttrpc")
+	// sweepPeriod is how often it is looked for what the daemon has lost: that happens only when it is killed.
+	sweepPeriod = time.Minute
+	// sweepSettle is how long something has to be nobody's before it is removed: what just ends is gone by then.
+	sweepSettle = 3 * time.Second
+	// runtimeTimeout bounds the call of a runtime's program that kills a container; it waits for the container's end.
+	runtimeTimeout = 30 * time.Second
 )

@@ -51,6 +51,9 @@ func (d *Daemon) start() (*child, error) {
 			return nil, fmt.Errorf("put containerd log aside: %w", err)
 		}
 	}
+	if err := d.cfg.noteSpaces(); err != nil {
+		return nil, err
+	}
 	log, err := os.OpenFile(d.Log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, filePerm)
 	if err != nil {
 		return nil, fmt.Errorf("open containerd log: %w", err)
