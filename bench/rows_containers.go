@@ -22,8 +22,8 @@ func containerRows() []row {
 		},
 		{
 			name: "pods/container-own-share", direction: table.AtMost, bar: 1.1, measure: share.measure,
-			what: "The same time of a container pod, divided by that of the same container by bare CRI calls to the same containerd, in turns; medians. The\n" +
-				"difference is Petrel's: the API's watch, volumes, the address, the statuses.",
+			what: "The same time of a container pod, divided by that of bare CRI calls to the same containerd that ask for just what the worker asked for, in\n" +
+				"turns; medians. The difference is Petrel's: the API's watch, volumes, the address, the statuses.",
 		},
 		{
 			name: "pods/rate-vs-container", direction: table.AtLeast, bar: 30,

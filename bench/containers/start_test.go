@@ -17,7 +17,9 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"k8s.io/utils/ptr"
@@ -25,13 +27,14 @@ import (
 	"github.com/petrelrun/petrel/lab"
 	"github.com/petrelrun/petrel/test/cluster"
 	"github.com/petrelrun/petrel/test/toolchain"
+	"github.com/petrelrun/petrel/worker/confine"
 	"github.com/petrelrun/petrel/worker/containerd/containerdtest"
 	"github.com/petrelrun/petrel/worker/cri"
 )
 
 // BenchmarkStart runs pods one after the other on a node of a cluster that runs both kinds, and takes the time from the
 // binding to the first answer at the pod's address: of a Go guest, of busybox's httpd, and of the same httpd by bare calls
-// to the same containerd, which has the pod network of the same worker.
+// to the same containerd, with the pod network of the same worker, that ask for just what the worker asked for.
 func BenchmarkStart(b *testing.B) {
 	n := startNode(b)
 	first := true
@@ -83,10 +86,15 @@ type node struct {
 	lab    *lab.Node
 	wasm   string // images
 	bare   *side
+	groups *confine.Groups // of the bare calls' pods
 }
 
-// Names of what containers are made of.
-const containerImage = "bench.test/busybox:v1"
+const (
+	// containerImage is what containers are made of.
+	containerImage = "bench.test/busybox:v1"
+	// path is a file in it, which httpd serves.
+	path = "/etc/passwd"
+)
 
 var httpd = []string{"/bin/busybox", "httpd", "-f", "-p", fmt.Sprint(port), "-h", "/"}
 
@@ -123,14 +131,13 @@ func startNode(b *testing.B) *node {
 	if n.wasm, err = nodes.Cluster().Push(b.Context(), "bench/plain", module); err != nil {
 		b.Fatal(err)
 	}
-	n.containerd(b)
+	n.bareCalls(b, n.containerd(b))
 	return n
 }
 
-// containerd finds the node's containerd and gives it the image.
-func (n *node) containerd(b *testing.B) {
+// containerd finds the socket of the node's containerd and gives it the image.
+func (n *node) containerd(b *testing.B) (socket string) {
 	b.Helper()
-	var socket string
 	for _, p := range n.lab.Processes() {
 		if found, err := filepath.Glob(fmt.Sprintf("/proc/%d/root/run/petrel/*/cri.sock", p.PID)); err == nil && len(found) == 1 {
 			socket = found[0]
@@ -150,20 +157,35 @@ func (n *node) containerd(b *testing.B) {
 	if out, err := exec.CommandContext(b.Context(), "ctr", "--address", socket, "--namespace", "k8s.io", "images", "import", archive).CombinedOutput(); err != nil {
 		b.Fatalf("import image: %v\n%s", err, out)
 	}
+	return socket
+}
+
+// bareCalls prepares the bare calls, by a pod of the worker's that they are like.
+func (n *node) bareCalls(b *testing.B, socket string) {
+	b.Helper()
 	client, err := cri.New(cri.Config{Endpoint: socket})
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = client.Close() })
+	dir := filepath.Join(n.lab.Dir, "bare")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		b.Fatal(err)
+	}
+	var same *requests
+	_, err = n.run(b.Context(), "model", n.container(), path, func(ctx context.Context) (err error) {
+		if same, err = readRequests(ctx, socket); err != nil {
+			return err
+		}
+		return same.adopt(b, dir)
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	n.groups = same.groups
 	n.bare = &side{
-		name: "bare calls", cri: client, dial: n.dial, path: "/etc/passwd",
-		sandbox: func(name string) *runtimev1.PodSandboxConfig {
-			return &runtimev1.PodSandboxConfig{
-				Metadata: &runtimev1.PodSandboxMetadata{Name: name, Namespace: "bare", Uid: name}, Hostname: name,
-				LogDirectory: filepath.Join(n.lab.Dir, "bare", name), Linux: &runtimev1.LinuxPodSandboxConfig{},
-			}
-		},
-		container: containerdtest.Container("main", containerImage, httpd...),
+		name: "bare calls", cri: client, dial: n.dial, path: path, container: same.container,
+		sandbox: func(name string) *runtimev1.PodSandboxConfig { return same.named(name, dir) },
 	}
 }
 
@@ -183,19 +205,28 @@ func (n *node) barePod(ctx context.Context, name string) (time.Duration, error) 
 	if err != nil {
 		return 0, err
 	}
-	return took, n.bare.end(ctx, p)
+	return took, errors.Join(n.bare.end(ctx, p), n.groups.Remove(types.UID(name)))
 }
 
 func (n *node) wasmPod(ctx context.Context, name string) (time.Duration, error) {
-	return n.pod(ctx, name, corev1.Container{Name: "main", Image: n.wasm, Ports: []corev1.ContainerPort{{ContainerPort: port}}}, "/")
+	return n.run(ctx, name, corev1.Container{Name: "main", Image: n.wasm, Ports: []corev1.ContainerPort{{ContainerPort: port}}}, "/", nil)
 }
 
 func (n *node) containerPod(ctx context.Context, name string) (time.Duration, error) {
-	return n.pod(ctx, name, corev1.Container{Name: "main", Image: containerImage, Command: httpd, ImagePullPolicy: corev1.PullNever}, "/etc/passwd")
+	return n.run(ctx, name, n.container(), path, nil)
 }
 
-// pod creates a pod, takes the time from its binding to its first answer, and waits until nothing of it is left on the node.
-func (n *node) pod(ctx context.Context, name string, c corev1.Container, path string) (took time.Duration, err error) {
+// container is what container pods have. It asks for as much as a control group weighs of itself.
+func (n *node) container() corev1.Container {
+	return corev1.Container{
+		Name: "main", Image: containerImage, Command: httpd, ImagePullPolicy: corev1.PullNever,
+		Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1")}},
+	}
+}
+
+// run creates a pod, takes the time from its binding to its first answer, and waits until nothing of it is left on the
+// node. while is called when it runs.
+func (n *node) run(ctx context.Context, name string, c corev1.Container, path string, while func(context.Context) error) (took time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, answerLimit)
 	defer cancel()
 	pods := n.client.CoreV1().Pods(metav1.NamespaceDefault)
@@ -230,6 +261,11 @@ func (n *node) pod(ctx context.Context, name string, c corev1.Container, path st
 			return 0, err
 		}
 		took = time.Since(bound)
+		if while != nil {
+			if err := while(ctx); err != nil {
+				return 0, err
+			}
+		}
 		if err := pods.Delete(ctx, name, metav1.DeleteOptions{}); err != nil {
 			return 0, err
 		}
