@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,8 +22,20 @@ import (
 type kinds struct {
 	// Handler is containerd's for the pod's containers; empty for its default.
 	Handler string `json:"handler,omitempty"`
-	// Of are the kinds of the containers that are not of the pod's own kind alone; nil: all are Wasm modules.
+	// Of are the kinds of the containers; nil: all are Wasm modules. One that is kindOpen has an image that could not be had
+	// yet, and is decided when it is its turn to start.
 	Of map[string]runtimes.Kind `json:"containers,omitempty"`
+	// Both says that the sandbox was made for either kind, because a container was open then.
+	Both bool `json:"both,omitempty"`
+}
+
+// kindOpen is the kind of a container whose image is not known.
+const kindOpen runtimes.Kind = ""
+
+// open reports whether it is not known what a container is.
+func (k *kinds) open(name string) bool {
+	kind, known := k.Of[name]
+	return known && kind == kindOpen
 }
 
 // of is the kind of one container. One that came later, an ephemeral one, is what most can be looked into with.
@@ -42,7 +56,7 @@ func (k *kinds) pod() runtimes.Kind {
 		some[kind] = true
 	}
 	switch {
-	case some[runtimes.KindOCI] && some[runtimes.KindWasm]:
+	case k.Both, some[runtimes.KindOCI] && some[runtimes.KindWasm]:
 		return runtimes.KindBoth
 	case some[runtimes.KindOCI]:
 		return runtimes.KindOCI
@@ -93,44 +107,96 @@ func (a *actor) decideKinds(ctx context.Context) (bool, error) {
 	k := &kinds{}
 	if handler != runtimes.HandlerWasm && len(a.m.members) > 1 {
 		k.Handler = handler
-		var of *corev1.Container
-		if k.Of, of, err = a.imageKinds(ctx, handler); err != nil {
-			if ctx.Err() != nil || away(err) {
-				return false, err
-			}
-			m := a.view.Memory[of.Name]
-			a.pullFailed(of, m, err)
-			a.view.RetryAt = m.RetryAt
+		if k.Of, err = a.imageKinds(ctx, handler); err != nil {
+			return false, err
+		}
+		if waits, at := a.openUntil(k); waits {
+			a.view.RetryAt = at
 			return false, nil
 		}
+		k.Both = slices.Contains(slices.Collect(maps.Values(k.Of)), kindOpen)
 	}
 	if k.pod() == runtimes.KindWasm {
 		k = &kinds{} // nothing to write down: it is what a pod is by itself
-	} else if err := a.m.onDisk(func() error { return writeJSON(a.m.paths.kinds(a.uid), k) }); err != nil {
+	} else if err := a.writeKinds(k); err != nil {
 		return false, err
 	}
 	a.kinds = k
 	return true, nil
 }
 
-// imageKinds finds the kind of each container, or the one whose image keeps it unknown. Whoever names a handler of
-// containerd's has said it for all.
-func (a *actor) imageKinds(ctx context.Context, handler string) (map[string]runtimes.Kind, *corev1.Container, error) {
+// openUntil reports whether nothing is known of any container of the pod, and when to ask again.
+func (a *actor) openUntil(k *kinds) (waits bool, at time.Time) {
+	for name, kind := range k.Of {
+		if kind != kindOpen {
+			return false, time.Time{}
+		}
+		if retry := a.view.Memory[name].RetryAt; at.IsZero() || retry.Before(at) {
+			at = retry
+		}
+	}
+	return len(k.Of) > 0, at
+}
+
+func (a *actor) writeKinds(k *kinds) error {
+	return a.m.onDisk(func() error { return writeJSON(a.m.paths.kinds(a.uid), k) })
+}
+
+// imageKinds finds the kind of each container. Whoever names a handler of containerd's has said it for all. Of a container whose
+// image cannot be had that is told, and it stays open: it holds back itself alone.
+func (a *actor) imageKinds(ctx context.Context, handler string) (map[string]runtimes.Kind, error) {
 	of := map[string]runtimes.Kind{}
 	spec := &a.view.Pod.Spec
 	for _, all := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
 		for i := range all {
-			kind := runtimes.KindOCI
+			kind, err := runtimes.KindOCI, error(nil)
 			if handler == "" {
-				var err error
-				if kind, err = a.imageKind(ctx, &all[i]); err != nil {
-					return nil, &all[i], err
-				}
+				kind, err = a.tryImageKind(ctx, &all[i])
+			}
+			if err != nil {
+				return nil, err
 			}
 			of[all[i].Name] = kind
 		}
 	}
-	return of, nil, nil
+	return of, nil
+}
+
+// tryImageKind is imageKind for a container that may have to wait for its image, which is kindOpen.
+func (a *actor) tryImageKind(ctx context.Context, c *corev1.Container) (runtimes.Kind, error) {
+	m := a.view.Memory[c.Name]
+	if time.Now().Before(m.RetryAt) {
+		return kindOpen, nil
+	}
+	kind, err := a.imageKind(ctx, c)
+	switch {
+	case err == nil:
+		return kind, nil
+	case ctx.Err() != nil || away(err):
+		return kindOpen, err
+	default:
+		a.pullFailed(c, m, err)
+		return kindOpen, nil
+	}
+}
+
+// decideKind finds out what runs a container that is still open; false when it has to wait for its image.
+func (a *actor) decideKind(ctx context.Context, c *corev1.Container) (bool, error) {
+	if !a.kinds.open(c.Name) {
+		return true, nil
+	}
+	kind, err := a.tryImageKind(ctx, c)
+	if kind == kindOpen || err != nil {
+		return false, err
+	}
+	k := *a.kinds
+	k.Of = maps.Clone(k.Of)
+	k.Of[c.Name] = kind
+	if err := a.writeKinds(&k); err != nil {
+		return false, err
+	}
+	a.kinds = &k
+	return true, nil
 }
 
 // imageKind finds out what a container's image is: what is here already is what it was when it came, a registry is asked

@@ -2,8 +2,10 @@ package worker
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -99,6 +101,66 @@ func TestEachPodHasItsRuntime(t *testing.T) {
 	n.delete("container", 0)
 	n.gone("container")
 	n.eventually("its sandbox to go", func() bool { return containers.Sandboxes() == 0 })
+}
+
+// beside adds containers to a pod.
+func beside(images map[string]string) func(*corev1.Pod) {
+	return func(p *corev1.Pod) {
+		for _, name := range slices.Sorted(maps.Keys(images)) {
+			p.Spec.Containers = append(p.Spec.Containers, corev1.Container{Name: name, Image: images[name]})
+		}
+	}
+}
+
+// states are the runtimes of a pod's containers, or why they wait.
+func states(p *corev1.Pod) map[string]string {
+	out := map[string]string{}
+	for _, c := range p.Status.ContainerStatuses {
+		switch {
+		case c.State.Running != nil:
+			out[c.Name], _, _ = strings.Cut(c.ContainerID, "://")
+		case c.State.Waiting != nil:
+			out[c.Name] = c.State.Waiting.Reason
+		}
+	}
+	return out
+}
+
+// TestImageThatIsNotThere: it holds back its own container, whatever the others of the pod are; when it comes, the container
+// runs beside them, by what it turns out to be, also under a worker that was started since.
+func TestImageThatIsNotThere(t *testing.T) {
+	n, containers, _ := newContainersNode(t)
+	are := func(want map[string]string) func(*corev1.Pod) bool {
+		return func(p *corev1.Pod) bool { return maps.Equal(states(p), want) }
+	}
+	n.create(testPod("container", "box", onHost, beside(map[string]string{"later": "later", "never": "never"})))
+	n.create(testPod("module", "idle", onHost, beside(map[string]string{"later": "later"})))
+	n.create(testPod("nothing", "never", onHost, beside(map[string]string{"later": "later"})))
+	waits := func(p *corev1.Pod) bool { return states(p)["later"] == reasonPull && p.Status.PodIP != "" }
+	before := map[string]*corev1.Pod{
+		"container": n.until("container", "running but for what waits", func(p *corev1.Pod) bool { return waits(p) && states(p)["main"] == runtimes.Containerd }),
+		"module":    n.until("module", "running but for what waits", func(p *corev1.Pod) bool { return waits(p) && states(p)["main"] == runtimes.Wasm }),
+	}
+	n.until("nothing", "waiting for all its images", are(map[string]string{"main": reasonPull, "later": reasonPull}))
+	if p := n.get("nothing"); containers.SandboxConfig(string(p.UID)) != nil {
+		t.Error("a pod of which nothing is known has a sandbox")
+	}
+
+	n.runtime.AddImage("later", crifake.Idle)
+	n.restart() // which forgets how long to wait
+	n.until("container", "running all that can be", are(map[string]string{"main": runtimes.Containerd, "later": runtimes.Wasm, "never": reasonPull}))
+	n.until("module", "running whole", are(map[string]string{"main": runtimes.Wasm, "later": runtimes.Wasm}))
+	n.until("nothing", "running what can be", are(map[string]string{"main": reasonPull, "later": runtimes.Wasm}))
+	for name, p := range before {
+		if now := n.get(name); restarts(now) != 0 || now.Status.ContainerStatuses[0].ContainerID != p.Status.ContainerStatuses[0].ContainerID {
+			t.Errorf("%s was started anew: %+v", name, now.Status.ContainerStatuses)
+		}
+	}
+	for _, name := range []string{"container", "module", "nothing"} {
+		n.delete(name, 0)
+		n.gone(name)
+	}
+	n.eventually("the sandboxes to go", func() bool { return containers.Sandboxes() == 0 && n.runtime.Sandboxes() == 0 })
 }
 
 func TestContainersNeedANetwork(t *testing.T) {

@@ -27,6 +27,9 @@ const (
 func (a *actor) startContainer(ctx context.Context, step pod.Step) error {
 	c, m := step.Container, a.view.Memory[step.Container.Name]
 	sandbox := a.view.Sandbox()
+	if decided, err := a.decideKind(ctx, c); !decided || err != nil {
+		return err
+	}
 	config, err := a.sandboxConfig(int32(sandbox.Attempt), strings.Join(sandbox.IPs, ","))
 	if err != nil {
 		a.misconfigured(c, m, err)
@@ -81,15 +84,20 @@ func (a *actor) misconfigured(c *corev1.Container, m *pod.Memory, err error) {
 
 // image makes sure that the image is there; false when the container has to wait for it.
 func (a *actor) image(ctx context.Context, c *corev1.Container, m *pod.Memory, sandbox *runtimev1.PodSandboxConfig) (bool, error) {
-	present, err := a.m.puller.present(ctx, c, a.imageHandler(c.Name), a.keyring)
+	asked, early := c, a.early[c.Name]
+	delete(a.early, c.Name)
+	if early && pullPolicy(c) == corev1.PullAlways { // it was pulled already
+		asked = c.DeepCopy()
+		asked.ImagePullPolicy = corev1.PullIfNotPresent
+	}
+	present, err := a.m.puller.present(ctx, asked, a.imageHandler(c.Name), a.keyring)
 	switch {
 	case never(err):
 		a.pullFailed(c, m, err)
 		return false, nil
 	case err != nil:
 		return false, err
-	case present && a.early[c.Name]:
-		delete(a.early, c.Name)
+	case present && early:
 		return true, nil
 	case present:
 		a.m.events.everyday(a.view.Pod, c.Name, eventPulled, "Container image %q already present on machine", c.Image)

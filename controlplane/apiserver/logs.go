@@ -193,7 +193,7 @@ func nodeAddress(obj any) (string, error) {
 			return net.JoinHostPort(a.Address, strconv.Itoa(int(port))), nil
 		}
 	}
-	return "", apierrors.NewServiceUnavailable(fmt.Sprintf("node %s has not said yet where its logs are to be had (status.addresses, status.daemonEndpoints)", node.Name))
+	return "", apierrors.NewServiceUnavailable(fmt.Sprintf("node %s has not said yet where it is to be reached (status.addresses, status.daemonEndpoints)", node.Name))
 }
 
 func (t *logTarget) waiting(reason string) error {

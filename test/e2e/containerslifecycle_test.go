@@ -7,6 +7,7 @@ func containersLifecycle(w *world) {
 	w.apply(wholePod)
 	w.apply(endingPod)
 	w.apply(sharingPod)
+	w.apply(lackingPod)
 	w.kubectl("wait", "pod/whole", "--for=condition=Ready", "--timeout=150s")
 	matches(w.T, w.kubectl("get", "pod", "whole"), `^whole +2/2 +Running +0 `)
 	equal(w.T, "its first words", strings.TrimSpace(w.kubectl("logs", "whole", "-c", "first")), "prepared by 1234")
@@ -22,11 +23,14 @@ func containersLifecycle(w *world) {
 	w.comes(`Liveness probe errored and resulted in unknown state: .*no-such-program`, "events", "--for=pod/shares")
 	matches(w.T, w.kubectl("get", "pod", "shares"), `^shares +2/2 +Running +0 `)
 
+	// An image that cannot be had is its own container's trouble alone.
+	w.comes(`^lacking +1/2 +ErrImageNeverPull +0 `, "get", "pod", "lacking")
+
 	w.kubectl("wait", "pod/says", "--for=jsonpath={.status.phase}=Failed", "--timeout=150s")
 	const terminated = "{.status.containerStatuses[0].state.terminated."
 	equal(w.T, "what the other said", w.kubectl("get", "pod", "says", "-o", "jsonpath="+terminated+"message} "+terminated+"exitCode}"), "no more 7")
 	// Its main container ignores the signal for ten minutes; the hook tells it otherwise.
-	w.kubectl("delete", "pod", "whole", "says", "shares", "--timeout=150s")
+	w.kubectl("delete", "pod", "whole", "says", "shares", "lacking", "--timeout=150s")
 }
 
 // wholePod has an init container, a sidecar and a main container that share a volume.
@@ -68,6 +72,18 @@ spec:
   restartPolicy: Never
   containers:
   - {name: main, image: $BOX, command: [sh, -c, "printf 'no more' > /dev/termination-log; exit 7"]}
+`
+
+// lackingPod has two containers, and the image of one.
+const lackingPod = `
+apiVersion: v1
+kind: Pod
+metadata: {name: lacking}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - {name: there, image: $BOX, command: [sleep, "100000"]}
+  - {name: lacks, image: "test.petrel.internal/none:1", imagePullPolicy: Never}
 `
 
 // sharingPod has a container that mounts something for the other one to see, which has a probe that nobody can answer.

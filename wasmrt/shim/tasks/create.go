@@ -76,7 +76,7 @@ func (s *Service) build(ctx context.Context, t *task, r *taskapi.CreateTaskReque
 		t.sandbox, t.podID, t.pid = sandbox, sandbox.podID, sandbox.pid
 	default:
 		if config.NewNetwork {
-			return status.Error(codes.InvalidArgument, "a network namespace of its own has no network: use the host's (ctr run --net-host) or CNI's (ctr run --cni)")
+			return status.Error(codes.InvalidArgument, "a network namespace of its own has no network: use the host's (ctr run --net-host), or one that is there (ctr run --with-ns network:PATH)")
 		}
 		if err := s.runSandbox(ctx, t, config); err != nil {
 			return err
