@@ -86,7 +86,8 @@ func (w *Worker) newHousekeeper(m *manager, changed func()) (*housekeeper, error
 	e := &evictor{w: w, m: m}
 	h.pressure, err = eviction.New(eviction.Config{
 		Thresholds: cfg.Eviction, Observe: e.observe, Reclaim: h.images.Reclaim, Pods: e.candidates, Evict: e.evict, Evicted: m.metrics.kubelet.evicts, Ended: e.ended,
-		Changed: changed, Logger: w.cfg.Logger, Transition: cfg.Transition, MaxGrace: cfg.MaxEvictionGrace,
+		Reclaiming: func(resource string) { m.events.nodeReclaims(w.cfg.NodeName, resource) },
+		Changed:    changed, Logger: w.cfg.Logger, Transition: cfg.Transition, MaxGrace: cfg.MaxEvictionGrace,
 	})
 	return h, err
 }

@@ -49,6 +49,7 @@ type Worker struct {
 	containers atomic.Pointer[[]string]
 	// sandboxImage is what containerd makes sandboxes of, as far as it tells; set before containers.
 	sandboxImage atomic.Pointer[string]
+	images       imageList
 
 	mu       sync.Mutex
 	nodeAddr netip.AddrPort
@@ -130,8 +131,10 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	m := w.newManager(ctx, events, services, files)
 	m.naming, m.guard = w.newNaming(names), w.guard
+	poke := func() {}
 	m.drivers, err = csi.New(csi.Config{
-		Client: w.cfg.Client, NodeName: w.cfg.NodeName, RegistryDir: files.plugins(), StageDir: files.staged(), PodsDir: files.pods(), Logger: w.cfg.Logger,
+		Changed: func() { poke() },
+		Client:  w.cfg.Client, NodeName: w.cfg.NodeName, RegistryDir: files.plugins(), StageDir: files.staged(), PodsDir: files.pods(), Logger: w.cfg.Logger,
 	})
 	if err != nil {
 		return err
@@ -142,12 +145,14 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer m.usage.Close()
 	w.metrics.registry.MustRegister(newPodsCollector(m), newKubeletCollector(m), stats.NewVolumeCollector(m.allVolumes))
 	agentConfig := w.nodeConfig()
-	poke := func() {}
+	agentConfig.VolumesInUse = m.drivers.InUse
 	keeper, err := w.newHousekeeper(m, func() { poke() })
 	if err != nil {
 		return err
 	}
 	agentConfig.Pressure = keeper.pressure.Holds
+	agentConfig.Event = func(reason string) { events.nodeChanged(w.cfg.NodeName, reason) }
+	events.nodeStarts(w.cfg.NodeName)
 	agent, err := node.New(agentConfig)
 	if err != nil {
 		return err
@@ -212,7 +217,7 @@ func (w *Worker) nodeConfig() node.Config {
 		Client: w.cfg.Client, Name: w.cfg.NodeName, Addresses: w.cfg.NodeIPs, MaxPods: w.cfg.MaxPods, Labels: w.nodeLabels(),
 		Annotations: map[string]string{annotationLocalPath: paths(w.cfg.RootDir).localVolumes()},
 		Version:     w.cfg.Version, Dir: w.cfg.RootDir, Logger: w.cfg.Logger, Health: w.health, Kept: w.keptByThresholds,
-		RuntimeVersion: w.versions.String, Handlers: w.handlers,
+		RuntimeVersion: w.versions.String, Handlers: w.handlers, Images: w.nodeImages,
 		Port: func() int32 {
 			w.mu.Lock()
 			defer w.mu.Unlock()

@@ -19,9 +19,11 @@ type nodeFlags struct {
 	evictionSoft  string
 	softGraces    string
 	softPodGrace  int
+	reclaim       string
 	transition    time.Duration
 	imageHigh     int
 	imageLow      int
+	imageMinAge   time.Duration
 	imageMaxAge   time.Duration
 	logSize       string
 	logFiles      int
@@ -37,9 +39,11 @@ func (n *nodeFlags) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&n.evictionSoft, "eviction-soft", "", "what has to be free, below which for longer than --eviction-soft-grace-period pods are evicted with time to end (default: nothing)")
 	f.StringVar(&n.softGraces, "eviction-soft-grace-period", "", "for how long each of --eviction-soft may be short, such as memory.available=1m30s")
 	f.IntVar(&n.softPodGrace, "eviction-max-pod-grace-period", 0, "seconds that a pod evicted for --eviction-soft has to end at the most; negative: what it asks for")
+	f.StringVar(&n.reclaim, "eviction-minimum-reclaim", "", "what has to be free beyond a threshold once it was crossed, such as nodefs.available=500Mi,imagefs.available=2Gi (default: nothing)")
 	f.DurationVar(&n.transition, "eviction-pressure-transition-period", eviction.DefaultTransition, "how long a node's condition of pressure goes on after the need is over")
 	f.IntVar(&n.imageHigh, "image-gc-high-threshold", 85, "use of the images' disk in percent at which unused images are removed; 100: never for that")
 	f.IntVar(&n.imageLow, "image-gc-low-threshold", 80, "use of the images' disk in percent down to which they are")
+	f.DurationVar(&n.imageMinAge, "minimum-image-ttl-duration", worker.ImageMinAge, "how long an image stays at least, though nothing uses it")
 	f.DurationVar(&n.imageMaxAge, "image-maximum-gc-age", 0, "how long an image may lie unused (default: for ever)")
 	f.StringVar(&n.logSize, "container-log-max-size", "10Mi", "size at which a container's log is rotated")
 	f.IntVar(&n.logFiles, "container-log-max-files", 5, "files that a container's log may have")
@@ -59,7 +63,11 @@ func (n *nodeFlags) thresholds() ([]eviction.Threshold, error) {
 	if soft, err = eviction.Soften(soft, n.softGraces); err != nil {
 		return nil, fmt.Errorf("--eviction-soft, --eviction-soft-grace-period: %w", err)
 	}
-	return append(append([]eviction.Threshold{}, hard...), soft...), nil
+	all, err := eviction.Reclaiming(append(append([]eviction.Threshold{}, hard...), soft...), n.reclaim)
+	if err != nil {
+		return nil, fmt.Errorf("--eviction-minimum-reclaim: %w", err)
+	}
+	return all, nil
 }
 
 // check reads what the flags hold.
@@ -76,7 +84,7 @@ func (n *nodeFlags) check() error {
 		Eviction: thresholds, Transition: n.transition, MaxEvictionGrace: time.Duration(n.softPodGrace) * time.Second,
 		LogSize: size.Value(), LogFiles: n.logFiles,
 	}
-	n.keep.Images.High, n.keep.Images.Low, n.keep.Images.MinAge, n.keep.Images.MaxAge = n.imageHigh, n.imageLow, worker.ImageMinAge, n.imageMaxAge
+	n.keep.Images.High, n.keep.Images.Low, n.keep.Images.MinAge, n.keep.Images.MaxAge = n.imageHigh, n.imageLow, n.imageMinAge, n.imageMaxAge
 	if err := n.keep.Validate(); err != nil {
 		return err
 	}

@@ -45,9 +45,15 @@ func TestNodeFlags(t *testing.T) {
 	if err != nil || len(n.keep.Eviction) != 2 || n.keep.Eviction[1] != soft || n.keep.MaxEvictionGrace >= 0 || n.keep.Transition != 3*time.Second {
 		t.Errorf("soft eviction = %+v, %v", n.keep, err)
 	}
+	n, err = keepOf(t, "--eviction-minimum-reclaim=memory.available=2Mi,nodefs.available=1%", "--minimum-image-ttl-duration=7s", "--image-maximum-gc-age=8s")
+	if err != nil || n.keep.Images.MinAge != 7*time.Second || !slices.ContainsFunc(n.keep.Eviction, func(t eviction.Threshold) bool {
+		return t.Signal == eviction.MemoryAvailable && t.Reclaim.Amount == 2<<20
+	}) {
+		t.Errorf("reclaim = %+v, %v", n.keep, err)
+	}
 	for _, bad := range []string{"--eviction-soft=memory.available<1Mi", "--eviction-soft=heat<1", "--eviction-soft-grace-period=memory.available=1m", "--eviction-pressure-transition-period=-1s",
 		"--eviction-hard=heat<1", "--image-gc-high-threshold=101", "--image-gc-low-threshold=90", "--container-log-max-size=much",
-		"--container-log-max-size=1", "--container-log-max-files=1", "--image-maximum-gc-age=1s"} {
+		"--container-log-max-size=1", "--container-log-max-files=1", "--image-maximum-gc-age=1s", "--minimum-image-ttl-duration=-1s", "--eviction-minimum-reclaim=heat=1", "--eviction-minimum-reclaim=memory.available=-1"} {
 		if _, err := keepOf(t, bad); err == nil {
 			t.Errorf("%s is taken", bad)
 		}

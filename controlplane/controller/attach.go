@@ -29,10 +29,10 @@ type attachKey struct{ volume, node string }
 
 // attachments says by VolumeAttachments which CSI volumes are to be attached to which nodes; the drivers' own attachers do
 // it. A volume stays attached as long as there is a pod on the node that has it: a pod leaves the API only after its
-// node has unmounted what it had.
+// node has unmounted what it had. What the node still says to have in use, of pods deleted by force, stays as well.
 type attachments struct {
 	*loop[attachKey]
-	claims, volumes, drivers, pods, objects cache.Indexer
+	claims, volumes, drivers, pods, objects, nodes cache.Indexer
 }
 
 func newAttachments(e *env) (controller, error) {
@@ -44,7 +44,7 @@ func newAttachments(e *env) (controller, error) {
 	}
 	c := &attachments{
 		claims: e.indexer(claimsResource), volumes: e.indexer(volumesResource), drivers: e.indexer(csiDriversResource),
-		pods: e.indexer(podsResource), objects: e.indexer(attachmentsResource),
+		pods: e.indexer(podsResource), objects: e.indexer(attachmentsResource), nodes: e.indexer(nodesResource),
 	}
 	c.loop = &loop[attachKey]{
 		env: e, title: "attach", workers: attachWorkers, reconcile: c.step,
@@ -53,6 +53,7 @@ func newAttachments(e *env) (controller, error) {
 			{gvr: volumesResource, handle: func(ch change) { c.addVolume(ch.object().(*corev1.PersistentVolume)) }},
 			{gvr: attachmentsResource, handle: c.onAttachment},
 			{gvr: csiDriversResource, handle: c.onDriver},
+			{gvr: nodesResource, handle: c.onNode},
 		},
 		also: []schema.GroupVersionResource{claimsResource},
 	}
@@ -116,6 +117,21 @@ func (c *attachments) onDriver(ch change) {
 	}
 }
 
+// onNode looks at what is attached to a node that has let go of a volume, has gone, or has come or ceased to be there.
+func (c *attachments) onNode(ch change) {
+	node, old := ch.new, ch.old
+	if a, ok := node.(*corev1.Node); ok {
+		if b, ok := old.(*corev1.Node); ok && slices.Equal(a.Status.VolumesInUse, b.Status.VolumesInUse) && len(a.Spec.Taints) == len(b.Spec.Taints) {
+			return
+		}
+	}
+	for _, a := range list[*storagev1.VolumeAttachment](c.objects) {
+		if a.Spec.NodeName == ch.object().GetName() {
+			c.add(attachKey{ptr.Deref(a.Spec.Source.PersistentVolumeName, ""), a.Spec.NodeName})
+		}
+	}
+}
+
 // users are the pods on nodes that have the volume.
 func (c *attachments) users(v *corev1.PersistentVolume) []*corev1.Pod {
 	if v.Spec.ClaimRef == nil {
@@ -141,6 +157,10 @@ func (c *attachments) step(ctx context.Context, key attachKey) (time.Duration, e
 	case user != nil && at < 0:
 		return 0, c.attach(ctx, v, user, have)
 	case user == nil && at >= 0 && have[at].DeletionTimestamp == nil:
+		node, _ := lookup[*corev1.Node](c.nodes, types.NamespacedName{Name: key.node})
+		if wait := held(node, have[at], c.env.Clock.Now()); wait > 0 {
+			return wait, nil
+		}
 		return 0, c.detach(ctx, have[at])
 	}
 	return 0, nil

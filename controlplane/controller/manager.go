@@ -35,6 +35,7 @@ var builders = []func(*env) (controller, error){
 	newVolumes,
 	newLocalPath,
 	newAttachments,
+	newAttachedVolumes,
 }
 
 // New prepares the controllers and the indexes they need. It reads and writes nothing and must come before the

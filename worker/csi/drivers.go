@@ -12,6 +12,7 @@ import (
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 )
 
@@ -35,7 +36,9 @@ type Config struct {
 	RegistryDir string
 	// StageDir is below which volumes are staged; PodsDir below which pods have theirs.
 	StageDir, PodsDir string
-	Logger            *slog.Logger
+	// Changed hears that InUse may have changed; nil: nobody does.
+	Changed func()
+	Logger  *slog.Logger
 }
 
 // Validate names the first thing that is wrong.
@@ -62,6 +65,9 @@ type Drivers struct {
 	drivers map[string]*driver      // by name
 	sockets map[string]*driver      // by registration socket
 	volumes map[string]*volumeGuard // whose calls are under way
+	// inUse is what InUse found; nil: it has to look. recorded counts the records' changes.
+	inUse    *[]corev1.UniqueVolumeName
+	recorded uint64
 }
 
 // driver is one that is registered.

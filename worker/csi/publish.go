@@ -70,7 +70,7 @@ func (d *Drivers) Publish(ctx context.Context, v *Volume) (Published, error) {
 			return Published{}, err
 		}
 	}
-	rec := &record{Driver: req.driver, Handle: req.handle}
+	rec := &record{Driver: req.driver, Handle: req.handle, Attached: v.Persistent != nil && attached(req.object)}
 	defer d.alone(rec.key())()
 	if v.Persistent != nil && r.stages() {
 		rec.Stage = d.stage(req.driver, req.handle)
@@ -81,6 +81,7 @@ func (d *Drivers) Publish(ctx context.Context, v *Volume) (Published, error) {
 	if err := rec.write(v.Dir); err != nil {
 		return Published{}, err
 	}
+	d.noteRecords()
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	if rec.Stage != "" {

@@ -23,6 +23,8 @@ type record struct {
 	Handle string `json:"handle"`
 	// Stage is where the volume is staged; empty for a driver that does not.
 	Stage string `json:"stage,omitempty"`
+	// Attached says that the volume was attached to the node before, and has to stay so.
+	Attached bool `json:"attached,omitempty"`
 }
 
 func (r *record) key() string { return r.Driver + "\x00" + r.Handle }

@@ -53,7 +53,11 @@ func (d *Drivers) unpublish(ctx context.Context, dir string) error {
 			return err
 		}
 	}
-	return os.Remove(filepath.Join(dir, recordName))
+	if err := os.Remove(filepath.Join(dir, recordName)); err != nil {
+		return err
+	}
+	d.noteRecords()
+	return nil
 }
 
 // unstage lets go of a volume that no other pod of the node has.

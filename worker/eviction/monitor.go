@@ -46,6 +46,8 @@ type Config struct {
 	Evicted func(Signal)
 	// Ended tells whether an evicted pod holds nothing any more.
 	Ended func(uid types.UID) bool
+	// Reclaiming hears of what a threshold that was crossed is about, once each time, before anything is done; nil: nobody.
+	Reclaiming func(resource string)
 	// Changed is called when a condition has come or gone.
 	Changed func()
 	Logger  *slog.Logger
@@ -69,11 +71,12 @@ type Monitor struct {
 	mu   sync.Mutex
 	held map[corev1.NodeConditionType]time.Time // when what was short last was
 
-	since    map[watch]time.Time // when what is crossed came to be
-	helpless bool                // it was said that no pod is left to evict
-	evicting types.UID           // whose end is waited for
-	soft     bool                // it was evicted for a soft threshold
-	until    time.Time           // for how long
+	since     map[watch]time.Time // when what is crossed came to be
+	helpless  bool                // it was said that no pod is left to evict
+	announced []string            // what was said to be reclaimed
+	evicting  types.UID           // whose end is waited for
+	soft      bool                // it was evicted for a soft threshold
+	until     time.Time           // for how long
 }
 
 // New makes a monitor.
@@ -122,12 +125,13 @@ func (m *Monitor) turn(ctx context.Context) bool {
 	m.note(crossed, time.Now())
 	due := m.due(crossed, time.Now())
 	if len(due) == 0 {
-		m.evicting, m.helpless = "", false
+		m.evicting, m.helpless, m.announced = "", false, nil
 		return len(crossed) > 0
 	}
 	if m.waits(time.Now(), due) {
 		return true
 	}
+	m.announce(due)
 	if onDisk(due) {
 		if err := m.cfg.Reclaim(ctx); err != nil {
 			m.warn(ctx, "disk was not freed of what nothing needs", err)
@@ -148,7 +152,7 @@ func (m *Monitor) crossed(seen Observed) []Threshold {
 	for _, soft := range []bool{false, true} {
 		for _, s := range signals {
 			for _, t := range m.cfg.Thresholds {
-				if now, ok := seen[s]; ok && t.Signal == s && t.Soft == soft && now.Available < t.Least(now.Capacity) {
+				if now, ok := seen[s]; ok && t.Signal == s && t.Soft == soft && now.Available < m.enough(t, now.Capacity) {
 					out = append(out, t)
 				}
 			}
@@ -231,6 +235,14 @@ func (m *Monitor) evict(ctx context.Context, t Threshold, seen Amount) {
 	m.cfg.Evict(first.UID, message(t, seen, &first), grace)
 	if m.cfg.Evicted != nil {
 		m.cfg.Evicted(t.Signal)
+	}
+}
+
+// announce says once what is about to be reclaimed.
+func (m *Monitor) announce(due []Threshold) {
+	if name := resources[due[0].Signal]; m.cfg.Reclaiming != nil && !slices.Contains(m.announced, name) {
+		m.announced = append(m.announced, name)
+		m.cfg.Reclaiming(name)
 	}
 }
 

@@ -20,22 +20,24 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // machine is a node whose pods' memory is all that is taken.
 type machine struct {
-	t        *testing.T
-	mu       sync.Mutex
-	memory   Amount
-	disk     Amount
-	garbage  int64 // on disk, that nobody needs
-	pods     []Candidate
-	slow     bool // pods take their time to end
-	evicted  []types.UID
-	signals  []Signal
-	messages []string
-	graces   []time.Duration
-	soft     []Threshold
-	maxGrace time.Duration
-	changes  int
-	fail     error
-	m        *Monitor
+	t         *testing.T
+	mu        sync.Mutex
+	memory    Amount
+	disk      Amount
+	garbage   int64 // on disk, that nobody needs
+	pods      []Candidate
+	slow      bool // pods take their time to end
+	evicted   []types.UID
+	signals   []Signal
+	messages  []string
+	graces    []time.Duration
+	soft      []Threshold
+	reclaim   string
+	announced []string
+	maxGrace  time.Duration
+	changes   int
+	fail      error
+	m         *Monitor
 }
 
 func (x *machine) observe(context.Context) (Observed, error) {
@@ -89,9 +91,13 @@ func (x *machine) ended(uid types.UID) bool {
 func start(t *testing.T, x *machine) {
 	t.Helper()
 	x.t = t
-	var err error
+	thresholds, err := Reclaiming(append(Default(), x.soft...), x.reclaim)
+	if err != nil {
+		t.Fatal(err)
+	}
 	x.m, err = New(Config{
-		Thresholds: append(Default(), x.soft...), MaxGrace: x.maxGrace, Observe: x.observe, Evict: x.evict, Ended: x.ended, Evicted: func(s Signal) { x.change(func() { x.signals = append(x.signals, s) }) }, Changed: func() { x.change(func() { x.changes++ }) }, Logger: slog.New(slog.DiscardHandler),
+		Reclaiming: func(resource string) { x.change(func() { x.announced = append(x.announced, resource) }) },
+		Thresholds: thresholds, MaxGrace: x.maxGrace, Observe: x.observe, Evict: x.evict, Ended: x.ended, Evicted: func(s Signal) { x.change(func() { x.signals = append(x.signals, s) }) }, Changed: func() { x.change(func() { x.changes++ }) }, Logger: slog.New(slog.DiscardHandler),
 		Reclaim: func(context.Context) error {
 			x.change(func() { x.disk.Available, x.garbage = x.disk.Available+x.garbage, 0 })
 			return nil

@@ -54,6 +54,8 @@ type Threshold struct {
 	// Soft ones may be crossed for as long as Grace, and pods that are evicted for them get time to end.
 	Soft  bool
 	Grace time.Duration
+	// Reclaim is what has to be free beyond the threshold once it was crossed.
+	Reclaim Part
 }
 
 // Least is the threshold of so much in all.

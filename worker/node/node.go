@@ -61,7 +61,13 @@ type Config struct {
 	Pressure func(corev1.NodeConditionType) bool
 	// Handlers are the ways to run pods, asked each time; nil: none is told. "" is what runs pods that name none.
 	Handlers func() []corev1.NodeRuntimeHandler
-	Logger   *slog.Logger
+	// Images are those of all runtimes, asked each time; nil, as its answer too: it is not known.
+	Images func(ctx context.Context) []corev1.ContainerImage
+	// VolumesInUse are the attached volumes that must not be detached yet, asked each time; nil: there are none.
+	VolumesInUse func() []corev1.UniqueVolumeName
+	// Event tells that the node has changed, by the reason that a kubelet gives; nil: nobody is told.
+	Event  func(reason string)
+	Logger *slog.Logger
 }
 
 // Validate reports what makes the configuration unusable.
@@ -239,6 +245,7 @@ func (n *Node) report(ctx context.Context, now time.Time) error {
 	last, sent := n.last, n.sent
 	n.mu.Unlock()
 	next := status(&n.cfg, m, n.cfg.Health(ctx), last, now)
+	n.holdings(ctx, &next, last)
 	if same(&next, last) && now.Sub(sent) < reportInterval {
 		return nil
 	}
@@ -250,8 +257,26 @@ func (n *Node) report(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("patch node status: %w", err)
 	}
+	if n.cfg.Event != nil {
+		for _, reason := range changes(last, &next) {
+			n.cfg.Event(reason)
+		}
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.last, n.sent = &next, now
 	return nil
+}
+
+// holdings adds what is on the node.
+func (n *Node) holdings(ctx context.Context, next, last *corev1.NodeStatus) {
+	next.Images = last.Images
+	if n.cfg.Images != nil {
+		if known := n.cfg.Images(ctx); known != nil {
+			next.Images = largest(known)
+		}
+	}
+	if n.cfg.VolumesInUse != nil {
+		next.VolumesInUse = n.cfg.VolumesInUse()
+	}
 }

@@ -81,6 +81,11 @@ func statusPatch(status *corev1.NodeStatus) ([]byte, error) {
 	}
 	addresses, _ := fields["addresses"].([]any)
 	fields["addresses"] = append(addresses, map[string]any{"$patch": "replace"})
+	for _, list := range []string{"images", "volumesInUse"} { // an empty one is left out, and would stay as it was
+		if _, has := fields[list]; !has {
+			fields[list] = nil
+		}
+	}
 	patch, err := json.Marshal(map[string]any{"status": fields})
 	if err != nil {
 		return nil, fmt.Errorf("encode node status: %w", err)
@@ -90,6 +95,9 @@ func statusPatch(status *corev1.NodeStatus) ([]byte, error) {
 
 // same reports whether two statuses tell the same, heartbeats aside. Available memory is not part of a status.
 func same(a, b *corev1.NodeStatus) bool {
+	if !equality.Semantic.DeepEqual(a.Images, b.Images) || !slices.Equal(a.VolumesInUse, b.VolumesInUse) {
+		return false
+	}
 	if !equality.Semantic.DeepEqual(a.RuntimeHandlers, b.RuntimeHandlers) || a.DaemonEndpoints != b.DaemonEndpoints || !slices.Equal(a.Addresses, b.Addresses) || a.NodeInfo.ContainerRuntimeVersion != b.NodeInfo.ContainerRuntimeVersion {
 		return false
 	}
