@@ -23,13 +23,14 @@ var (
 	secretsResource  = corev1.SchemeGroupVersion.WithResource("secrets")
 	nodesResource    = corev1.SchemeGroupVersion.WithResource("nodes")
 	podsResource     = corev1.SchemeGroupVersion.WithResource("pods")
+	volumesResource  = corev1.SchemeGroupVersion.WithResource("persistentvolumes")
 )
 
 // Controller decides, signs and clears away. One step is taken at a time, so that a name is given once.
 type Controller struct {
-	cfg                            Config
-	requests, secrets, nodes, pods cache.SharedIndexInformer
-	queue                          workqueue.TypedRateLimitingInterface[key]
+	cfg                                     Config
+	requests, secrets, nodes, pods, volumes cache.SharedIndexInformer
+	queue                                   workqueue.TypedRateLimitingInterface[key]
 }
 
 // key is what a step is for: an object of one of three kinds.
@@ -54,7 +55,7 @@ func New(cfg Config) (*Controller, error) {
 	cfg.setDefaults()
 	c := &Controller{cfg: cfg}
 	for gvr, to := range map[schema.GroupVersionResource]*cache.SharedIndexInformer{
-		requestsResource: &c.requests, secretsResource: &c.secrets, nodesResource: &c.nodes, podsResource: &c.pods,
+		requestsResource: &c.requests, secretsResource: &c.secrets, nodesResource: &c.nodes, podsResource: &c.pods, volumesResource: &c.volumes,
 	} {
 		if *to = cfg.Informers.Informer(gvr); *to == nil {
 			return nil, fmt.Errorf("make join controller: %s are not served", gvr.Resource)
@@ -62,6 +63,9 @@ func New(cfg Config) (*Controller, error) {
 	}
 	if err := c.pods.AddIndexers(cache.Indexers{indexUses: usesOf}); err != nil {
 		return nil, fmt.Errorf("index pods: %w", err)
+	}
+	if err := c.volumes.AddIndexers(cache.Indexers{indexSecrets: secretsOf}); err != nil {
+		return nil, fmt.Errorf("index volumes: %w", err)
 	}
 	return c, nil
 }

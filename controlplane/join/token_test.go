@@ -110,6 +110,7 @@ func TestNodesReadWhatTheirPodsUse(t *testing.T) {
 				{Secret: &corev1.SecretProjection{LocalObjectReference: corev1.LocalObjectReference{Name: "part"}}},
 				{ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: corev1.LocalObjectReference{Name: "part"}}},
 			}}}},
+			{Name: "f", VolumeSource: corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{Driver: "d.example", NodePublishSecretRef: &corev1.LocalObjectReference{Name: "inline"}}}},
 			{Name: "d", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data"}}},
 			{Name: "e", VolumeSource: corev1.VolumeSource{Ephemeral: &corev1.EphemeralVolumeSource{VolumeClaimTemplate: &corev1.PersistentVolumeClaimTemplate{Spec: corev1.PersistentVolumeClaimSpec{
 				AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
@@ -128,13 +129,27 @@ func TestNodesReadWhatTheirPodsUse(t *testing.T) {
 	if _, err := client.Create(t.Context(), pod); err != nil {
 		t.Fatal(err)
 	}
-	for _, use := range []string{"secrets/pull", "persistentvolumeclaims/data", "persistentvolumeclaims/uses-e", "secrets/vol", "configmaps/vol", "secrets/part", "configmaps/part", "secrets/from", "configmaps/from", "secrets/key", "configmaps/key"} {
+	volumeWith := func(name, claim, secret string) *corev1.PersistentVolume {
+		return &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.PersistentVolumeSpec{
+			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}, Capacity: corev1.ResourceList{corev1.ResourceStorage: *apiresource.NewQuantity(1, apiresource.BinarySI)},
+			ClaimRef: &corev1.ObjectReference{Kind: "PersistentVolumeClaim", Namespace: "default", Name: claim},
+			PersistentVolumeSource: corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{
+				Driver: "d.example", VolumeHandle: name, NodeStageSecretRef: &corev1.SecretReference{Namespace: "default", Name: secret}},
+			},
+		}}
+	}
+	for _, v := range []*corev1.PersistentVolume{volumeWith("used", "data", "stage"), volumeWith("unused", "nobodys", "strange")} {
+		if _, err := client.Create(t.Context(), v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, use := range []string{"secrets/stage", "secrets/inline", "secrets/pull", "persistentvolumeclaims/data", "persistentvolumeclaims/uses-e", "secrets/vol", "configmaps/vol", "secrets/part", "configmaps/part", "secrets/from", "configmaps/from", "secrets/key", "configmaps/key"} {
 		resource, name, _ := strings.Cut(use, "/")
 		if !controller.NodeReads(t.Context(), "n1", resource, "default", name) {
 			t.Errorf("the pod's node may not read %s", use)
 		}
 	}
-	for _, use := range [][4]string{{"n2", "secrets", "default", "vol"}, {"n1", "secrets", "kube-system", "vol"}, {"n1", "configmaps", "default", "pull"}} {
+	for _, use := range [][4]string{{"n2", "secrets", "default", "vol"}, {"n2", "secrets", "default", "stage"}, {"n1", "secrets", "default", "strange"}, {"n1", "configmaps", "default", "stage"}, {"n1", "secrets", "kube-system", "vol"}, {"n1", "configmaps", "default", "pull"}} {
 		if controller.NodeReads(t.Context(), use[0], use[1], use[2], use[3]) {
 			t.Errorf("%v may be read", use)
 		}

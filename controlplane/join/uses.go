@@ -2,6 +2,7 @@ package join
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -20,8 +21,7 @@ func (c *Controller) NodeReads(ctx context.Context, node, resource, namespace, n
 	ctx, cancel := context.WithTimeout(ctx, podPatience)
 	defer cancel()
 	for {
-		pods, err := c.pods.GetIndexer().IndexKeys(indexUses, useKey(node, resource, namespace, name))
-		if err == nil && len(pods) > 0 {
+		if c.uses(node, resource, namespace, name) || resource == secretsResource.Resource && c.mounts(node, namespace, name) {
 			return true
 		}
 		select {
@@ -30,6 +30,38 @@ func (c *Controller) NodeReads(ctx context.Context, node, resource, namespace, n
 		case <-time.After(podPoll):
 		}
 	}
+}
+
+func (c *Controller) uses(node, resource, namespace, name string) bool {
+	pods, err := c.pods.GetIndexer().IndexKeys(indexUses, useKey(node, resource, namespace, name))
+	return err == nil && len(pods) > 0
+}
+
+// indexSecrets finds volumes by the secrets with which drivers get at them: "namespace/name".
+const indexSecrets = "petrel.run/csi-secrets"
+
+// mounts tells whether a secret is for the driver of a volume whose claim a pod of the node uses.
+func (c *Controller) mounts(node, namespace, name string) bool {
+	volumes, err := c.volumes.GetIndexer().ByIndex(indexSecrets, namespace+"/"+name)
+	return err == nil && slices.ContainsFunc(volumes, func(obj any) bool {
+		v, ok := obj.(*corev1.PersistentVolume)
+		return ok && v.Spec.ClaimRef != nil && c.uses(node, "persistentvolumeclaims", v.Spec.ClaimRef.Namespace, v.Spec.ClaimRef.Name)
+	})
+}
+
+// secretsOf lists the secrets that a volume's driver is told on nodes.
+func secretsOf(obj any) ([]string, error) {
+	v, ok := obj.(*corev1.PersistentVolume)
+	if !ok || v.Spec.CSI == nil {
+		return nil, nil
+	}
+	var keys []string
+	for _, ref := range []*corev1.SecretReference{v.Spec.CSI.NodeStageSecretRef, v.Spec.CSI.NodePublishSecretRef, v.Spec.CSI.NodeExpandSecretRef} {
+		if ref != nil {
+			keys = append(keys, ref.Namespace+"/"+ref.Name)
+		}
+	}
+	return keys, nil
 }
 
 // usesOf lists the Secrets, ConfigMaps and claims that a bound pod names.
@@ -68,6 +100,9 @@ func usesOfVolume(pod *corev1.Pod, v *corev1.Volume, add func(resource, name str
 	}
 	if v.Ephemeral != nil {
 		add("persistentvolumeclaims", pod.Name+"-"+v.Name)
+	}
+	if v.CSI != nil && v.CSI.NodePublishSecretRef != nil {
+		add("secrets", v.CSI.NodePublishSecretRef.Name)
 	}
 	if v.Secret != nil {
 		add("secrets", v.Secret.SecretName)

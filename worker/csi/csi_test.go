@@ -355,11 +355,35 @@ func TestGivesAway(t *testing.T) {
 	}
 }
 
-func TestSecretsAreRefused(t *testing.T) {
-	w := newWorld(t, unattached())
+// TestSecrets are told to the driver, with the call that each is for, and lie nowhere.
+func TestSecrets(t *testing.T) {
+	needMounts(t)
+	secret := func(namespace, name string) *corev1.Secret {
+		return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Data: map[string][]byte{"from": []byte("hidden-" + name)}}
+	}
+	w := newWorld(t, unattached(func(s *storagev1.CSIDriverSpec) {
+		s.VolumeLifecycleModes = []storagev1.VolumeLifecycleMode{storagev1.VolumeLifecycleEphemeral, storagev1.VolumeLifecyclePersistent}
+	}), secret("drivers", "stage"), secret("drivers", "publish"), secret("ns", "inline"))
+	w.serve()
 	v := w.volume("p", "h")
-	v.Persistent.Spec.CSI.NodeStageSecretRef = &corev1.SecretReference{Name: "s"}
-	if _, err := w.Publish(t.Context(), v); err == nil || !strings.Contains(err.Error(), "secrets") {
+	v.Persistent.Spec.CSI.NodeStageSecretRef = &corev1.SecretReference{Namespace: "drivers", Name: "missing"}
+	v.Persistent.Spec.CSI.NodePublishSecretRef = &corev1.SecretReference{Namespace: "drivers", Name: "publish"}
+	if _, err := w.Publish(t.Context(), v); err == nil || !strings.Contains(err.Error(), "get secret drivers/missing for csi driver") {
 		t.Errorf("error %v", err)
 	}
+	v.Persistent.Spec.CSI.NodeStageSecretRef.Name = "stage"
+	w.publish(v)
+	if staged, published := w.peer.Staged().GetSecrets(), w.peer.Published().GetSecrets(); staged["from"] != "hidden-stage" || published["from"] != "hidden-publish" {
+		t.Errorf("the driver is told %v to stage and %v to publish", staged, published)
+	}
+	if content, err := os.ReadFile(filepath.Join(v.Dir, recordName)); err != nil || strings.Contains(string(content), "hidden") {
+		t.Errorf("written down: %s, %v", content, err)
+	}
+	w.unpublish(v)
+	v.Persistent, v.Inline = nil, &corev1.CSIVolumeSource{Driver: "test.csi.example", NodePublishSecretRef: &corev1.LocalObjectReference{Name: "inline"}}
+	w.publish(v)
+	if got := w.peer.Published().GetSecrets(); got["from"] != "hidden-inline" {
+		t.Errorf("the driver is told %v for a pod's own volume", got)
+	}
+	w.unpublish(v)
 }

@@ -8,7 +8,7 @@
 //     overlap.
 //   - A driver that is away keeps its volumes where they are: nothing is unmounted behind its back.
 //
-// Not served, and said so: block devices, secrets for drivers, growing, and limits of how many volumes a node takes.
+// Not served, and said so: block devices, growing, and limits of how many volumes a node takes.
 //
 // It may import client-go, gRPC, the interface's own types and kubelet's registration protocol.
 package csi

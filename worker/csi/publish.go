@@ -2,7 +2,6 @@ package csi
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -53,6 +52,8 @@ type request struct {
 	mode           csi.VolumeCapability_AccessMode_Mode
 	object         *storagev1.CSIDriver // nil: the API knows none
 	publishContext map[string]string
+	// What drivers need to get at the volume; nil: nothing. It goes to them alone, and is written down nowhere.
+	stageSecret, publishSecret *corev1.SecretReference
 }
 
 // Publish has a driver mount a volume for a pod. Doing it again is no harm.
@@ -85,14 +86,18 @@ func (d *Drivers) Publish(ctx context.Context, v *Volume) (Published, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	if rec.Stage != "" {
-		if err := r.stageVolume(ctx, req, rec.Stage); err != nil {
+		if err := d.stageVolume(ctx, r, req, rec.Stage); err != nil {
 			return Published{}, err
 		}
+	}
+	secrets, err := d.secrets(ctx, req.publishSecret)
+	if err != nil {
+		return Published{}, err
 	}
 	target := filepath.Join(v.Dir, targetName)
 	_, err = r.node.NodePublishVolume(ctx, &csi.NodePublishVolumeRequest{
 		VolumeId: req.handle, PublishContext: req.publishContext, StagingTargetPath: rec.Stage, TargetPath: target,
-		VolumeCapability: req.capability(), Readonly: v.ReadOnly, VolumeContext: req.attributes,
+		VolumeCapability: req.capability(), Readonly: v.ReadOnly, VolumeContext: req.attributes, Secrets: secrets,
 	})
 	if err != nil {
 		return Published{}, fmt.Errorf("csi driver %s: publish volume: %w", r.name, err)
@@ -108,7 +113,7 @@ func (d *Drivers) request(ctx context.Context, v *Volume) (*request, error) {
 	req := &request{mode: csi.VolumeCapability_AccessMode_SINGLE_NODE_WRITER, attributes: map[string]string{}}
 	if s := v.Inline; s != nil {
 		if s.NodePublishSecretRef != nil {
-			return nil, errors.New("secrets for csi drivers are not supported")
+			req.publishSecret = &corev1.SecretReference{Namespace: v.Pod.Namespace, Name: s.NodePublishSecretRef.Name}
 		}
 		req.driver, req.fsType = s.Driver, ptr.Deref(s.FSType, "")
 		req.handle = "csi-" + hash(string(v.Pod.UID), "\x00", v.Name)
@@ -116,9 +121,7 @@ func (d *Drivers) request(ctx context.Context, v *Volume) (*request, error) {
 		maps.Copy(req.attributes, s.VolumeAttributes)
 	} else {
 		s := v.Persistent.Spec.CSI
-		if s.NodePublishSecretRef != nil || s.NodeStageSecretRef != nil {
-			return nil, errors.New("secrets for csi drivers are not supported")
-		}
+		req.publishSecret, req.stageSecret = s.NodePublishSecretRef, s.NodeStageSecretRef
 		req.driver, req.handle, req.fsType, req.flags = s.Driver, s.VolumeHandle, s.FSType, v.Persistent.Spec.MountOptions
 		req.mode = accessMode(v.Persistent.Spec.AccessModes)
 		v.ReadOnly = v.ReadOnly || s.ReadOnly
@@ -198,12 +201,16 @@ func (req *request) capability() *csi.VolumeCapability {
 	}
 }
 
-func (r *driver) stageVolume(ctx context.Context, req *request, at string) error {
+func (d *Drivers) stageVolume(ctx context.Context, r *driver, req *request, at string) error {
+	secrets, err := d.secrets(ctx, req.stageSecret)
+	if err != nil {
+		return err
+	}
 	if err := os.MkdirAll(at, dirMode); err != nil {
 		return err
 	}
-	_, err := r.node.NodeStageVolume(ctx, &csi.NodeStageVolumeRequest{
-		VolumeId: req.handle, PublishContext: req.publishContext, StagingTargetPath: at, VolumeCapability: req.capability(), VolumeContext: req.attributes,
+	_, err = r.node.NodeStageVolume(ctx, &csi.NodeStageVolumeRequest{
+		VolumeId: req.handle, PublishContext: req.publishContext, StagingTargetPath: at, VolumeCapability: req.capability(), VolumeContext: req.attributes, Secrets: secrets,
 	})
 	if err != nil {
 		return fmt.Errorf("csi driver %s: stage volume: %w", r.name, err)

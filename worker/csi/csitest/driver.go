@@ -35,6 +35,7 @@ type Driver struct {
 	calls      []string
 	registered *registration.RegistrationStatus
 	published  *csi.NodePublishVolumeRequest
+	staged     *csi.NodeStageVolumeRequest
 	server     *grpc.Server
 	done       sync.WaitGroup
 }
@@ -101,6 +102,13 @@ func (d *Driver) Published() *csi.NodePublishVolumeRequest {
 	return d.published
 }
 
+// Staged is the last request to stage.
+func (d *Driver) Staged() *csi.NodeStageVolumeRequest {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.staged
+}
+
 // Volume is the directory that a volume is.
 func (d *Driver) Volume(handle string) string { return filepath.Join(d.volumes, handle) }
 
@@ -149,6 +157,9 @@ func (d *Driver) NodeStageVolume(_ context.Context, r *csi.NodeStageVolumeReques
 	if err := d.begin("stage"); err != nil {
 		return nil, err
 	}
+	d.mu.Lock()
+	d.staged = r
+	d.mu.Unlock()
 	if err := os.MkdirAll(d.Volume(r.GetVolumeId()), 0o755); err != nil {
 		return nil, err
 	}
