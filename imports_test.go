@@ -72,13 +72,16 @@ var rooms = map[string][]string{
 	// The guest's SDK is built into every guest: of the host it gets the wire format and nothing more.
 	"wasmrt/httpabi/wire": {},
 	"wasmrt/runner":       {"http1", "wasmrt/egress", "wasmrt/engine", "wasmrt/httpabi", "wasmrt/module", "wasmrt/wasi"},
-	"wasmrt/supervisor":   {"steering", "wasmrt/egress", "wasmrt/module", "wasmrt/runner"},
+	"wasmrt/supervisor":   {"cgrouplock", "steering", "wasmrt/egress", "wasmrt/module", "wasmrt/runner"},
 	"wasmrt/guest":        {"wasmrt/httpabi/wire"},
 	// The shim has the runtime as containerd and the kubelet have it: by the CRI.
 	"wasmrt/shim": {},
 
 	// The lab makes machines out of namespaces and runs the built programs on them: of Petrel it knows the command lines.
-	"lab": {},
+	"lab": {"cgrouplock"},
+
+	// Which control groups are somebody's: supervisors and labs leave them alike when they are killed.
+	"cgrouplock": {},
 
 	// What every long-running process does to itself.
 	"procmem": {},

@@ -49,7 +49,10 @@ func (c *Config) Validate() error {
 func (c *Config) group() string {
 	sum := sha256.Sum256([]byte(filepath.Clean(c.Dir)))
 	const enough = 5
-	return fmt.Sprintf("petrel-lab-%x", sum[:enough])
+	return fmt.Sprintf("%s%x", groupPrefix, sum[:enough])
 }
+
+// groupPrefix begins the names of labs' control groups.
+const groupPrefix = "petrel-lab-"
 
 func nodeName(i int) string { return fmt.Sprintf("node-%d", i+1) }

@@ -9,5 +9,5 @@
 // of a node is ended by what the kernel says is in the node's group, never by its name. Nothing that a node sends leaves
 // the lab; the relays listen on loopback alone.
 //
-// It may import client-go, as any client of the API, and no room of Petrel's.
+// It may import client-go, as any client of the API, and of Petrel's rooms cgrouplock alone.
 package lab

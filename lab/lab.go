@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/petrelrun/petrel/cgrouplock"
 	"github.com/petrelrun/petrel/lab/machine"
 )
 
@@ -20,6 +21,7 @@ import (
 type Lab struct {
 	cfg  Config
 	lock *os.File
+	held []*os.File // the control groups that all nodes' lie below
 
 	fabric *machine.Switch
 	nodes  []*Node
@@ -61,6 +63,9 @@ func (l *Lab) Open(ctx context.Context) (err error) {
 	if err := l.begin(); err != nil {
 		return err
 	}
+	if err := l.hold(); err != nil {
+		return err
+	}
 	if l.fabric, err = machine.NewSwitch(l.cfg.Links); err != nil {
 		return err
 	}
@@ -94,6 +99,23 @@ func (l *Lab) begin() error {
 	defer l.mu.Unlock()
 	l.state = State{PID: os.Getpid(), Started: started, Groups: groups}
 	return l.state.write(l.cfg.Dir)
+}
+
+// hold makes the groups that all nodes' lie below, and removes those of labs that were killed, wherever their directories are.
+func (l *Lab) hold() (err error) {
+	if l.held, err = machine.HoldGroups(l.state.Groups); err != nil {
+		return err
+	}
+	for _, dir := range l.state.Groups {
+		removed, err := cgrouplock.Sweep(filepath.Dir(dir), groupPrefix)
+		for _, other := range removed {
+			l.cfg.Progress("removed what another lab has left: " + other)
+		}
+		if err != nil { // theirs, and in nobody's way
+			l.cfg.Progress(err.Error())
+		}
+	}
+	return nil
 }
 
 // boot makes the i-th node and plugs it in.
@@ -186,5 +208,9 @@ func (l *Lab) Close(ctx context.Context) error {
 		errs = append(errs, l.fabric.Close())
 	}
 	// Where anything is left, what says where it is stays too.
-	return errors.Join(append(errs, sweep(l.cfg.Dir), l.lock.Close())...)
+	errs = append(errs, sweep(l.cfg.Dir))
+	for _, f := range append(l.held, l.lock) {
+		errs = append(errs, f.Close())
+	}
+	return errors.Join(errs...)
 }

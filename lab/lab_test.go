@@ -392,6 +392,62 @@ func TestOpenAfterAKill(t *testing.T) {
 	nothingLeft(t, dir, &s)
 }
 
+// TestOpenSweepsOthers: what a lab has left that was killed goes with the next one, wherever that has its directory.
+func TestOpenSweepsOthers(t *testing.T) {
+	dir := t.TempDir()
+	cmd := labProcess(t, dir)
+	s, err := Read(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	for range 6000 { // the kernel ends a process thread by thread
+		if members(t, s.Groups) == "" {
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	l, err := New(Config{Dir: t.TempDir(), Nodes: 1, Links: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, group := range s.Groups {
+		if _, err := os.Stat(group); err == nil {
+			t.Errorf("%s is left", group)
+		}
+	}
+	for _, group := range l.State().Groups {
+		if _, err := os.Stat(group); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := l.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// members are the processes in groups and in those right below them.
+func members(t *testing.T, groups []string) (all string) {
+	t.Helper()
+	for _, group := range groups {
+		found, err := filepath.Glob(group + "/*/cgroup.procs")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range append(found, group+"/cgroup.procs") {
+			raw, _ := os.ReadFile(file) // a group that has gone has none
+			all += string(raw)
+		}
+	}
+	return all
+}
+
 func TestConfigValidate(t *testing.T) {
 	for _, bad := range []Config{
 		{Dir: "x", Nodes: 1, Links: 1}, {Dir: "/x", Links: 1}, {Dir: "/x", Nodes: MaxNodes + 1, Links: 1}, {Dir: "/x", Nodes: 1}, {Dir: "/x", Nodes: 1, Links: 2}, {Dir: "/x", Nodes: 40, Links: 17},

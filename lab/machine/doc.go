@@ -11,5 +11,5 @@
 // thread that has entered a machine never runs anything else again; only processes found in a machine's own groups are
 // ever signalled.
 //
-// It knows nothing of Petrel. It may import netlink, and nothing of the project.
+// It knows nothing of Petrel. It may import netlink, and of the project cgrouplock, by which groups are known to be somebody's.
 package machine

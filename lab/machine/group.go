@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/petrelrun/petrel/cgrouplock"
 )
 
 const (
@@ -181,6 +183,21 @@ func killIn(dir string, pid int) error {
 		return fmt.Errorf("kill process %d: %w", pid, err)
 	}
 	return nil
+}
+
+// HoldGroups makes the groups at the directories, and holds them until all files are closed.
+func HoldGroups(dirs []string) (held []*os.File, err error) {
+	for _, dir := range dirs {
+		f, err := cgrouplock.Hold(dir)
+		if err != nil {
+			for _, f := range held {
+				_ = f.Close() // of a directory
+			}
+			return nil, unsupported(err)
+		}
+		held = append(held, f)
+	}
+	return held, nil
 }
 
 // GroupDirs answers where a group of that path lies, below this process's own, in each hierarchy; v2's first.

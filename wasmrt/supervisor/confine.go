@@ -20,6 +20,9 @@ const (
 	execByAll   = 0o001
 )
 
+// holderPrefix begins the names of the groups that hold runners', before what says which root they are of.
+const holderPrefix = "petrel-wasmrt-"
+
 // confinement is what the supervisor does to its runners. It is set once, before the first of them starts.
 type confinement struct {
 	book   *users.Book     // nil: runners have our user id
@@ -111,7 +114,7 @@ func (s *Supervisor) openUsers() (*users.Book, error) {
 }
 
 func (s *Supervisor) openGroups() (*cgroup.Manager, error) {
-	m, err := cgroup.Open(cgroup.Config{Holder: "petrel-wasmrt-" + fleet.Key(s.cfg.Root), Parent: s.cfg.CgroupParent,
+	m, err := cgroup.Open(cgroup.Config{Holder: holderPrefix + fleet.Key(s.cfg.Root), Parent: s.cfg.CgroupParent,
 		Limits: s.cfg.RunnerLimits, Logger: s.cfg.Logger})
 	if err != nil {
 		return nil, err
@@ -126,9 +129,25 @@ func (s *Supervisor) openGroups() (*cgroup.Manager, error) {
 		}
 	}
 	if err := s.store.SaveGroups(&state.Groups{Dirs: dirs}); err != nil {
+		m.Close()
 		return nil, err
 	}
+	removed, err := m.SweepOthers(holderPrefix)
+	if err != nil {
+		s.cfg.Logger.Warn("groups are left of supervisors that are gone", "error", err)
+	}
+	if len(removed) > 0 {
+		s.cfg.Logger.Info("groups of supervisors that are gone were removed", "groups", removed)
+	}
 	return m, nil
+}
+
+// releaseGroups lets go of the groups, and removes those without a runner that goes on.
+func (s *Supervisor) releaseGroups() {
+	cgroup.Release(s.store.Groups().Dirs)
+	if g := s.confined.groups; g != nil {
+		g.Close()
+	}
 }
 
 // userOf answers the id of a namespace's runner; 0 is ours.

@@ -14,7 +14,6 @@ import (
 	"google.golang.org/grpc"
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	"github.com/petrelrun/petrel/wasmrt/supervisor/cgroup"
 	"github.com/petrelrun/petrel/wasmrt/supervisor/fleet"
 	"github.com/petrelrun/petrel/wasmrt/supervisor/image"
 	"github.com/petrelrun/petrel/wasmrt/supervisor/state"
@@ -90,6 +89,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	defer s.fleet.Close()
 	defer s.sources.close()
 	s.confine()
+	defer s.releaseGroups()
 	ending, err := s.restore(ctx)
 	if err != nil {
 		return err
@@ -97,7 +97,6 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	s.sweepGroups(ending)
 	s.sweepBinds()
 	defer s.startSteering(ctx)()
-	defer func() { cgroup.Release(s.store.Groups().Dirs) }() // those without a runner that goes on
 	if err := os.MkdirAll(filepath.Dir(s.cfg.Socket), 0o700); err != nil {
 		return fmt.Errorf("create socket's directory: %w", err)
 	}

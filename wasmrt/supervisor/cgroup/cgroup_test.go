@@ -61,6 +61,7 @@ func realManager(t *testing.T, l Limits) *Manager {
 			t.Error(err)
 		}
 		Release(m.Dirs())
+		m.Close()
 		for _, d := range m.Dirs() {
 			if _, err := os.Stat(d); err == nil {
 				t.Errorf("%s is left", d)
@@ -164,10 +165,19 @@ func TestUnified(t *testing.T) {
 			}
 		}
 	}
+	for _, left := range []string{"petrel-left", "elses-left"} {
+		if err := os.Mkdir(filepath.Join(own, left), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
 	all := readHierarchies(fmt.Sprintf("1 0 0:1 / %s rw - cgroup2 cgroup2 rw\n", mount), "0::/system.slice/x.service\n")
 	m, err := open(Config{Holder: "petrel-h", Limits: Limits{Memory: 1 << 30, Threads: 7}, Logger: slog.New(slog.DiscardHandler)}, all)
 	if err != nil {
 		t.Fatal(err)
+	}
+	defer m.Close()
+	if removed, err := m.SweepOthers("petrel-"); err != nil || len(removed) != 1 || removed[0] != filepath.Join(own, "petrel-left") {
+		t.Errorf("swept %q: %v", removed, err)
 	}
 	if got := m.Dirs(); len(got) != 1 || got[0] != holder {
 		t.Fatalf("holders %v, report %v", got, m.Report())

@@ -9,5 +9,5 @@
 // that is known may be killed and removed; a controller that cannot be used is named with its reason, and does not keep
 // the others from being used; group names are the caller's and are checked, for they become paths.
 //
-// It imports nothing of the project.
+// It imports cgrouplock, by which a holder is known to be somebody's.
 package cgroup

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/petrelrun/petrel/cgrouplock"
 )
 
 // Limits are what each group gets. Zero leaves the kernel's own.
@@ -59,6 +61,7 @@ type Manager struct {
 	cfg    Config
 	places []place
 	report map[string]string
+	held   []*os.File // the holders
 }
 
 // place is the holder in one hierarchy.
@@ -95,7 +98,10 @@ func open(cfg Config, all []*hierarchy) (*Manager, error) {
 		if len(usable) == 0 {
 			continue
 		}
-		p, err := hold(h, dir, cfg.Holder, usable)
+		p, held, err := hold(h, dir, cfg.Holder, usable)
+		if held != nil {
+			m.held = append(m.held, held)
+		}
 		if err == nil {
 			err = p.weigh(runtime.NumCPU())
 		}
@@ -113,22 +119,40 @@ func open(cfg Config, all []*hierarchy) (*Manager, error) {
 	return m, nil
 }
 
-// hold makes the holder in a hierarchy.
-func hold(h *hierarchy, dir, name string, usable []string) (place, error) {
+// hold makes the holder in a hierarchy, and keeps others from sweeping it.
+func hold(h *hierarchy, dir, name string, usable []string) (place, *os.File, error) {
 	if err := os.MkdirAll(dir, dirPerm); err != nil {
-		return place{}, fmt.Errorf("make parent group: %w", err)
+		return place{}, nil, fmt.Errorf("make parent group: %w", err)
 	}
 	if err := h.offer(dir, usable); err != nil {
-		return place{}, err
+		return place{}, nil, err
 	}
 	holder := filepath.Join(dir, name)
-	if err := os.Mkdir(holder, dirPerm); err != nil && !os.IsExist(err) {
-		return place{}, fmt.Errorf("make group: %w", err)
+	held, err := cgrouplock.Hold(holder)
+	if err != nil {
+		return place{}, nil, err
 	}
-	if err := h.offer(holder, usable); err != nil {
-		return place{}, err
+	return place{dir: holder, v2: h.v2, controllers: usable}, held, h.offer(holder, usable)
+}
+
+// Close lets go of the holder, after the last Create.
+func (m *Manager) Close() {
+	for _, f := range m.held {
+		_ = f.Close() // of a directory
 	}
-	return place{dir: holder, v2: h.v2, controllers: usable}, nil
+	m.held = nil
+}
+
+// SweepOthers removes holders beside this one whose names have the prefix, whose supervisors have ended and which no process
+// is in. It answers which.
+func (m *Manager) SweepOthers(prefix string) ([]string, error) {
+	var all []string
+	var errs []error
+	for _, p := range m.places {
+		removed, err := cgrouplock.Sweep(filepath.Dir(p.dir), prefix)
+		all, errs = append(all, removed...), append(errs, err)
+	}
+	return all, errors.Join(errs...)
 }
 
 // weigh gives the holder the weight of as many ordinary processes as there are processors. With that of one, which is what
