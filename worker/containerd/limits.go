@@ -26,7 +26,7 @@ const (
 	// second socket's name has more.
 	socketPathLimit = 107 - len(".ttrpc")
 	// sweepPeriod is how often it is looked for what the daemon has lost: that happens only when it is killed.
-	sweepPeriod = time.Minute
+	sweepPeriod = 30 * time.Second
 	// sweepSettle is how long something has to be nobody's before it is removed: what just ends is gone by then.
 	sweepSettle = 3 * time.Second
 	// runtimeTimeout bounds the call of a runtime's program that kills a container; it waits for the container's end.
