@@ -143,6 +143,12 @@ func TestPolicyOnIPv6(t *testing.T) {
 	if err := a.policyAsk("::1", "[fd42::1]:8080"); !errors.Is(err, unix.EACCES) {
 		t.Errorf("another pod: %v", err)
 	}
+	p.Endpoints[netip.MustParseAddr("::1")] = Endpoint{Ingress: 1}
+	p.Peers[netip.MustParsePrefix("::1/128")] = Peer{Identity: 7, Refuse: true}
+	mustPolicy(t, e, p)
+	if err := a.policyAsk("", "[::1]:8080"); err != nil {
+		t.Errorf("a socket that is not bound, whose source is not known yet: %v", err)
+	}
 	a.serve(policyA + ":8081")
 	s := a.socket(unix.SOCK_STREAM, true)
 	defer s.close()

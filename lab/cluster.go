@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -43,6 +44,8 @@ type ClusterConfig struct {
 	// Containers is how many nodes, the first ones, run containers too, each with a containerd of its own; it has to be
 	// installed.
 	Containers int
+	// DualStack gives nodes and pods addresses of IPv6 too.
+	DualStack bool
 	// ControlPlaneArgs and WorkerArgs are further flags for the two.
 	ControlPlaneArgs, WorkerArgs []string
 }
@@ -109,7 +112,7 @@ func (c *Cluster) upControlPlane(ctx context.Context) error {
 	api := netip.AddrPortFrom(first.Addresses[0], apiPort)
 	data := filepath.Join(first.Dir, ControlPlane)
 	args := append([]string{ControlPlane, "--data-dir", data, "--log-file", "-", "--listen", api.String(), "--tls", "--tls-san", "127.0.0.1",
-		"--gateway-listen", c.gatewayOn(first), "--cluster-cidr", "10.42.0.0/16"}, c.cfg.ControlPlaneArgs...)
+		"--gateway-listen", c.gatewayOn(first), "--cluster-cidr", c.podNetworks()}, c.cfg.ControlPlaneArgs...)
 	if err := first.Start(ControlPlane, c.cfg.Petrel, args...); err != nil {
 		return err
 	}
@@ -135,6 +138,26 @@ func (c *Cluster) gatewayOn(n *Node) string {
 	return net.JoinHostPort(n.Addresses[0].String(), strconv.Itoa(int(c.gateway)))
 }
 
+// podNetworks are where pods get their addresses.
+func (c *Cluster) podNetworks() string {
+	if c.cfg.DualStack {
+		return "10.42.0.0/16,fd42::/48"
+	}
+	return "10.42.0.0/16"
+}
+
+// nodeIPs are the node's addresses of the families that pods have.
+func (c *Cluster) nodeIPs(n *Node) string {
+	if !c.cfg.DualStack {
+		return n.Addresses[0].String()
+	}
+	var all []string
+	for _, a := range n.Addresses {
+		all = append(all, a.String())
+	}
+	return strings.Join(all, ",")
+}
+
 // upWorkers starts a worker on each node and waits until all are Ready.
 func (c *Cluster) upWorkers(ctx context.Context) error {
 	token, err := c.token(ctx)
@@ -150,7 +173,7 @@ func (c *Cluster) upWorkers(ctx context.Context) error {
 				containerd = "own"
 			}
 			args := append([]string{Worker, "--data-dir", filepath.Join(n.Dir, Worker), "--log-file", "-", "--server", server, "--token", token,
-				"--node-name", n.Name, "--node-ip", n.Addresses[0].String(), "--gateway-listen", c.gatewayOn(n), "--containerd", containerd}, c.cfg.WorkerArgs...)
+				"--node-name", n.Name, "--node-ip", c.nodeIPs(n), "--gateway-listen", c.gatewayOn(n), "--containerd", containerd}, c.cfg.WorkerArgs...)
 			if err := n.Start(Worker, c.cfg.Petrel, args...); err != nil {
 				return err
 			}

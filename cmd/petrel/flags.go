@@ -23,8 +23,8 @@ func addListenFlags(f *pflag.FlagSet, listen, gateway *string) {
 }
 
 func addCIDRFlags(f *pflag.FlagSet, pods, services *string) {
-	f.StringVar(pods, "pod-cidr", "127.42.0.0/16", "addresses of pods: within 127.0.0.0/8")
-	f.StringVar(services, "service-cidr", "127.43.0.0/16", "addresses of services: within 127.0.0.0/8")
+	f.StringVar(pods, "pod-cidr", "127.42.0.0/16", "addresses of pods: within 127.0.0.0/8; with --network=cluster one network of each family, with a comma between")
+	f.StringVar(services, "service-cidr", "127.43.0.0/16", "addresses of services: within 127.0.0.0/8; with --network=cluster beyond")
 }
 
 func addWasmrtFlags(f *pflag.FlagSet, binary *string, maxPods *int, hostPaths *[]string, registries *string) {

@@ -38,6 +38,7 @@ what is left then. The cluster's state stays in the data directory, and the next
 	f.IntVar(&cfg.Nodes, "nodes", 3, "how many nodes")
 	f.IntVar(&cfg.Links, "links", 1, "how many networks the nodes are spread over, with a router between")
 	f.BoolVar(&containerd, "containerd", false, "run containers too: each node gets a containerd of its own (it has to be installed)")
+	f.BoolVar(&cfg.DualStack, "dual-stack", false, "give nodes and pods addresses of IPv6 too")
 	f.StringVar(&cfg.Listen, "listen", "127.0.0.1:0", "where this machine reaches the API: a loopback address; port 0 takes a free one")
 	f.StringArrayVar(&cfg.ControlPlaneArgs, "controlplane-arg", nil, "further argument for petrel controlplane (may be repeated)")
 	f.StringArrayVar(&cfg.WorkerArgs, "worker-arg", nil, "further argument for petrel worker (may be repeated)")

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -107,7 +108,7 @@ func (o *upOptions) addresses() (a clusterAddresses, err error) {
 	if !o.Network.clustered() {
 		return a, nil
 	}
-	if a.Pods, err = parsePrefixes("--pod-cidr", []string{o.PodCIDR}); err != nil {
+	if a.Pods, err = parsePrefixes("--pod-cidr", strings.Split(o.PodCIDR, ",")); err != nil {
 		return a, err
 	}
 	if err := a.check(); err != nil {

@@ -302,5 +302,7 @@ int petrel_refuse6(struct bpf_sock_addr *ctx)
 		.destination_port = (__be16)ctx->user_port,
 		.protocol = (__u8)ctx->protocol,
 	};
-	return refuse(sk, &p); /* an unbound source is ::, which is nobody's */
+	if (unspecified6(&p.source)) /* whose it will be is decided later */
+		return PASS;
+	return refuse(sk, &p);
 }

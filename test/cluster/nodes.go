@@ -34,7 +34,7 @@ func StartNodes(ctx context.Context, o Options, nodes, links int, progress func(
 	n := &Nodes{ground: g}
 	n.Lab, err = lab.NewCluster(lab.ClusterConfig{
 		Config:     lab.Config{Dir: filepath.Join(o.Dir, "lab"), Nodes: nodes, Links: links, Program: g.Petrel(), Progress: progress},
-		WorkerArgs: append(undisturbed(), o.Args...), ControlPlaneArgs: o.ControlPlaneArgs, Containers: o.Containers,
+		WorkerArgs: append(undisturbed(), o.Args...), ControlPlaneArgs: o.ControlPlaneArgs, Containers: o.Containers, DualStack: o.DualStack,
 	})
 	if err == nil {
 		err = n.Lab.Up(ctx)

@@ -16,6 +16,8 @@ type Options struct {
 	Binaries string
 	// Containers is how many nodes of StartNodes, the first ones, run containers too.
 	Containers int
+	// DualStack gives nodes and pods of StartNodes addresses of IPv6 too.
+	DualStack bool
 	// Args are added to `petrel up`, or to each worker of StartNodes, and ControlPlaneArgs to its control plane.
 	Args, ControlPlaneArgs []string
 }

@@ -24,15 +24,17 @@ import (
 // boxImage is what $BOX stands for in manifests: a shell with the usual commands, and test/box.
 const boxImage = "test.petrel.internal/box:1"
 
-// containersCluster answers a cluster whose first nodes run containers too, and have boxImage.
-func containersCluster(t *testing.T, nodes, containers int) *cluster.Nodes {
+// containersWorld answers a world in a cluster of its own whose first nodes run containers too, and have boxImage.
+func containersWorld(t *testing.T, nodes int, o cluster.Options) (*world, *cluster.Nodes) {
 	t.Helper()
-	n := nodesClusterWith(t, cluster.Options{Containers: containers}, nodes, 1)
+	n := nodesClusterWith(t, o, nodes, 1)
 	image := box(t)
-	for i := range containers {
+	for i := range o.Containers {
 		giveImage(t, n, i, boxImage, image)
 	}
-	return n
+	w := worldIn(t, n.Cluster())
+	w.comes("^node-1 .*containerd://", "get", "nodes", "-o", "wide")
+	return w, n
 }
 
 // box is boxImage.
@@ -121,17 +123,12 @@ spec:
 // TestContainers runs containers beside Wasm pods on a cluster of two nodes, of which one runs Wasm alone.
 func TestContainers(t *testing.T) {
 	t.Parallel()
-	n := containersCluster(t, 2, 1)
-	w := worldIn(t, n.Cluster())
-	w.comes("^node-1 .*containerd://", "get", "nodes", "-o", "wide")
-	w.apply(containersManifest)
-	w.apply(web)
-	w.rollout("shop")
-	w.rollout("web")
-	w.kubectl("wait", "pod/client", "pod/host", "--for=condition=Ready", "--timeout=150s")
+	w, n := containersWorld(t, 2, cluster.Options{Containers: 1, DualStack: true})
+	w.opensShop()
 
 	t.Run("where they run", func(t *testing.T) { containersPlaced(w.in(t)) })
 	t.Run("their network", func(t *testing.T) { containersNetwork(w.in(t), n) })
+	t.Run("both families", func(t *testing.T) { bothFamilies(w.in(t), n) })
 	t.Run("host ports", func(t *testing.T) { hostPortsOfPods(w.in(t), n) })
 	t.Run("kubectl", func(t *testing.T) { containersKubectl(w.in(t)) })
 	t.Run("policies", func(t *testing.T) { containersPolicies(w.in(t)) })
@@ -141,6 +138,16 @@ func TestContainers(t *testing.T) {
 	t.Run("registry", func(t *testing.T) { containersPull(w.in(t), n) })
 	t.Run("what dies", func(t *testing.T) { containersSurvive(w.in(t), n) })
 	t.Run("nothing is left", func(t *testing.T) { containersLeaveNothing(w.in(t), n) })
+}
+
+// opensShop has Deployments of both kinds behind Services, and pods of containers that call them.
+func (w *world) opensShop() {
+	w.Helper()
+	w.apply(containersManifest)
+	w.apply(web)
+	w.rollout("shop")
+	w.rollout("web")
+	w.kubectl("wait", "pod/client", "pod/host", "--for=condition=Ready", "--timeout=150s")
 }
 
 // containersPlaced checks that nodes tell what they run, and that containers are where they can be.
@@ -202,6 +209,34 @@ func containersNetwork(w *world, n *cluster.Nodes) {
 	if host.Status.PodIP != host.Status.HostIP {
 		w.Errorf("the pod on the host's network has %s, the host %s", host.Status.PodIP, host.Status.HostIP)
 	}
+}
+
+// bothFamilies reaches pods of both kinds by their IPv6 addresses too, and containers know theirs.
+func bothFamilies(w *world, n *cluster.Nodes) {
+	for _, pod := range w.pods() {
+		want, serves := map[string]string{"shop": "from a container", "web": ""}[pod.Labels["app"]]
+		if !serves {
+			continue
+		}
+		if len(pod.Status.PodIPs) != 2 || !strings.HasPrefix(pod.Status.PodIPs[1].IP, "fd42:") {
+			w.Errorf("%s has the addresses %v", pod.Name, pod.Status.PodIPs)
+			continue
+		}
+		url := "http://[" + pod.Status.PodIPs[1].IP + "]:8080/"
+		w.eventually(pod.Name+" by IPv6", func() error {
+			fromPod, err := w.k.Run(w.Context(), "", "exec", "client", "--", "box", "get", url)
+			if err != nil {
+				return err
+			}
+			fromNode, err := read(w.Context(), n.HTTP(1), url)
+			if err == nil && (!strings.Contains(fromPod, want) || !strings.Contains(fromNode, want)) {
+				err = fmt.Errorf("it answers %q and %q", fromPod, fromNode)
+			}
+			return err
+		})
+	}
+	client := w.pod("client").Status.PodIPs
+	contains(w.T, w.kubectl("exec", "client", "--", "cat", "/etc/hosts"), client[0].IP+"\tclient", client[1].IP+"\tclient")
 }
 
 // containersKubectl reads a container's log and runs commands in it.

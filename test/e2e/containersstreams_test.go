@@ -11,6 +11,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/petrelrun/petrel/test/cluster"
 )
 
 const streamBox = `
@@ -36,8 +38,7 @@ spec: {selector: {app: box}, ports: [{name: web, port: 80, targetPort: web}]}
 // from kubectl to the API and from there to the node.
 func TestStreamsIntoContainers(t *testing.T) {
 	t.Parallel()
-	n := containersCluster(t, 1, 1)
-	w := worldIn(t, n.Cluster())
+	w, _ := containersWorld(t, 1, cluster.Options{Containers: 1})
 	w.apply(streamBox)
 	w.apply(streamPods)
 	w.apply(streamBoth)

@@ -50,15 +50,9 @@ spec:
 func TestContainersOfContainerd2(t *testing.T) {
 	t.Parallel()
 	program := containerdtest.V2(t)
-	n := nodesClusterWith(t, cluster.Options{Containers: 1, Args: []string{"--containerd-program=" + program}}, 1, 1)
-	giveImage(t, n, 0, boxImage, box(t))
-	w := worldIn(t, n.Cluster())
+	w, n := containersWorld(t, 1, cluster.Options{Containers: 1, Args: []string{"--containerd-program=" + program}})
 	w.comes("^node-1 .*containerd://v?2", "get", "nodes", "-o", "wide")
-	w.apply(containersManifest)
-	w.apply(web)
-	w.rollout("shop")
-	w.rollout("web")
-	w.kubectl("wait", "pod/client", "pod/host", "--for=condition=Ready", "--timeout=150s")
+	w.opensShop()
 
 	t.Run("kubectl", func(t *testing.T) { containersKubectl(w.in(t)) })
 	t.Run("volumes", func(t *testing.T) { containersVolumes(w.in(t)) })

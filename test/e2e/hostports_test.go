@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"io"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -59,7 +60,13 @@ const quietLimit = 5 * time.Second
 func hostPortsOfPods(w *world, n *cluster.Nodes) {
 	w.apply(hostPortPods)
 	w.kubectl("wait", "pod/hosted", "pod/hosted-wasm", "--for=condition=Ready", "--timeout=150s")
-	node := n.Lab.Nodes()[0].Addresses[0].String()
+	localhosts := []string{"127.0.0.1", "[::1]"}
+	var nodes []string // the node's addresses, as URLs have them
+	for _, a := range n.Lab.Nodes()[0].Addresses {
+		host, _ := strings.CutSuffix(netip.AddrPortFrom(a, 0).String(), ":0")
+		nodes = append(nodes, host)
+	}
+	node := nodes[0]
 	in := func(pod string) func(string) (string, error) {
 		return func(url string) (string, error) {
 			return w.k.Run(w.Context(), "", "exec", pod, "--", "box", "get", url)
@@ -99,11 +106,15 @@ func hostPortsOfPods(w *world, n *cluster.Nodes) {
 	everywhere := func() {
 		w.Helper()
 		for port, want := range map[string]string{":8090": "from a host port", ":8092": ""} {
-			answers(outside, node+port, want)
-			answers(fromNode, node+port, want)
-			answers(fromNode, "127.0.0.1"+port, want)
-			answers(fromPod, node+port, want)
-			closed(fromPod, "127.0.0.1"+port) // its own localhost
+			for _, node := range nodes {
+				answers(outside, node+port, want)
+				answers(fromNode, node+port, want)
+				answers(fromPod, node+port, want)
+			}
+			for _, localhost := range localhosts {
+				answers(fromNode, localhost+port, want)
+				closed(fromPod, localhost+port) // its own
+			}
 		}
 		answers(fromNode, "127.0.0.1:8091", "from a host port")
 		closed(fromNode, node+":8091")
@@ -120,9 +131,11 @@ func hostPortsOfPods(w *world, n *cluster.Nodes) {
 		return nil
 	})
 	w.apply(denyHosted)
-	closed(outside, node+":8090")
-	closed(fromPod, node+":8090")
-	answers(fromNode, node+":8090", "from a host port") // the node may always
+	for _, node := range nodes {
+		closed(outside, node+":8090")
+		closed(fromPod, node+":8090")
+		answers(fromNode, node+":8090", "from a host port") // the node may always
+	}
 	w.kubectl("delete", "networkpolicy", "deny-hosted")
 	answers(outside, node+":8090", "from a host port")
 
