@@ -2,11 +2,13 @@ package worker
 
 import (
 	"fmt"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/petrelrun/petrel/worker/confine"
+	"github.com/petrelrun/petrel/worker/pod"
 	"github.com/petrelrun/petrel/worker/runtimes"
 )
 
@@ -27,6 +29,21 @@ func (a *actor) confineSandbox(config *runtimev1.LinuxPodSandboxConfig) error {
 	config.CgroupParent = a.m.groups.Parent(a.uid)
 	config.Resources = confine.PodLimits(a.view.Pod)
 	return nil
+}
+
+// reasonSysctl is that of pods that ask for kernel parameters that no pod may set, as clients of Kubernetes know it.
+const reasonSysctl = "SysctlForbidden"
+
+// refuseSysctls ends a pod of containers that asks for kernel parameters which it may not set: waiting would not help it.
+func (a *actor) refuseSysctls() bool {
+	if a.kinds.pod() == runtimes.KindWasm {
+		return false // each of its containers says why it does not start
+	}
+	_, err := confine.Sysctls(a.view.Pod)
+	if err != nil {
+		a.stopBy(time.Now(), pod.Why{Reason: reasonSysctl, Message: fmt.Sprintf("Pod was rejected: %v", err)})
+	}
+	return err != nil
 }
 
 // makeGroup makes the control group that bounds the pod's containers of processes together. Wasm guests are bounded by

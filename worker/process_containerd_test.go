@@ -188,9 +188,11 @@ func sysctlIsRefused(t *testing.T, n *testNode) {
 	n.create(shellPod("sysctl", "true", func(p *corev1.Pod) {
 		p.Spec.SecurityContext = &corev1.PodSecurityContext{Sysctls: []corev1.Sysctl{{Name: "kernel.msgmax", Value: "1"}}}
 	}))
-	if e := n.event("sysctl", eventFailedSandbox); !strings.Contains(e.Message, "kernel.msgmax") {
-		t.Errorf("event = %q", e.Message)
+	p := n.phase("sysctl", corev1.PodFailed)
+	if p.Status.Reason != reasonSysctl || !strings.Contains(p.Status.Message, `Pod was rejected: forbidden sysctl: "kernel.msgmax"`) {
+		t.Errorf("it is %s: %s", p.Status.Reason, p.Status.Message)
 	}
+	n.event("sysctl", reasonSysctl)
 	n.delete("sysctl", 0)
 	n.gone("sysctl")
 }

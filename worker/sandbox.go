@@ -21,6 +21,9 @@ func (a *actor) runSandbox(ctx context.Context, step pod.Step) error {
 	if decided, err := a.decideKinds(ctx); !decided || err != nil {
 		return err
 	}
+	if a.refuseSysctls() {
+		return nil
+	}
 	release, err := slot(ctx, a.m.starts)
 	if err != nil {
 		return err

@@ -54,7 +54,7 @@ func (w *Worker) newServices(files paths, events *events) (*service.Server, erro
 		machine.Interfaces = kernel.ExternalInterfaces
 	}
 	machine.Opened = w.opened
-	path, err := kernel.New(kernel.Config{Proxy: machine.Programs(), Addresses: func() ([]netip.Addr, error) { return w.cfg.proxyAddresses(), nil }, Logger: w.cfg.Logger})
+	path, err := kernel.New(kernel.Config{Proxy: machine.Programs(), Addresses: func() ([]netip.Addr, error) { return w.cfg.proxyAddresses(), nil }, Recorder: events, Logger: w.cfg.Logger})
 	if err != nil {
 		return nil, err
 	}

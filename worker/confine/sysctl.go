@@ -25,9 +25,9 @@ func Sysctls(p *corev1.Pod) (map[string]string, error) {
 		name := strings.ReplaceAll(s.Name, "/", ".")
 		switch {
 		case !slices.Contains(safeSysctls, name):
-			return nil, fmt.Errorf("sysctl %q is not one that pods may set: it is not known to stay within the pod", s.Name)
+			return nil, fmt.Errorf("forbidden sysctl: %q is not one that pods may set: it is not known to stay within the pod", s.Name)
 		case p.Spec.HostNetwork && strings.HasPrefix(name, "net."), p.Spec.HostIPC && strings.HasPrefix(name, "kernel."):
-			return nil, fmt.Errorf("sysctl %q cannot be set by a pod that shares that namespace with the node", s.Name)
+			return nil, fmt.Errorf("forbidden sysctl: %q cannot be set by a pod that shares that namespace with the node", s.Name)
 		}
 		out[name] = s.Value
 	}

@@ -33,8 +33,8 @@ func podKey(uid types.UID) types.NamespacedName {
 // ofPod reports whether the entry is a pod's, with its host ports, rather than a Service's.
 func (s *Service) ofPod() bool { return len(s.HostPorts) > 0 }
 
-// reference is what events of the entry are about.
-func (s *Service) reference() *corev1.ObjectReference {
+// Reference is what events of the entry are about.
+func (s *Service) Reference() *corev1.ObjectReference {
 	kind := "Service"
 	if s.ofPod() {
 		kind = "Pod"

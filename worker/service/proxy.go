@@ -56,7 +56,7 @@ func (p *proxy) apply(svc Service) {
 			f = nil
 		}
 		if f == nil {
-			f = newFrontend(p, key, svc.reference(), at, to.kind)
+			f = newFrontend(p, key, svc.Reference(), at, to.kind)
 			if f == nil {
 				continue
 			}

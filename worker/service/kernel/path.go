@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/record"
 
 	"github.com/petrelrun/petrel/ebpfproxy"
 	"github.com/petrelrun/petrel/worker/service"
@@ -38,7 +39,9 @@ type Config struct {
 	Proxy Proxy
 	// Addresses are the node's own, where node ports are. They are asked for again and again.
 	Addresses func() ([]netip.Addr, error)
-	Logger    *slog.Logger
+	// Recorder gets an event about a Service or a pod that does not get an address because another has it; may be nil.
+	Recorder record.EventRecorder
+	Logger   *slog.Logger
 }
 
 // Validate reports what makes the configuration unusable.

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/record"
 
 	"github.com/petrelrun/petrel/ebpfproxy"
 	"github.com/petrelrun/petrel/worker/service"
@@ -128,7 +129,12 @@ func (t *table) nodesSince() []netip.Addr {
 // path runs one over the table until the test ends.
 func path(t *testing.T, to *table) *Path {
 	t.Helper()
-	p, err := New(Config{Proxy: to, Logger: discard, Addresses: func() ([]netip.Addr, error) {
+	return pathTelling(t, to, nil)
+}
+
+func pathTelling(t *testing.T, to *table, told record.EventRecorder) *Path {
+	t.Helper()
+	p, err := New(Config{Proxy: to, Recorder: told, Logger: discard, Addresses: func() ([]netip.Addr, error) {
 		return []netip.Addr{*nodeAddress.Load(), *nodeAddress.Load()}, nil
 	}})
 	if err != nil {
@@ -221,6 +227,45 @@ func TestAnAddressIsOneServices(t *testing.T) {
 		to.want(t, "update 0 -2")
 		if c := p.claims; len(c.owner)+len(c.waiting)+len(c.waits)+len(p.installed) != 0 {
 			t.Errorf("left behind: %+v, %v", c, p.installed)
+		}
+	})
+}
+
+// TestWhoGetsNoAddressIsTold: a Service and a pod that want one port of the node, whoever comes second.
+func TestWhoGetsNoAddressIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		to, told := newTable(), record.NewFakeRecorder(10)
+		p := pathTelling(t, to, told)
+		p.Settled()
+		service1 := svc("a", "10.43.0.1", "10.42.0.1")
+		service1.Ports[0].NodePort = 30080
+		any := netip.AddrPortFrom(netip.IPv4Unspecified(), 30080)
+		pod := service.Service{Namespace: "ns", Name: "pod", UID: "uid", HostPorts: []service.HostPort{{Addr: any, Pod: netip.MustParseAddrPort("10.42.0.9:8080"), Protocol: "TCP"}}}
+		for _, turn := range []struct {
+			first, second service.Service
+			want          string
+		}{
+			{service1, pod, "Warning HostPortNotServed port 30080/TCP of the node is not served for it: Service ns/a has it"},
+			{pod, service1, "Warning AddressNotServed port 30080/TCP of the node is not served for it: Pod ns/pod has it"},
+		} {
+			p.Apply(turn.first)
+			synctest.Wait()
+			p.Apply(turn.second)
+			synctest.Wait()
+			select {
+			case got := <-told.Events:
+				if got != turn.want {
+					t.Errorf("told %q, want %q", got, turn.want)
+				}
+			default:
+				t.Errorf("nobody was told that %s", turn.want)
+			}
+			p.Drop(turn.second.Key())
+			p.Drop(turn.first.Key())
+			synctest.Wait()
+			if left := len(told.Events); left > 0 {
+				t.Errorf("%d more were told", left)
+			}
 		}
 	})
 }

@@ -127,7 +127,7 @@ func (p *Path) plan(w *work) (set []ebpfproxy.Service, gone []ebpfproxy.Frontend
 	for _, key := range slices.SortedFunc(maps.Keys(wanted), compareNames) {
 		for _, v := range wanted[key] {
 			if owner, ok := p.claims.claim(v.Frontend, key); !ok {
-				p.cfg.Logger.Warn("service address is another service's", "service", key.String(), "address", v.Frontend.Addr.String(), "port", v.Frontend.Port, "of", owner.String())
+				p.tellTaken(w.changed[key], v.Frontend, owner)
 				continue
 			}
 			p.installed[key] = append(p.installed[key], v.Frontend)
