@@ -2,8 +2,8 @@
 // its name says whose a group is, and an empty one may be anybody's who is about to use it: so whoever makes groups for a
 // long time holds them, by a lock that the kernel drops with the process, however that ends.
 //
-// Invariants: a group that is held is never removed, nor one in which a process is; nothing is killed. What was made by a
-// program that holds nothing counts as left once no process is in it.
+// Invariants: a group that is held is never removed, nor one in which a process is, nor one that never was held; nothing is
+// killed.
 //
 // It imports nothing of the project.
 package cgrouplock

@@ -13,6 +13,9 @@ import (
 
 const (
 	dirPerm = 0o755
+	// marked is a mode that says that whoever made the group holds it: of others, who may be a program of an earlier version, it is
+	// not known whether they live.
+	marked = fs.ModeSticky
 	// holdTries bounds how often a group is made again that a Sweep took away in the moment before it was held.
 	holdTries = 10
 )
@@ -31,9 +34,15 @@ func Hold(dir string) (*os.File, error) {
 			return nil, err
 		}
 		if same(f, dir) {
-			return f, nil
+			if err = f.Chmod(dirPerm | marked); err == nil {
+				return f, nil
+			}
+			err = fmt.Errorf("mark group: %w", err)
 		}
 		_ = f.Close() // of a directory
+		if err != nil {
+			return nil, err
+		}
 	}
 	return nil, fmt.Errorf("hold group %s: it is removed each time", dir)
 }
@@ -63,8 +72,8 @@ func same(f *os.File, dir string) bool {
 	return err == nil && os.SameFile(held, named)
 }
 
-// Sweep removes the groups in a directory whose names have the prefix, with those below them, where nobody holds them and
-// no process is in any. It answers which.
+// Sweep removes the groups in a directory whose names have the prefix and that somebody held, with those below them, where
+// nobody holds them any more and no process is in any. It answers which.
 func Sweep(parent, prefix string) ([]string, error) {
 	entries, err := os.ReadDir(parent)
 	if err != nil {
@@ -95,7 +104,11 @@ func sweepOne(dir string) (bool, error) {
 		return false, err
 	}
 	defer f.Close()
-	if inUse(dir) {
+	info, err := f.Stat()
+	if err != nil {
+		return false, fmt.Errorf("look at group: %w", err)
+	}
+	if info.Mode()&marked == 0 || inUse(dir) {
 		return false, nil
 	}
 	err = removeTree(dir)

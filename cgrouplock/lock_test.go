@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 )
 
@@ -24,7 +23,9 @@ func TestSweep(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, dir := range []string{"mine-a/deep", "mine-b/deep/er", "other"} {
+	letGo(t, filepath.Join(parent, "mine-b"))
+	letGo(t, filepath.Join(parent, "other"))
+	for _, dir := range []string{"mine-a/deep", "mine-b/deep/er", "mine-never-held"} {
 		if err := os.MkdirAll(filepath.Join(parent, dir), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -51,13 +52,25 @@ func TestSweep(t *testing.T) {
 		t.Fatal(err)
 	}
 	sweeps("mine-a")
-	for _, name := range []string{"other", "mine-file"} {
+	for _, name := range []string{"other", "mine-file", "mine-never-held"} {
 		if _, err := os.Stat(filepath.Join(parent, name)); err != nil {
 			t.Error(err)
 		}
 	}
 	if _, err := Sweep(filepath.Join(parent, "none"), "mine-"); err == nil {
 		t.Error("groups are looked for where there is no directory, and nobody is told")
+	}
+}
+
+// letGo makes a group as one who has died has left it.
+func letGo(t *testing.T, dir string) {
+	t.Helper()
+	f, err := Hold(dir)
+	if err == nil {
+		err = f.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -110,8 +123,11 @@ func TestSweepLeavesProcessesAlone(t *testing.T) {
 		t.Skipf("groups cannot be made here: %v", err)
 	}
 	t.Cleanup(func() { _ = removeTree(filepath.Dir(deep)) })
+	held, err := Hold(filepath.Dir(deep))
+	if err != nil {
+		t.Fatal(err)
+	}
 	cmd := exec.Command("sleep", "1000")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -120,10 +136,23 @@ func TestSweepLeavesProcessesAlone(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(deep, "cgroup.procs"), []byte(strconv.Itoa(cmd.Process.Pid)), 0o644); err != nil {
 		t.Skipf("processes cannot be moved into groups here: %v", err)
 	}
+	if err := held.Close(); err != nil {
+		t.Fatal(err)
+	}
 	if removed, err := Sweep(parent, prefix); err != nil || len(removed) > 0 {
 		t.Errorf("removed %q: %v", removed, err)
 	}
+	if held, err = Hold(filepath.Dir(deep)); err != nil {
+		t.Fatal(err)
+	}
 	end()
+	if removed, err := Sweep(parent, prefix); err != nil || len(removed) > 0 {
+		t.Errorf("removed %q though it is held: %v", removed, err)
+	}
+	if err := held.Close(); err != nil {
+		t.Fatal(err)
+	}
+	letGo(t, filepath.Dir(deep))
 	if removed, err := Sweep(parent, prefix); err != nil || !slices.Equal(removed, []string{filepath.Dir(deep)}) {
 		t.Errorf("removed %q: %v", removed, err)
 	}

@@ -66,6 +66,7 @@ func (l *Lab) Open(ctx context.Context) (err error) {
 	if err := l.hold(); err != nil {
 		return err
 	}
+	l.sweepOthers()
 	if l.fabric, err = machine.NewSwitch(l.cfg.Links); err != nil {
 		return err
 	}
@@ -101,11 +102,14 @@ func (l *Lab) begin() error {
 	return l.state.write(l.cfg.Dir)
 }
 
-// hold makes the groups that all nodes' lie below, and removes those of labs that were killed, wherever their directories are.
+// hold makes the groups that all nodes' lie below.
 func (l *Lab) hold() (err error) {
-	if l.held, err = machine.HoldGroups(l.state.Groups); err != nil {
-		return err
-	}
+	l.held, err = machine.HoldGroups(l.state.Groups)
+	return err
+}
+
+// sweepOthers removes the groups of labs that were killed, wherever their directories are.
+func (l *Lab) sweepOthers() {
 	for _, dir := range l.state.Groups {
 		removed, err := cgrouplock.Sweep(filepath.Dir(dir), groupPrefix)
 		for _, other := range removed {
@@ -115,7 +119,6 @@ func (l *Lab) hold() (err error) {
 			l.cfg.Progress(err.Error())
 		}
 	}
-	return nil
 }
 
 // boot makes the i-th node and plugs it in.

@@ -404,12 +404,6 @@ func TestOpenSweepsOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait()
-	for range 6000 { // the kernel ends a process thread by thread
-		if members(t, s.Groups) == "" {
-			break
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
 	l, err := New(Config{Dir: t.TempDir(), Nodes: 1, Links: 1})
 	if err != nil {
 		t.Fatal(err)
@@ -417,10 +411,18 @@ func TestOpenSweepsOthers(t *testing.T) {
 	if err := l.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	for _, group := range s.Groups {
-		if _, err := os.Stat(group); err == nil {
-			t.Errorf("%s is left", group)
+	left := func() bool {
+		return slices.ContainsFunc(s.Groups, func(group string) bool { _, err := os.Stat(group); return err == nil })
+	}
+	for range 6000 { // the kernel ends a process thread by thread
+		if !left() {
+			break
 		}
+		time.Sleep(5 * time.Millisecond)
+		l.sweepOthers()
+	}
+	if left() {
+		t.Errorf("groups are left of %q, in which are %q", s.Groups, members(t, s.Groups))
 	}
 	for _, group := range l.State().Groups {
 		if _, err := os.Stat(group); err != nil {

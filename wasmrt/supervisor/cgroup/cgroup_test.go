@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/petrelrun/petrel/cgrouplock"
 )
 
 // eaterEnv makes the test's own binary a process that takes that many MiB and waits.
@@ -166,7 +168,11 @@ func TestUnified(t *testing.T) {
 		}
 	}
 	for _, left := range []string{"petrel-left", "elses-left"} {
-		if err := os.Mkdir(filepath.Join(own, left), 0o755); err != nil {
+		held, err := cgrouplock.Hold(filepath.Join(own, left))
+		if err == nil {
+			err = held.Close()
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
