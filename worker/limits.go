@@ -41,7 +41,7 @@ const (
 	statusRetryBase = 100 * time.Millisecond
 	statusRetryMax  = 5 * time.Second
 	// statusRepeat is the least time between two sendings of one status that the API does not keep as it is.
-	statusRepeat = 10 * time.Second
+	statusRepeat = 5 * time.Second
 
 	// guestInterval is the least time between two looks at a pod whose guest fails, guestEventInterval between two
 	// events of the same failure.

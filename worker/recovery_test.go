@@ -3,6 +3,7 @@ package worker
 import (
 	"net/http"
 	"os"
+	"strconv"
 	"testing"
 	"time"
 
@@ -183,5 +184,29 @@ func TestReadinessIsKeptOverARestartOfTheWorker(t *testing.T) {
 	}
 	if got := n.get("a"); !isReady(got) || got.Status.PodIP != before.Status.PodIP {
 		t.Errorf("status = %+v", got.Status)
+	}
+}
+
+// TestPodsThatAreCalledUnreadyAreNot: a controller that has seen the node away may say so of its pods when the worker has
+// just told of them again. Nothing else need happen to a pod until that is put right.
+func TestPodsThatAreCalledUnreadyAreNot(t *testing.T) {
+	n := newTestNode(t)
+	n.create(testPod("a", "idle"))
+	n.followed()
+	for range 2 { // the second time it is the worker's correction that was a moment ago
+		p := n.ready("a").DeepCopy()
+		for i := range p.Status.Conditions {
+			if c := &p.Status.Conditions[i]; c.Type == corev1.PodReady {
+				c.Status, c.Reason = corev1.ConditionFalse, "NodeNotReady"
+			}
+		}
+		n.patching.Lock()
+		p.ResourceVersion = strconv.FormatUint(n.version.Add(1), 10)
+		err := n.client.Tracker().Update(corev1.SchemeGroupVersion.WithResource("pods"), p, p.Namespace)
+		n.patching.Unlock()
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.until("a", "ready again", isReady)
 	}
 }

@@ -10,8 +10,9 @@ import (
 	"github.com/petrelrun/petrel/worker/pod"
 )
 
-// tellStatus sends the status if it is news to the API.
-func (a *actor) tellStatus(mayTell bool, now time.Time) {
+// tellStatus sends the status if it is news to the API. What it returns, unless zero, is when to ask again whether the API
+// has kept it.
+func (a *actor) tellStatus(mayTell bool, now time.Time) (again time.Time) {
 	status := a.final
 	if status == nil {
 		s := pod.Status(&a.view, now)
@@ -20,8 +21,18 @@ func (a *actor) tellStatus(mayTell bool, now time.Time) {
 	a.countStart(status, now)
 	a.show(status)
 	leave := a.leaving()
-	if !mayTell || !a.isNews(status, leave, now) {
-		return
+	if !mayTell {
+		return time.Time{}
+	}
+	if !a.isNews(status, leave) {
+		if sameStatus(status, &a.view.Pod.Status) {
+			return time.Time{}
+		}
+		// Somebody else has written: who saw the node away calls its pods unready even when it is back. The status is
+		// repeated at leisure only, lest a server that changes statuses is fought over each.
+		if again = a.sentAt.Add(statusRepeat); now.Before(again) {
+			return again
+		}
 	}
 	a.sent, a.sentAt, a.left, a.sentNotes = status, now, leave, a.notes
 	a.view.Last = status
@@ -36,9 +47,10 @@ func (a *actor) tellStatus(mayTell bool, now time.Time) {
 	}
 	if a.static {
 		a.m.static.tell(r)
-		return
+	} else {
+		a.m.statuses.put(a.uid, r)
 	}
-	a.m.statuses.put(a.uid, r)
+	return time.Time{}
 }
 
 // leaving reports whether the pod is deleted and nothing of it is left in the runtime.
@@ -46,16 +58,9 @@ func (a *actor) leaving() bool {
 	return a.view.Over && a.view.Told && a.view.Pod.DeletionTimestamp != nil && len(a.view.Sandboxes) == 0 && !a.view.Prepared
 }
 
-// isNews reports whether the status differs from what was sent, or from what the API has after it was sent; the
-// latter is repeated at leisure only, lest a server that changes statuses is fought over each.
-func (a *actor) isNews(status *corev1.PodStatus, leave bool, now time.Time) bool {
-	if leave && !a.left || a.sent == nil || !maps.Equal(a.notes, a.sentNotes) {
-		return true
-	}
-	if !equality.Semantic.DeepEqual(status, a.sent) {
-		return true
-	}
-	return now.Sub(a.sentAt) >= statusRepeat && !sameStatus(status, &a.view.Pod.Status)
+// isNews reports whether the status, or what goes with it, differs from what was sent.
+func (a *actor) isNews(status *corev1.PodStatus, leave bool) bool {
+	return leave && !a.left || a.sent == nil || !maps.Equal(a.notes, a.sentNotes) || !equality.Semantic.DeepEqual(status, a.sent)
 }
 
 // sameStatus compares what the worker owns of a status.

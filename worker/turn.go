@@ -56,8 +56,11 @@ func (a *actor) turn(ctx context.Context, in inbox) time.Time {
 	} else {
 		a.retry = 0
 	}
-	a.tellStatus(in.fromAPI && !in.gone, time.Now())
-	return wake
+	again := a.tellStatus(in.fromAPI && !in.gone, time.Now())
+	if a.static { // what its manifest says is no status
+		return wake
+	}
+	return sooner(wake, again)
 }
 
 // suspectLater keeps the look that failed due, without waking the actor for it.
