@@ -100,7 +100,7 @@ func (e *evictor) candidates(ctx context.Context, s eviction.Signal) ([]eviction
 	var out []eviction.Candidate
 	for _, a := range e.m.all() {
 		shown := a.snapshot()
-		if a.ends() || pod.Terminal(shown.phase) {
+		if a.ends() {
 			continue
 		}
 		u := measured[string(a.uid)]
@@ -245,9 +245,9 @@ func (a *actor) evict(message string, grace time.Duration) {
 	})
 }
 
-// ends tells whether the pod is to end already.
+// ends tells whether the pod is on its way out, for whatever reason, or has ended.
 func (a *actor) ends() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.gone || a.finished || a.evicted != "" || a.pod.DeletionTimestamp != nil
+	return a.gone || a.finished || a.evicted != "" || a.pod.DeletionTimestamp != nil || pod.Terminal(a.pod.Status.Phase) || pod.Terminal(a.shown.phase)
 }

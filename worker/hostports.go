@@ -180,15 +180,10 @@ func (a *actor) takeHostPorts() bool {
 	return false
 }
 
-// ends reports whether a pod is on its way out.
+// ends reports whether a pod is on its way out, or was never here.
 func (m *manager) ends(uid types.UID) bool {
 	a := m.actor(uid)
-	if a == nil {
-		return true
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.gone || a.evicted != "" || a.pod.DeletionTimestamp != nil || pod.Terminal(a.pod.Status.Phase) || pod.Terminal(a.shown.phase)
+	return a == nil || a.ends()
 }
 
 // openHostPorts has the pod's host ports lead to its sandbox, or nowhere while it has none. A pod on the machine's own

@@ -15,7 +15,6 @@ import (
 	helpers "k8s.io/component-helpers/resource"
 
 	"github.com/petrelrun/petrel/worker/eviction"
-	"github.com/petrelrun/petrel/worker/pod"
 	"github.com/petrelrun/petrel/worker/volume"
 )
 
@@ -45,7 +44,7 @@ func (m *manager) keepStorageLimits(ctx context.Context) {
 
 func (m *manager) keepStorageLimit(ctx context.Context, a *actor, l *layers) {
 	shown := a.snapshot()
-	if shown.pod == nil || len(shown.sandboxes) == 0 || a.ends() || pod.Terminal(shown.phase) || isCritical(shown.pod) {
+	if shown.pod == nil || len(shown.sandboxes) == 0 || a.ends() || isCritical(shown.pod) {
 		return
 	}
 	signal, why, err := m.beyondStorage(ctx, shown.pod, l)

@@ -43,7 +43,9 @@ type Config struct {
 	Netns string
 	// RestrictOOM keeps containers' OOM scores from being lower than our own, which takes a privilege to set.
 	RestrictOOM bool
-	Logger      *slog.Logger
+	// Tied has the daemon killed when this process ends, however it does: for tests, whose daemons nobody takes over.
+	Tied   bool
+	Logger *slog.Logger
 }
 
 // name is what may stand unquoted in a configuration's table.

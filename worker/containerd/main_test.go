@@ -1,6 +1,7 @@
 package containerd
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"testing"
@@ -14,6 +15,13 @@ const shimName = "containerd-shim-test-v1"
 func TestMain(m *testing.M) {
 	if os.Args[0] == shimName {
 		_, _ = io.Copy(io.Discard, os.Stdin)
+		return
+	}
+	if os.Args[0] == tiedName {
+		if err := beTied(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 		return
 	}
 	goleak.VerifyTestMain(m)

@@ -65,10 +65,14 @@ func (d *Daemon) start() (*child, error) {
 	cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(d.cfg.Program.Path)+string(os.PathListSeparator)+os.Getenv("PATH"))
 	// A session of its own: the terminal's Ctrl-C is for whoever started us, and ends its parts in order.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := startIn(d.cfg.Netns, cmd); err != nil {
+	if d.cfg.Tied {
+		cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	}
+	c := &child{ended: make(chan struct{})}
+	if err := startIn(d.cfg.Netns, cmd, c.ended); err != nil {
 		return nil, fmt.Errorf("start containerd: %w", err)
 	}
-	c := &child{process: cmd.Process, ended: make(chan struct{})}
+	c.process = cmd.Process
 	d.mu.Lock()
 	d.child = c
 	d.mu.Unlock()
@@ -79,26 +83,41 @@ func (d *Daemon) start() (*child, error) {
 	return c, nil
 }
 
-// startIn starts a command in a network namespace; in our own when the path is empty.
-func startIn(netns string, cmd *exec.Cmd) error {
-	if netns == "" {
+// startIn starts a command in a network namespace, or in our own when the path is empty. The thread that it is started on
+// lives until it has ended: to the kernel that is the parent with which a command that is tied dies.
+func startIn(netns string, cmd *exec.Cmd, ended <-chan struct{}) error {
+	if netns == "" && cmd.SysProcAttr.Pdeathsig == 0 {
 		return cmd.Start()
+	}
+	done := make(chan error, 1)
+	go func() { // ends with the command
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		err := enter(netns)
+		if err == nil {
+			err = cmd.Start()
+		}
+		done <- err
+		if err == nil && cmd.SysProcAttr.Pdeathsig != 0 {
+			<-ended
+		}
+	}()
+	return <-done
+}
+
+// enter moves the calling thread into a network namespace; nowhere when the path is empty.
+func enter(netns string) error {
+	if netns == "" {
+		return nil
 	}
 	ns, err := os.Open(netns)
 	if err != nil {
 		return fmt.Errorf("open network namespace: %w", err)
 	}
 	defer ns.Close()
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-			done <- fmt.Errorf("enter network namespace: %w", err)
-			return
-		}
-		done <- cmd.Start()
-	}()
-	return <-done
+	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("enter network namespace: %w", err)
+	}
+	return nil
 }
 
 // Stop ends the daemon that serves, or that we started and that does not serve yet. Its containers go on. It is not to

@@ -121,7 +121,7 @@ func (c *Containerd) configure(cfg Config) {
 	c.daemon, err = containerd.New(containerd.Config{
 		Program: c.program, Root: filepath.Join(c.Dir, "r"), State: filepath.Join(c.Dir, "s"),
 		CNIConfDir: confDir, CNIBinDirs: []string{binDir}, RegistryConfigDir: c.RegistryConfigDir(), Netns: c.Netns,
-		Handlers: append(handlers, cfg.Handlers...), RestrictOOM: true, Logger: slog.New(slog.DiscardHandler),
+		Handlers: append(handlers, cfg.Handlers...), RestrictOOM: true, Tied: true, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		c.tb.Fatal(err)

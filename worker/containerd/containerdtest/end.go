@@ -15,6 +15,8 @@ import (
 
 	"golang.org/x/sys/unix"
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/petrelrun/petrel/worker/cri/critest"
 )
 
 // end ends every pod and the daemon, removes everything, and fails the test where that leaves anything.
@@ -22,13 +24,7 @@ func (c *Containerd) end() {
 	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
 	defer cancel()
 	if c.CRI != nil {
-		// A start whose caller is gone goes on for a moment, and containerd removes nothing that is being started.
-		err := c.removePods(ctx)
-		for err != nil && ctx.Err() == nil {
-			time.Sleep(100 * time.Millisecond)
-			err = c.removePods(ctx)
-		}
-		if err != nil {
+		if err := c.removePods(ctx); err != nil {
 			c.tb.Errorf("pods were not removed: %v; containerd's log ends:\n%s", err, c.logTail())
 		}
 		if err := c.CRI.Close(); err != nil {
@@ -50,26 +46,30 @@ func (c *Containerd) end() {
 	c.sweep()
 }
 
-// removePods ends all pods.
+// removePods ends all pods. A start whose caller is gone goes on for a moment, and may have made one by the next look.
 func (c *Containerd) removePods(ctx context.Context) error {
-	all, err := c.CRI.ListPodSandbox(ctx, nil)
-	if err != nil {
+	if err := c.CRI.WaitReady(ctx); err != nil { // a test may just have killed it
 		return err
 	}
-	var errs []error
-	for _, s := range all {
-		err := c.CRI.StopPodSandbox(ctx, s.GetId())
-		if err == nil {
-			err = c.CRI.RemovePodSandbox(ctx, s.GetId())
-		}
+	for {
+		all, err := c.CRI.ListPodSandbox(ctx, nil)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("%s (%s): %w", s.GetMetadata().GetName(), s.GetState(), err))
+			return err
+		}
+		if len(all) == 0 {
+			break
+		}
+		for _, s := range all {
+			if err := critest.EndSandbox(ctx, c.CRI, s.GetId()); err != nil {
+				return fmt.Errorf("%s (%s): %w", s.GetMetadata().GetName(), s.GetState(), err)
+			}
 		}
 	}
-	if left, err := c.CRI.ListContainers(ctx, &runtimev1.ContainerFilter{}); err != nil || len(left) > 0 {
-		errs = append(errs, fmt.Errorf("%d containers are left: %w", len(left), err))
+	left, err := c.CRI.ListContainers(ctx, &runtimev1.ContainerFilter{})
+	if err == nil && len(left) > 0 {
+		err = fmt.Errorf("%d containers are left", len(left))
 	}
-	return errors.Join(errs...)
+	return err
 }
 
 // sweep takes what is left and complains of it.

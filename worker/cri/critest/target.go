@@ -2,7 +2,6 @@ package critest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -165,14 +164,7 @@ func (s *suite) sandboxLike(change func(*runtimev1.PodSandboxConfig)) *pod {
 	s.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		// A shim that ends by itself at that moment fails the call; clients ask again until it is done.
-		end := func() error { return errors.Join(s.Client.StopPodSandbox(ctx, id), s.Client.RemovePodSandbox(ctx, id)) }
-		err := end()
-		for err != nil && ctx.Err() == nil {
-			time.Sleep(100 * time.Millisecond)
-			err = end()
-		}
-		if err != nil {
+		if err := EndSandbox(ctx, s.Client, id); err != nil {
 			s.Error(err)
 		}
 	})
