@@ -43,7 +43,7 @@ func TestShim(t *testing.T) {
 			}{
 				{"a command", shimCommand}, {"many pods", shimMany}, {"refusals", shimRefusals}, {"an artifact", shimArtifact},
 				{"grace", shimGrace}, {"the network", shimNetwork}, {"kill -9 of containerd", shimContainerdDies}, {"kill -9 of the runtime", shimRuntimeDies},
-				{"kill -9 of a runner", shimRunnerDies}, {"kill -9 of the daemon", shimDaemonDies}, {"ctr", shimCtr},
+				{"kill -9 of a runner", shimRunnerDies}, {"kill -9 of the daemon", shimDaemonDies}, {"ctr", shimCtr}, {"kill -9 at random", shimKilledAtRandom},
 			} {
 				t.Run(sub.name, func(t *testing.T) {
 					inner := *n

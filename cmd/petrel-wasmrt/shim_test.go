@@ -19,6 +19,7 @@ import (
 	"github.com/petrelrun/petrel/wasmrt/shim"
 	"github.com/petrelrun/petrel/worker/containerd"
 	"github.com/petrelrun/petrel/worker/containerd/containerdtest"
+	"github.com/petrelrun/petrel/worker/cri/critest"
 )
 
 // shimNode is a containerd with our shim, and nothing else of Petrel.
@@ -197,11 +198,9 @@ func (n *shimNode) logOf(sandbox *runtimev1.PodSandboxConfig, name string) strin
 // remove ends a pod as kubelets do.
 func (n *shimNode) remove(sandboxID string) {
 	n.t.Helper()
-	err := n.CRI.StopPodSandbox(context.Background(), sandboxID)
-	if err == nil {
-		err = n.CRI.RemovePodSandbox(context.Background(), sandboxID)
-	}
-	if err != nil {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := critest.EndSandbox(ctx, n.CRI, sandboxID); err != nil {
 		n.t.Fatal(err)
 	}
 }
