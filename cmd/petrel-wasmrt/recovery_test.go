@@ -18,6 +18,7 @@ import (
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/petrelrun/petrel/wasmrt/runner/wasmtest"
+	"github.com/petrelrun/petrel/wasmrt/supervisor/state"
 )
 
 // TestSupervisorIsKilled: pods answer while there is no supervisor, and the next one knows what happened meanwhile.
@@ -221,8 +222,15 @@ func TestKilledAtAnyTime(t *testing.T) {
 	if got := n.runners()["default"].Containers; got != 1 {
 		t.Errorf("the runner has %d containers, want the steady one", got)
 	}
-	if dirs, err := os.ReadDir(filepath.Join(n.root, "sandboxes")); err != nil || len(dirs) != 1 {
-		t.Errorf("%d records are left, %v", len(dirs), err)
+	n.terminate()
+	store := state.New(n.root)
+	release, err := store.Lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	if left, err := store.Load(); err != nil || len(left.Sandboxes) != 1 || len(left.Containers) != 1 || len(left.Dropped) > 0 {
+		t.Errorf("records that are left: %+v, %v", left, err)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // Snapshot is everything that Load found.
@@ -23,12 +24,11 @@ type Snapshot struct {
 // made anew by whoever wants it.
 func (s *Store) Load() (*Snapshot, error) {
 	snap := &Snapshot{}
-	dirs, err := os.ReadDir(filepath.Join(s.root, sandboxesDir))
-	if err != nil {
-		return nil, fmt.Errorf("list sandboxes: %w", err)
+	if err := s.moveOld(snap); err != nil {
+		return nil, err
 	}
-	for _, dir := range dirs {
-		s.loadSandbox(snap, dir.Name())
+	if err := s.loadJournal(snap); err != nil {
+		return nil, err
 	}
 	if err := s.loadRunners(snap); err != nil {
 		return nil, err
@@ -44,41 +44,55 @@ func (s *Store) Load() (*Snapshot, error) {
 	return snap, nil
 }
 
-func (s *Store) loadSandbox(snap *Snapshot, id string) {
-	dir := filepath.Join(s.root, sandboxesDir, id)
-	raw, err := readFile(filepath.Join(dir, sandboxFile))
+// loadJournal reads sandboxes and containers, and leaves a journal of nothing else.
+func (s *Store) loadJournal(snap *Snapshot) error {
+	j := &s.journal
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if err := j.open(); err != nil {
+		return err
+	}
+	if j.bad > 0 {
+		snap.Dropped = append(snap.Dropped, fmt.Errorf("load journal: %d lines are not whole", j.bad))
+	}
+	for id, lines := range j.sandboxes {
+		s.loadSandbox(snap, id, lines)
+	}
+	if j.size == j.live {
+		return nil
+	}
+	if err := j.renew(); err != nil { // a full disk, for one: what is there is good
+		snap.Dropped = append(snap.Dropped, err)
+	}
+	return nil
+}
+
+func (s *Store) loadSandbox(snap *Snapshot, id string, l *sandboxLines) {
+	j := &s.journal
+	first, last, err := j.read(&l.lines)
 	var sandbox *Sandbox
 	if err == nil {
-		sandbox, err = decodeSandbox(raw, id)
+		sandbox, err = decodeSandbox(first, last, id)
 	}
 	if err != nil {
-		snap.Dropped = append(snap.Dropped, errors.Join(fmt.Errorf("load sandbox %s: %w", id, err), os.RemoveAll(dir)))
+		snap.Dropped = append(snap.Dropped, fmt.Errorf("load sandbox %s: %w", id, err))
+		j.note(key{kind: sandboxGone, sandbox: id}, span{})
 		return
 	}
 	snap.Sandboxes = append(snap.Sandboxes, sandbox)
-	files, err := os.ReadDir(dir)
-	if err != nil {
-		snap.Dropped = append(snap.Dropped, fmt.Errorf("list containers of sandbox %s: %w", id, err))
-		return
-	}
-	for _, file := range files {
-		if cid, ok := containerID(file.Name()); ok {
-			s.loadContainer(snap, filepath.Join(dir, file.Name()), id, cid)
+	for _, c := range slices.Clone(l.containers) {
+		first, last, err := j.read(&c.lines)
+		var container *Container
+		if err == nil {
+			container, err = decodeContainer(first, last, id, c.id)
 		}
+		if err != nil {
+			snap.Dropped = append(snap.Dropped, fmt.Errorf("load container %s: %w", c.id, err))
+			j.note(key{kind: containerGone, sandbox: id, container: c.id}, span{})
+			continue
+		}
+		snap.Containers = append(snap.Containers, container)
 	}
-}
-
-func (s *Store) loadContainer(snap *Snapshot, path, sandboxID, id string) {
-	raw, err := readFile(path)
-	var c *Container
-	if err == nil {
-		c, err = decodeContainer(raw, sandboxID, id)
-	}
-	if err != nil {
-		snap.Dropped = append(snap.Dropped, errors.Join(fmt.Errorf("load container %s: %w", id, err), os.Remove(path)))
-		return
-	}
-	snap.Containers = append(snap.Containers, c)
 }
 
 func (s *Store) loadRunners(snap *Snapshot) error {

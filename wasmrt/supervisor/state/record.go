@@ -11,10 +11,10 @@ import (
 // IDLength is the length of a sandbox's or container's id: 32 random bytes in lower-case hex.
 const IDLength = 64
 
-// MaxRecord bounds a record's file in bytes. A container's holds its environment, which the protocol bounds.
+// MaxRecord bounds a record in bytes. A container's holds its environment, which the protocol bounds.
 const MaxRecord = 8 << 20
 
-// ValidID says whether id may name a file.
+// ValidID says whether id is one of ours.
 func ValidID(id string) bool {
 	if len(id) != IDLength {
 		return false
@@ -30,7 +30,7 @@ func ValidID(id string) bool {
 // Sandbox is a pod sandbox's record. Times are Unix nanoseconds.
 type Sandbox struct {
 	ID             string          `json:"id"`
-	Config         json.RawMessage `json:"config,omitempty"` // the CRI's PodSandboxConfig; only in a first record
+	Config         json.RawMessage `json:"config,omitempty"` // the CRI's PodSandboxConfig; only in a first line
 	RuntimeHandler string          `json:"runtimeHandler,omitempty"`
 	Namespace      string          `json:"namespace"` // whose runner it belongs to
 	Address        string          `json:"address,omitempty"`
@@ -42,7 +42,7 @@ type Sandbox struct {
 type Container struct {
 	ID        string          `json:"id"`
 	SandboxID string          `json:"sandboxID"`
-	Config    json.RawMessage `json:"config,omitempty"` // the CRI's ContainerConfig; only in a first record
+	Config    json.RawMessage `json:"config,omitempty"` // the CRI's ContainerConfig; only in a first line
 	ImageID   string          `json:"imageID"`          // digest of the image's manifest
 	ImageRef  string          `json:"imageRef"`         // repository@digest, or the id
 	Module    string          `json:"module"`           // digest of the module's bytes
@@ -77,35 +77,41 @@ type Runtime struct {
 	PodCIDR string `json:"podCIDR,omitempty"`
 }
 
-func decode(raw []byte, into any) error {
-	whole, err := merge(raw)
-	if err != nil {
-		return err
+// decode reads a record's first line and, if there is one, its last, which lacks the configuration.
+func decode[T any](first, last []byte, config func(*T) *json.RawMessage) (*T, error) {
+	r := new(T)
+	if err := json.Unmarshal(first, r); err != nil || last == nil {
+		return r, err
 	}
-	return json.Unmarshal(whole, into)
+	now := new(T)
+	if err := json.Unmarshal(last, now); err != nil {
+		return nil, err
+	}
+	*config(now) = *config(r)
+	return now, nil
 }
 
-func decodeSandbox(raw []byte, id string) (*Sandbox, error) {
-	var s Sandbox
-	if err := decode(raw, &s); err != nil {
+func decodeSandbox(first, last []byte, id string) (*Sandbox, error) {
+	s, err := decode(first, last, func(s *Sandbox) *json.RawMessage { return &s.Config })
+	if err != nil {
 		return nil, fmt.Errorf("decode sandbox: %w", err)
 	}
 	if s.ID != id || !ValidID(s.ID) || s.Config == nil {
-		return nil, errors.New("decode sandbox: the record is not of this file")
+		return nil, errors.New("decode sandbox: the record is another's")
 	}
-	return &s, nil
+	return s, nil
 }
 
-func decodeContainer(raw []byte, sandboxID, id string) (*Container, error) {
-	var c Container
-	if err := decode(raw, &c); err != nil {
+func decodeContainer(first, last []byte, sandboxID, id string) (*Container, error) {
+	c, err := decode(first, last, func(c *Container) *json.RawMessage { return &c.Config })
+	if err != nil {
 		return nil, fmt.Errorf("decode container: %w", err)
 	}
 	if c.ID != id || c.SandboxID != sandboxID || !ValidID(c.ID) || c.Config == nil {
-		return nil, errors.New("decode container: the record is not of this file")
+		return nil, errors.New("decode container: the record is another's")
 	}
 	if c.Status.State.Rank() == 0 {
 		return nil, fmt.Errorf("decode container: unknown state %q", c.Status.State)
 	}
-	return &c, nil
+	return c, nil
 }

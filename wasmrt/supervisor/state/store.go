@@ -16,16 +16,13 @@ const (
 	dirPerm  = 0o700 // environments hold secrets
 	filePerm = 0o600
 
-	sandboxesDir    = "sandboxes"
-	runnersDir      = "runners"
-	sandboxFile     = "sandbox.json"
-	containerPrefix = "container-"
-	runnerFile      = "runner.json"
-	runtimeFile     = "runtime.json"
-	groupsFile      = "groups.json"
-	usersFile       = "users.json"
-	lockFile        = "lock"
-	suffix          = ".json"
+	runnersDir  = "runners"
+	runnerFile  = "runner.json"
+	runtimeFile = "runtime.json"
+	groupsFile  = "groups.json"
+	usersFile   = "users.json"
+	journalFile = "journal"
+	lockFile    = "lock"
 )
 
 // ErrLocked is what Lock answers when another process serves the root.
@@ -33,18 +30,21 @@ var ErrLocked = errors.New("another supervisor serves this root")
 
 // Store reads and writes the records below a root directory. Writers of one record take turns among themselves.
 type Store struct {
-	root string
+	root    string
+	journal journal
 }
 
 // New returns the store at root. It does no I/O.
-func New(root string) *Store { return &Store{root: root} }
+func New(root string) *Store {
+	return &Store{root: root, journal: journal{path: filepath.Join(root, journalFile)}}
+}
 
 // Root is the directory that the store was made with.
 func (s *Store) Root() string { return s.root }
 
 // Lock makes the directories and takes the root for this process, until release is called or the process ends.
 func (s *Store) Lock() (release func(), err error) {
-	for _, dir := range []string{s.root, filepath.Join(s.root, sandboxesDir), filepath.Join(s.root, runnersDir)} {
+	for _, dir := range []string{s.root, filepath.Join(s.root, runnersDir)} {
 		if err := os.MkdirAll(dir, dirPerm); err != nil {
 			return nil, fmt.Errorf("create state directory: %w", err)
 		}
@@ -60,35 +60,42 @@ func (s *Store) Lock() (release func(), err error) {
 		}
 		return nil, fmt.Errorf("lock %s: %w", s.root, err)
 	}
-	return func() { _ = f.Close() }, nil
+	s.journal.reopen()
+	return func() { _, _ = s.journal.close(), f.Close() }, nil // both were only written to
 }
 
 // CreateSandbox writes the sandbox's first record.
-func (s *Store) CreateSandbox(r *Sandbox) error { return s.create(sandboxPath(r.ID), r) }
+func (s *Store) CreateSandbox(r *Sandbox) error {
+	return s.journal.add(key{kind: sandboxFirst, sandbox: r.ID}, r)
+}
 
 // UpdateSandbox writes down what has become of the sandbox; its configuration stays as it was.
 func (s *Store) UpdateSandbox(r *Sandbox) error {
 	update := *r
 	update.Config = nil
-	return s.update(sandboxPath(r.ID), &update)
+	return s.journal.add(key{kind: sandboxNow, sandbox: r.ID}, &update)
 }
 
 // CreateContainer writes the container's first record. Its sandbox's must have been written.
 func (s *Store) CreateContainer(r *Container) error {
-	return s.create(containerPath(r.SandboxID, r.ID), r)
+	return s.journal.add(key{containerFirst, r.SandboxID, r.ID}, r)
 }
 
 // UpdateContainer writes down what has become of the container; its configuration stays as it was.
 func (s *Store) UpdateContainer(r *Container) error {
 	update := *r
 	update.Config = nil
-	return s.update(containerPath(r.SandboxID, r.ID), &update)
+	return s.journal.add(key{containerNow, r.SandboxID, r.ID}, &update)
 }
 
-func sandboxPath(id string) string { return filepath.Join(sandboxesDir, id, sandboxFile) }
+// RemoveSandbox removes the sandbox's record and those of its containers.
+func (s *Store) RemoveSandbox(id string) error {
+	return s.journal.add(key{kind: sandboxGone, sandbox: id}, nil)
+}
 
-func containerPath(sandboxID, id string) string {
-	return filepath.Join(sandboxesDir, sandboxID, containerPrefix+id+suffix)
+// RemoveContainer removes the container's record.
+func (s *Store) RemoveContainer(sandboxID, id string) error {
+	return s.journal.add(key{containerGone, sandboxID, id}, nil)
 }
 
 // SaveRunner writes the runner's record.
@@ -113,23 +120,6 @@ func (s *Store) Groups() *Groups {
 
 // UsersFile is where the runners' user ids are kept.
 func (s *Store) UsersFile() string { return filepath.Join(s.root, usersFile) }
-
-// RemoveSandbox removes the sandbox's record and those of its containers.
-func (s *Store) RemoveSandbox(id string) error {
-	if !ValidID(id) {
-		return fmt.Errorf("remove sandbox: %q is no id", id)
-	}
-	return os.RemoveAll(filepath.Join(s.root, sandboxesDir, id))
-}
-
-// RemoveContainer removes the container's record.
-func (s *Store) RemoveContainer(sandboxID, id string) error {
-	err := os.Remove(filepath.Join(s.root, containerPath(sandboxID, id)))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
-}
 
 // RunnerDir is the directory of a runner, where its log is.
 func (s *Store) RunnerDir(key string) string { return filepath.Join(s.root, runnersDir, key) }
@@ -159,13 +149,4 @@ func (s *Store) RemoveRunner(key string) error {
 		return nil
 	}
 	return os.Remove(s.RunnerDir(key))
-}
-
-func containerID(file string) (string, bool) {
-	id, ok := strings.CutPrefix(file, containerPrefix)
-	if !ok {
-		return "", false
-	}
-	id, ok = strings.CutSuffix(id, suffix)
-	return id, ok && ValidID(id)
 }
