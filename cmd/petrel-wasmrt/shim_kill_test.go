@@ -16,6 +16,8 @@ import (
 
 	"golang.org/x/sys/unix"
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/petrelrun/petrel/worker/cri"
 )
 
 const (
@@ -204,13 +206,23 @@ func (k *shimKubelet) left() []string {
 	var left []string
 	for _, pattern := range []string{
 		k.Dir + "/s/state/io.containerd.runtime.v2.task/k8s.io/*", k.Dir + "/r/root/io.containerd.runtime.v2.task/k8s.io/*",
-		k.Dir + "/s/state/io.containerd.grpc.v1.cri/*/*", k.shimNode.run + "/*/io/*", k.root + "/sandboxes/*",
+		k.Dir + "/s/state/io.containerd.grpc.v1.cri/*/*", k.shimNode.run + "/*/io/*",
 	} {
 		found, err := filepath.Glob(pattern)
 		if err != nil {
 			k.t.Fatal(err)
 		}
 		left = append(left, found...)
+	}
+	runtime, err := cri.New(cri.Config{Endpoint: k.shimNode.run + "/wasmrt.sock"})
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	defer runtime.Close()
+	if all, err := runtime.ListPodSandbox(context.Background(), nil); err == nil { // else it has ended, as it does without pods
+		for _, s := range all {
+			left = append(left, s.GetId())
+		}
 	}
 	return left
 }

@@ -21,6 +21,7 @@ import (
 
 	"github.com/petrelrun/petrel/lab"
 	"github.com/petrelrun/petrel/test/cluster"
+	"github.com/petrelrun/petrel/worker/cri"
 )
 
 const (
@@ -289,8 +290,27 @@ func (k *killer) places() []string {
 		worker + "/containerd/root/io.containerd.runtime.v2.task/k8s.io/*",
 		worker + "/containerd/root/io.containerd.grpc.v1.cri/sandboxes/*",
 		worker + "/containerd/root/io.containerd.grpc.v1.cri/containers/*",
-		worker + "/worker/pods/*", worker + "/worker/logs/pods/*", worker + "/wasmrt/sandboxes/*",
+		worker + "/worker/pods/*", worker + "/worker/logs/pods/*",
 	}
+}
+
+// sandboxes are petrel-wasmrt's.
+func (k *killer) sandboxes() (all []string) {
+	k.Helper()
+	client, err := cri.New(cri.Config{Endpoint: filepath.Join(k.node.Dir, lab.Worker, "wasmrt", "cri.sock")})
+	if err != nil {
+		k.Fatal(err)
+	}
+	defer client.Close()
+	k.eventually("petrel-wasmrt to tell what it has", func() error { // it may just have been started
+		found, err := client.ListPodSandbox(k.Context(), nil)
+		all = nil
+		for _, s := range found {
+			all = append(all, "sandbox of petrel-wasmrt: "+s.GetMetadata().GetName())
+		}
+		return err
+	})
+	return all
 }
 
 // find answers what is in the places, and fails the test where there is nothing in one though pods run.
@@ -307,6 +327,11 @@ func (k *killer) find(running bool) []string {
 		}
 		all = append(all, found...)
 	}
+	modules := k.sandboxes()
+	if running && len(modules) == 0 {
+		k.Error("pods run, and petrel-wasmrt has none")
+	}
+	all = append(all, modules...)
 	mounts, err := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", k.n.Lab.State().Nodes[0].Place.Init))
 	if err != nil {
 		k.Fatal(err)
