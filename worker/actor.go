@@ -50,7 +50,8 @@ type actor struct {
 
 	view      pod.View
 	host      volume.Host
-	mounted   *mounted // nil without volumes whose content comes from the API
+	resize    *resizing // nil for a pod that is not being resized
+	mounted   *mounted  // nil without volumes whose content comes from the API
 	watches   map[string]*watching
 	hooks     map[string]hooking // start hooks under way, by container; nil when there never was one
 	accepted  time.Time

@@ -58,6 +58,7 @@ type manager struct {
 	leave, arrive func(netip.Addr)
 	hostPorts     *hostPorts
 
+	grants grants
 	sharer sharer
 	notes  noteBook
 	trim   *trimmer
@@ -163,6 +164,7 @@ func (m *manager) remove(a *actor) {
 	}
 	m.mu.Unlock()
 	m.statuses.forget(a.uid)
+	m.grants.forget(a.uid)
 	if a.static {
 		m.static.wake()
 	}

@@ -48,7 +48,8 @@ func (p paths) memoryPod(uid types.UID) string { return filepath.Join(p.memoryPo
 func volumesIn(dir string) string { return filepath.Join(dir, "volumes") }
 func refsIn(dir string) string    { return filepath.Join(dir, "refs") }
 
-func (p paths) kinds(uid types.UID) string { return filepath.Join(p.pod(uid), "kinds.json") }
+func (p paths) resize(uid types.UID) string { return filepath.Join(p.pod(uid), "resize.json") }
+func (p paths) kinds(uid types.UID) string  { return filepath.Join(p.pod(uid), "kinds.json") }
 func (p paths) runtimeClass(name string) string {
 	return filepath.Join(string(p), "runtimeclasses", name+".json")
 }

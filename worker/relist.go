@@ -108,6 +108,7 @@ func (m *manager) adoptPod(object *corev1.Pod, f found, away map[string]bool) {
 	a := m.actors[object.UID]
 	if a == nil {
 		a = newActor(m, object, false)
+		a.recallResize()
 		a.kept, a.kinds = object.ResourceVersion, m.recallKinds(object, f)
 		if !a.kinds.anyOf(away) { // else it is asked for when that is back
 			a.listing = &f

@@ -26,6 +26,8 @@ type Runtime interface {
 	ListContainers(ctx context.Context, filter *runtimev1.ContainerFilter) ([]*runtimev1.Container, error)
 	// ExecSync runs a command in a container and waits for its end.
 	ExecSync(ctx context.Context, id string, command []string, timeout time.Duration) (cri.ExecResult, error)
+	// UpdateContainerResources changes the bounds of a running container; what is zero stays as it is.
+	UpdateContainerResources(ctx context.Context, id string, r *runtimev1.LinuxContainerResources) error
 	// ReopenContainerLog has a running container write to a new file, after its log was moved away.
 	ReopenContainerLog(ctx context.Context, id string) error
 	ContainerStatus(ctx context.Context, id string, verbose bool) (*runtimev1.ContainerStatus, map[string]string, error)

@@ -176,6 +176,7 @@ func (a *actor) create(ctx context.Context, step pod.Step, sandboxID string, san
 	if err != nil {
 		return "", a.failedStart(ctx, c, m, reasonCreate, err)
 	}
+	a.startedResized(c.Name)
 	a.m.events.everyday(a.view.Pod, c.Name, eventCreated, "Created container: %s", c.Name)
 	return id, nil
 }

@@ -46,8 +46,11 @@ func (a *actor) turn(ctx context.Context, in inbox) time.Time {
 	}
 	a.takeEnd(in)
 	guest := a.checkGuest(ctx, in.ailing, time.Now())
-	volumes := a.renewVolumes(ctx, time.Now())
+	volumes := sooner(a.renewVolumes(ctx, time.Now()), a.keepResizing(ctx, time.Now()))
 	wake, err := a.work(ctx)
+	if a.resize != nil { // a container may have been started anew for it
+		volumes = sooner(volumes, a.keepResizing(ctx, time.Now()))
+	}
 	wake = sooner(sooner(wake, guest), volumes)
 	if err != nil {
 		if wake = sooner(sooner(a.postpone(err), guest), volumes); a.m.ctx.Err() != nil {
@@ -87,7 +90,7 @@ func (a *actor) name() string { return a.view.Pod.Namespace + "/" + a.view.Pod.N
 
 // takePod makes the newest version of the pod the one to run.
 func (a *actor) takePod(in inbox) {
-	a.view.Pod = a.withSentStatus(in.pod)
+	a.view.Pod = a.noteResize(a.withSentStatus(in.pod))
 	for c := range pod.Containers(in.pod) {
 		if a.view.Memory[c.Name] == nil {
 			a.view.Memory[c.Name] = &pod.Memory{}

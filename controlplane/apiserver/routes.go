@@ -83,7 +83,7 @@ func (s *Server) routeResource(d *resource.Definition) {
 func (s *Server) routeSubresource(d *resource.Definition, sub resource.Subresource) error {
 	handlers := map[string]echo.HandlerFunc{}
 	switch sub.Name {
-	case upstream.Status, upstream.Finalize, upstream.Approval, upstream.EphemeralContainers:
+	case upstream.Status, upstream.Finalize, upstream.Approval, upstream.EphemeralContainers, upstream.Resize:
 		handlers["get"], handlers["update"], handlers["patch"] = s.get(d), s.update(d, sub.Name), s.patch(d, sub.Name)
 	case "scale":
 		handlers["get"], handlers["update"], handlers["patch"] = s.getScale(d), s.updateScale(d), s.patchScale(d)

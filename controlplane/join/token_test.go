@@ -1,6 +1,7 @@
 package join
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	apiresource "k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/petrelrun/petrel/controlplane/api"
 	"github.com/petrelrun/petrel/controlplane/auth"
 	"github.com/petrelrun/petrel/controlplane/auth/jointoken"
 )
@@ -126,9 +128,18 @@ func TestNodesReadWhatTheirPodsUse(t *testing.T) {
 			{Name: "C", ValueFrom: &corev1.EnvVarSource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "key"}, Key: "k"}}},
 		}}},
 	}}
-	if _, err := client.Create(t.Context(), pod); err != nil {
-		t.Fatal(err)
+	made := func(obj api.Object) {
+		t.Helper()
+		if _, err := client.Create(t.Context(), obj); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := client.Delete(context.Background(), obj, metav1.DeleteOptions{GracePeriodSeconds: new(int64)}); err != nil {
+				t.Error(err)
+			}
+		})
 	}
+	made(pod)
 	volumeWith := func(name, claim, secret string) *corev1.PersistentVolume {
 		return &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.PersistentVolumeSpec{
 			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}, Capacity: corev1.ResourceList{corev1.ResourceStorage: *apiresource.NewQuantity(1, apiresource.BinarySI)},
@@ -139,9 +150,7 @@ func TestNodesReadWhatTheirPodsUse(t *testing.T) {
 		}}
 	}
 	for _, v := range []*corev1.PersistentVolume{volumeWith("used", "data", "stage"), volumeWith("unused", "nobodys", "strange")} {
-		if _, err := client.Create(t.Context(), v); err != nil {
-			t.Fatal(err)
-		}
+		made(v)
 	}
 	for _, use := range []string{"secrets/stage", "secrets/inline", "secrets/pull", "persistentvolumeclaims/data", "persistentvolumeclaims/uses-e", "secrets/vol", "configmaps/vol", "secrets/part", "configmaps/part", "secrets/from", "configmaps/from", "secrets/key", "configmaps/key"} {
 		resource, name, _ := strings.Cut(use, "/")

@@ -63,6 +63,7 @@ func describe(gvk schema.GroupVersionKind) names {
 			sub("log", gvk, "get"),
 			sub("portforward", core.WithKind("PodPortForwardOptions"), "create", "get"),
 			sub("proxy", core.WithKind("PodProxyOptions"), "create", "delete", "get", "patch", "update"),
+			sub(upstream.Resize, gvk, objectVerbs...),
 			status(gvk),
 		}}
 	case "Service":

@@ -43,7 +43,7 @@ func resourcesOf(list corev1.ResourceList) Resources {
 // requestsOf is what a pod takes of a node: its containers' requests, init containers and overhead included, and one
 // place.
 func requestsOf(pod *corev1.Pod) Resources {
-	r := resourcesOf(resource.PodRequests(pod, resource.PodResourcesOptions{}))
+	r := resourcesOf(resource.PodRequests(pod, resource.PodResourcesOptions{UseStatusResources: true}))
 	r.Pods = 1
 	return r
 }

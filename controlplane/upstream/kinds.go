@@ -37,12 +37,13 @@ import (
 	"k8s.io/kubernetes/pkg/registry/storage/volumeattachment"
 )
 
-// Status, Finalize, Approval and EphemeralContainers are the subresources that have strategies of their own.
+// Status, Finalize, Approval, EphemeralContainers and Resize are the subresources that have strategies of their own.
 const (
 	Status              = "status"
 	Finalize            = "finalize"
 	Approval            = "approval"
 	EphemeralContainers = "ephemeralcontainers"
+	Resize              = "resize"
 )
 
 // Kinds makes the rules of every upstream resource that is served.
@@ -56,7 +57,7 @@ func Kinds() []*Kind {
 			map[string]strategy{Status: namespace.StatusStrategy, Finalize: namespace.FinalizeStrategy}, namespaceFields),
 		kind(corev1.SchemeGroupVersion, "nodes", "Node", node.Strategy, status(node.StatusStrategy), nodeFields),
 		kind(corev1.SchemeGroupVersion, "pods", "Pod", pod.Strategy,
-			map[string]strategy{Status: pod.StatusStrategy, EphemeralContainers: pod.EphemeralContainersStrategy}, podFields),
+			map[string]strategy{Status: pod.StatusStrategy, EphemeralContainers: pod.EphemeralContainersStrategy, Resize: pod.ResizeStrategy}, podFields),
 		kind(corev1.SchemeGroupVersion, "services", "Service", service.Strategy, status(service.StatusStrategy), serviceFields),
 		kind(corev1.SchemeGroupVersion, "configmaps", "ConfigMap", configmap.Strategy, nil, nil),
 		kind(corev1.SchemeGroupVersion, "secrets", "Secret", secret.Strategy, nil, secretFields),

@@ -134,6 +134,7 @@ func TestContainers(t *testing.T) {
 	t.Run("policies", func(t *testing.T) { containersPolicies(w.in(t)) })
 	t.Run("runtime classes", func(t *testing.T) { containersClasses(w.in(t), n) })
 	t.Run("what pods ask for", func(t *testing.T) { containersLifecycle(w.in(t)) })
+	t.Run("resize", func(t *testing.T) { containersResize(w.in(t)) })
 	t.Run("a pod of both kinds", func(t *testing.T) { podOfBothKinds(w.in(t), n) })
 	t.Run("registry", func(t *testing.T) { containersPull(w.in(t), n) })
 	t.Run("what dies", func(t *testing.T) { containersSurvive(w.in(t), n) })

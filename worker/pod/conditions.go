@@ -21,6 +21,7 @@ func conditions(v *View, status *corev1.PodStatus, now time.Time) []corev1.PodCo
 		containersReadyCondition(v, status),
 		{Type: corev1.PodScheduled, Status: corev1.ConditionTrue},
 	}
+	own = append(own, resizeConditions(v)...)
 	for i := range own {
 		c := &own[i]
 		c.ObservedGeneration = v.Pod.Generation
@@ -41,7 +42,7 @@ func conditions(v *View, status *corev1.PodStatus, now time.Time) []corev1.PodCo
 		}
 	}
 	for _, c := range v.Pod.Status.Conditions {
-		if find(own, c.Type) == nil {
+		if find(own, c.Type) == nil && !aboutResize(c.Type) {
 			own = append(own, c)
 		}
 	}

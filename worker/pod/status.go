@@ -137,6 +137,7 @@ func containerStatus(v *View, c *corev1.Container, role Role, now time.Time) cor
 	case Running, Unknown:
 		*out.Started = m.Started && m.Hook != inst.ID || role == Init
 		out.Ready = m.Ready && *out.Started && (role == Main || role == Sidecar)
+		tellResources(v, c, &out)
 		out.State = corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: second(inst.Started)}}
 	case Created:
 		out.State = waiting(m, ReasonCreating)

@@ -37,6 +37,11 @@ type View struct {
 	// Told says that the API has the status of the pod's end.
 	Told bool
 
+	// Resize is of a pod whose resources were changed while it runs, and InForce what its containers have meanwhile; nil:
+	// what the spec says, which is what was granted.
+	Resize  Resize
+	InForce map[string]corev1.ResourceRequirements
+
 	// Failure is the guest's last; nil for one that never failed while this worker ran.
 	Failure *Failure
 

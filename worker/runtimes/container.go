@@ -118,6 +118,15 @@ func (s *Set) Attach(ctx context.Context, r *runtimev1.AttachRequest) (cri.Strea
 	return m.Client.Attach(ctx, r)
 }
 
+// UpdateContainerResources changes the bounds of a container that runs.
+func (s *Set) UpdateContainerResources(ctx context.Context, id string, r *runtimev1.LinuxContainerResources) error {
+	m, inner, err := s.named(id)
+	if err != nil {
+		return err
+	}
+	return m.Client.UpdateContainerResources(ctx, inner, r)
+}
+
 // ReopenContainerLog has the runtime write the container's log into its path anew, once somebody has moved it away.
 func (s *Set) ReopenContainerLog(ctx context.Context, id string) error {
 	m, inner, err := s.named(id)

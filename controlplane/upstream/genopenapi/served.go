@@ -15,7 +15,7 @@ var served = map[string]map[string][]string{
 		"nodes":                  {"proxy", "status"},
 		"persistentvolumeclaims": {"status"},
 		"persistentvolumes":      {"status"},
-		"pods":                   {"attach", "binding", "ephemeralcontainers", "eviction", "exec", "log", "portforward", "proxy", "status"},
+		"pods":                   {"attach", "binding", "ephemeralcontainers", "eviction", "exec", "log", "portforward", "proxy", "resize", "status"},
 		"secrets":                nil,
 		"services":               {"proxy", "status"},
 	},

@@ -141,6 +141,33 @@ func (s *service) ReopenContainerLog(_ context.Context, req *runtimev1.ReopenCon
 	return &runtimev1.ReopenContainerLogResponse{}, nil
 }
 
+// UpdateContainerResources notes what the container is bounded to.
+func (s *service) UpdateContainerResources(_ context.Context, req *runtimev1.UpdateContainerResourcesRequest) (*runtimev1.UpdateContainerResourcesResponse, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.containers[req.GetContainerId()]
+	if c == nil {
+		return nil, status.Errorf(codes.NotFound, "container %q not found", req.GetContainerId())
+	}
+	if c.config.Linux == nil {
+		c.config.Linux = &runtimev1.LinuxContainerConfig{}
+	}
+	c.config.Linux.Resources = req.GetLinux()
+	return &runtimev1.UpdateContainerResourcesResponse{}, nil
+}
+
+// Resources are what the pod's containers of a name that run are bounded to.
+func (r *Runtime) Resources(podUID, name string) (out []*runtimev1.LinuxContainerResources) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range r.containers {
+		if c.config.GetLabels()["io.kubernetes.pod.uid"] == podUID && c.config.GetMetadata().GetName() == name && c.state == runtimev1.ContainerState_CONTAINER_RUNNING {
+			out = append(out, c.config.GetLinux().GetResources())
+		}
+	}
+	return out
+}
+
 // SetImageDir says where the images lie.
 func (r *Runtime) SetImageDir(dir string) {
 	r.mu.Lock()
