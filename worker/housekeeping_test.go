@@ -124,7 +124,7 @@ func TestFreesDiskWhilePodsCome(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range events.Items {
-		if e := &events.Items[i]; e.Type == corev1.EventTypeWarning && e.Reason != "DNSConfigForming" {
+		if e := &events.Items[i]; e.Type == corev1.EventTypeWarning && e.InvolvedObject.Kind == "Pod" && e.Reason != "DNSConfigForming" {
 			t.Errorf("%s: %s: %s", e.InvolvedObject.Name, e.Reason, e.Message)
 		}
 	}
