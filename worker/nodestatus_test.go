@@ -18,9 +18,9 @@ func TestNodeTellsItsImages(t *testing.T) {
 		}
 	}
 	n.runtime.SetImageSize("idle", 12345)
-	n.restart() // what was said of images before counts for a while
 	n.create(testPod("a", "idle"))
 	n.ready("a")
+	n.restart() // what was said of images before counts for a while
 	n.eventually("the Node to tell of the image", func() bool {
 		node, err := n.client.CoreV1().Nodes().Get(t.Context(), "node-1", metav1.GetOptions{})
 		return err == nil && slices.ContainsFunc(node.Status.Images, func(i corev1.ContainerImage) bool {
