@@ -30,6 +30,9 @@ const (
 	sweepEvery = 10 * time.Minute
 	// locked is said of a root that a runtime serves.
 	locked = "another supervisor serves this root"
+	// comesFor is how long the last connection to come may be open without a task: containerd connects right before it makes one,
+	// and 2.x, when it was killed, leaves open those by which it has looked for tasks that are no more.
+	comesFor = 30 * time.Second
 	// closeTime is what calls under way get when a daemon ends.
 	closeTime = 3 * time.Second
 )
@@ -170,6 +173,11 @@ func (d *daemon) stop(ctx context.Context) error {
 	return nil
 }
 
+// needed tells whether somebody needs the daemon: for the tasks that there are, or the one that a connection has come for.
+func needed(now time.Time, tasks, open int, came time.Time) bool {
+	return tasks > 0 || open > 0 && now.Sub(came) < comesFor
+}
+
 // await returns when the daemon is to end: by its context, by an error, or because nobody needs it.
 func (d *daemon) await(ctx context.Context, idle *counter, failed <-chan error) error {
 	tick := time.NewTicker(d.place.idle / idleChecks)
@@ -183,7 +191,7 @@ func (d *daemon) await(ctx context.Context, idle *counter, failed <-chan error) 
 			return nil
 		case now := <-tick.C:
 			memory.look(d.tasks.Len())
-			if d.tasks.Len() > 0 || idle.open() > 0 {
+			if needed(now, d.tasks.Len(), idle.open(), idle.last()) {
 				last = now
 			}
 			if last = later(last, idle.last()); now.Sub(last) >= d.place.idle {
