@@ -53,10 +53,13 @@ say "curl http://httpbin.localhost:$port/get?shipped=by-petrel"
 curl -sS --fail-with-body -w '   (%{http_code} in %{time_total} s)\n' "http://httpbin.localhost:$port/get?shipped=by-petrel"
 
 typed petrel run examples/bin/gojq.wasm -- -n -c '[range(1; 6)] | map({n: ., square: (. * .)})'
-for command in wordcount csvstat; do
-	[ -e "examples/bin/$command.wasm" ] || { echo; echo "(left out: $command, its compiler is not installed)"; continue; }
-	typed petrel run "examples/bin/$command.wasm"
-done
+reads() { # command, input
+	[ -e "examples/bin/$1.wasm" ] || { echo; echo "(left out: $1, its compiler is not installed)"; return; }
+	say "petrel run -i examples/bin/$1.wasm < $2"
+	petrel run -i "examples/bin/$1.wasm" < "$2"
+}
+reads wordcount README.md
+reads csvstat examples/csvstat/measurements.csv
 typed petrel ls
 
 printf '\nEverything above is live. In another terminal: export PATH=%s:$PATH\nCtrl-C stops it; the state stays in %s.\n' "$PWD/bin" "$data"

@@ -144,6 +144,16 @@ func TestCLIRun(t *testing.T) {
 	equal(t, "exit code", code, 0)
 	equal(t, "stdout of an argument that looks like a flag", out, "--output\n")
 
+	reads := w.petrel("run", "-i", task, "--", "print", "first", "cat", "-", "print", "last", "exit", "5")
+	reads.Stdin = strings.NewReader("what it is told\n")
+	out, errs, code = w.finish(reads)
+	equal(t, "exit code with input", code, 5)
+	equal(t, "stdout with input", out, "first\nwhat it is told\nlast\n")
+	equal(t, "stderr with input", errs, "")
+	out, _, code = w.cli("run", "-i", task, "--", "print", "wants no input")
+	equal(t, "exit code without wanting input", code, 0)
+	equal(t, "stdout without wanting input", out, "wants no input\n")
+
 	f := w.follow(w.petrel("run", task, "--", "count", "10"))
 	f.sees("^line 0$")
 	f.sees("^line 9$")

@@ -24,6 +24,7 @@ type runOptions struct {
 	wallTime time.Duration
 	timeout  time.Duration
 	keep     bool
+	stdin    bool
 }
 
 func newRunCommand(streams Streams) *cobra.Command {
@@ -33,7 +34,7 @@ func newRunCommand(streams Streams) *cobra.Command {
 		Short: "Run a module once, as a pod, and end with its exit code",
 		Long: `Run a WebAssembly command once: its output streams back, its exit code becomes petrel's, and its pod is
 removed. Ctrl-C ends it. Petrel's own failures have exit code 125.`,
-		Example: "  petrel run task.wasm -- --count 3\n  petrel run default/task:v1 --env LEVEL=debug",
+		Example: "  petrel run task.wasm -- --count 3\n  petrel run -i wordcount.wasm < README.md\n  petrel run default/task:v1 --env LEVEL=debug",
 		Args:    usage(oneBeforeDash),
 		RunE:    func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), args[0], args[1:]) },
 	}
@@ -42,6 +43,7 @@ removed. Ctrl-C ends it. Petrel's own failures have exit code 125.`,
 	f.StringVar(&o.name, "name", "", "the pod's name (default: the file's, and some letters)")
 	f.StringArrayVarP(&o.env, "env", "e", nil, "NAME=value of the environment")
 	f.StringVar(&o.memory, "memory", "", "most memory, such as 64Mi")
+	f.BoolVarP(&o.stdin, "stdin", "i", false, "give the program petrel's standard input")
 	f.DurationVar(&o.wallTime, "wall-time", 0, "end the program after this time")
 	f.DurationVar(&o.timeout, "timeout", 0, "give up, and remove the pod, after this time (default never)")
 	f.BoolVar(&o.keep, "keep", false, "leave the pod behind when it is done")
@@ -159,7 +161,11 @@ func (r *runner) follow(ctx context.Context) (int32, error) {
 	if err := r.untilStarted(ctx); err != nil {
 		return 0, err
 	}
-	if err := r.stream(ctx); err != nil {
+	stream := r.stream
+	if r.stdin {
+		stream = r.streamWithInput
+	}
+	if err := stream(ctx); err != nil {
 		return 0, err
 	}
 	ended, err := r.untilEnded(ctx)

@@ -82,7 +82,7 @@ func (o *runOptions) pod(arg, image string, args []string) (*corev1.Pod, error) 
 	if name == "" {
 		name = strings.TrimPrefix(nameFor(arg)+"-"+rand.String(suffixLength), "-")
 	}
-	container := corev1.Container{Name: runContainer, Image: image, Args: args}
+	container := corev1.Container{Name: runContainer, Image: image, Args: args, Stdin: o.stdin, StdinOnce: o.stdin}
 	for _, k := range slices.Sorted(maps.Keys(env)) {
 		container.Env = append(container.Env, corev1.EnvVar{Name: k, Value: strings.ReplaceAll(env[k], "$(", "$$(")})
 	}
