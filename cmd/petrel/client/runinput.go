@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -11,6 +12,9 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/remotecommand"
 )
+
+// inputSettle is how long a program that takes no input has to turn out to have ended.
+const inputSettle = 5 * time.Second
 
 // streamWithInput is stream for a program that reads petrel's standard input. What it prints comes by its log all the same,
 // so that nothing is lost of what it says before it is attached to.
@@ -43,6 +47,11 @@ func (r *runner) feed(ctx context.Context) error {
 	}
 	if err == nil || ctx.Err() != nil {
 		return nil
+	}
+	select { // one that has ended ends its log, and with it this; the API hears of the end a little later
+	case <-ctx.Done():
+		return nil
+	case <-time.After(inputSettle):
 	}
 	pod, gone := r.client.CoreV1().Pods(r.pod.Namespace).Get(ctx, r.pod.Name, metav1.GetOptions{})
 	if gone != nil {
